@@ -1,0 +1,72 @@
+"""Fixtures that every kind of test shares: a real PostgreSQL and a real Redis, started once per test process."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from services.local.embedded.postgres import PostgresCluster, running_postgres, temporary_cluster
+from services.local.embedded.redis import RedisServer, running_redis, temporary_redis
+
+_database_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[PostgresCluster]:
+    """A running cluster (fsync off). One initdb serves all xdist workers of a run: each copies what it made."""
+    own = tmp_path_factory.mktemp("postgres")
+    shared = own if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    cluster = temporary_cluster(own / "data", template=_template(shared))
+    with running_postgres(cluster):
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: PostgresCluster) -> str:
+    """DSN of the superuser to the maintenance database."""
+    return postgres.url()
+
+
+@pytest.fixture
+def database_url(postgres: PostgresCluster) -> Iterator[str]:
+    """DSN of the superuser to a database of the test's own, dropped after it (with the connections left open).
+
+    Roles belong to the cluster and stay: create them with names or `IF NOT EXISTS` that bear that.
+    """
+    name = f"test_{next(_database_numbers)}"
+    postgres.run_sql(f"CREATE DATABASE {name}")
+    yield postgres.url(name)
+    postgres.run_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A running Redis, `noeviction`, shared by the tests of a process: ask for `redis_url` to find it empty."""
+    server = temporary_redis(tmp_path_factory.mktemp("redis"))
+    with running_redis(server):
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """URL of a Redis that is empty when the test begins."""
+    with redis.Redis.from_url(redis_server.url()) as client:
+        client.flushall()
+        client.script_flush()
+        client.config_resetstat()
+    return redis_server.url()
+
+
+def _template(shared: Path) -> Path:
+    """A cluster's folder as initdb leaves it, made once below `shared`."""
+    cluster = temporary_cluster(shared / "postgres-template")
+    with (shared / "postgres-template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not cluster.initialised:
+            cluster.initialise()
+    return cluster.folder
