@@ -1,0 +1,56 @@
+# Every target does its own set-up: a bare Linux x86-64 machine with Python 3.11+, make and git is enough.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMPS := .build
+PROTOS := $(shell find protos -name '*.proto')
+
+.PHONY: help setup proto up test lint format bench lock clean
+
+help: ## what each target does
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMPS)/venv: requirements/uv.txt requirements/dev.txt pyproject.toml
+	@mkdir -p $(STAMPS) gen
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STAMPS)/proto: $(STAMPS)/venv $(PROTOS) tools/third_party_protos.py tools/generate.py buf.yaml
+	@$(BIN)/python tools/third_party_protos.py
+	@$(BIN)/python tools/generate.py
+	@touch $@
+
+setup: $(STAMPS)/proto ## fill .venv and generate the stubs
+
+proto: setup ## generate gen/ from protos/
+
+up: setup ## run the whole mesh on this machine
+	@$(BIN)/promptmesh up
+
+test: setup ## every test that needs no special machine
+	@$(BIN)/python -m tools.run_tests
+
+lint: setup ## ruff, mypy, buf
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/buf lint
+	@$(BIN)/buf format -d --exit-code
+
+format: setup ## let the tools write
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+	@$(BIN)/buf format -w
+
+bench: setup ## the figures in README, measured on this machine
+	@$(BIN)/python -m bench
+
+lock: $(STAMPS)/venv ## lock the dependencies again, with hashes
+	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --python-version 3.11 pyproject.toml --extra local --extra litellm --extra dev -o requirements/dev.txt
+
+clean: ## remove what the targets above made
+	@rm -rf $(VENV) $(STAMPS) gen third_party out
