@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import random
 import socket
 
 LOOPBACK = "127.0.0.1"
 
+# Below 32768, where Linux takes the ports of outgoing connections from: a kept port is not lost to one of those.
+_FIRST_PORT, _LAST_PORT = 20_000, 32_000
+_ATTEMPTS_PER_PORT = 200
+_random = random.SystemRandom()  # its own: tests seed the shared one
 
-def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
-    """`count` different ports that nothing listens on now. Another process may take one before it is used."""
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((host, 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+
+class NoFreePortError(RuntimeError):
+    """No free port was found; the message says where we looked."""
+
+
+def free_ports(count: int, host: str = LOOPBACK, avoid: frozenset[int] = frozenset()) -> list[int]:
+    """`count` different ports that nothing listens on now, none in `avoid`. Another process may take one before use."""
+    found: list[int] = []
+    for _ in range(count * _ATTEMPTS_PER_PORT):
+        if len(found) == count:
+            return found
+        port = _random.randrange(_FIRST_PORT, _LAST_PORT)
+        if port not in avoid and port not in found and is_free(port, host):
+            found.append(port)
+    if len(found) == count:
+        return found
+    raise NoFreePortError(f"No {count} free ports on {host} between {_FIRST_PORT} and {_LAST_PORT}: what holds them?")
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
@@ -26,6 +38,7 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
+            probe.listen(1)  # Linux lets two sockets with SO_REUSEADDR bind one port; only one may listen
         except OSError:
             return False
     return True

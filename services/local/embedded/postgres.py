@@ -8,14 +8,17 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
+
+import psutil
 
 from services.local.child_setup import USER_SETTING, Identity, child_setup, unprivileged_identity
 from services.local.embedded.binaries import postgres_program
 from services.local.ports import LOOPBACK, free_ports
+from services.local.probes import postmaster_is_ready
 
 SUPERUSER = "postgres"
 POLL_INTERVAL_S = 0.02
@@ -58,12 +61,16 @@ class PostgresError(RuntimeError):
 
 @dataclass(frozen=True)
 class PostgresCluster:
-    """One cluster: its folder, its port on 127.0.0.1 and its superuser's password."""
+    """One cluster: its folder, its port on 127.0.0.1 and its superuser's password.
+
+    `database` is made with the cluster, if it is named.
+    """
 
     folder: Path
     port: int
-    password: str
+    password: str = field(repr=False)
     durable: bool = True
+    database: str | None = None
 
     def url(self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None) -> str:
         """DSN over TCP on 127.0.0.1; the superuser's unless another user and password are given."""
@@ -104,24 +111,38 @@ class PostgresCluster:
             command += ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
             if not self.durable:
                 command.append("--no-sync")
-            done = subprocess.run(
-                command,
-                check=False,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env=self.environment(),
-                preexec_fn=child_setup(signal.SIGKILL, identity),
-            )
-            if done.returncode != 0:
-                raise PostgresError(f"PostgreSQL could not make its folder {self.folder}:\n{done.stdout.strip()}")
+            self._run_as(identity, command)
+            if self.database is not None:
+                # The single-user server takes SQL before there is anybody to connect to.
+                command = [str(postgres_program("postgres")), "--single", "-D", str(making), "postgres"]
+                self._run_as(identity, command, f'CREATE DATABASE "{self.database}"\n')
             if self.folder.exists():
                 self.folder.rmdir()  # only an empty one: rmdir refuses data
             making.rename(self.folder)
         finally:
             password_file.unlink(missing_ok=True)
             shutil.rmtree(making, ignore_errors=True)
+
+    def _run_as(self, identity: Identity | None, command: list[str], said: str = "") -> None:
+        done = subprocess.run(
+            command,
+            check=False,
+            input=said,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self.environment(),
+            preexec_fn=child_setup(signal.SIGKILL, identity),
+        )
+        if done.returncode != 0:
+            raise PostgresError(f"PostgreSQL could not make its folder {self.folder}:\n{done.stdout.strip()}")
+
+    def prepare(self) -> None:
+        """Makes the cluster if there is none. Call before each start; the caller holds the data folder's lock."""
+        if self.initialised:
+            self.clear_stale_pid()
+        else:
+            self.initialise()
 
     def environment(self) -> dict[str, str]:
         """All that PostgreSQL's programs get from the environment."""
@@ -144,18 +165,27 @@ class PostgresCluster:
 
     def is_ready(self, pid: int) -> bool:
         """Whether the server that runs as `pid` accepts connections. Reads its pid file: no connection is spent."""
-        try:
-            lines = (self.folder / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return False
-        return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
+        return postmaster_is_ready(self.folder, pid)
 
     def clear_stale_pid(self) -> None:
-        """Removes the pid file of a server that was killed. The caller holds the data folder's lock: none runs.
+        """Waits until a server of the last run (one that was killed) is gone, then removes the pid file it left.
 
-        PostgreSQL does so itself unless the old pid is in use again, as it often is in a container.
+        PostgreSQL does so itself unless the old pid is in use again, as it often is in a container. Never while any
+        process of that server lives: two servers on one folder would destroy it. All of them work in the folder.
         """
-        (self.folder / "postmaster.pid").unlink(missing_ok=True)
+        pid_file = self.folder / "postmaster.pid"
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while pid_file.exists():
+            living = processes_in(self.folder)
+            if not living:
+                pid_file.unlink(missing_ok=True)
+            elif time.monotonic() > deadline:
+                raise PostgresError(
+                    f"A PostgreSQL of an earlier run still uses {self.folder} (processes {living}). "
+                    f"End it with `kill -INT {min(living)}` and start again."
+                )
+            else:
+                time.sleep(POLL_INTERVAL_S)
 
     def run_sql(self, sql: str, database: str = "postgres") -> str:
         """Runs SQL through `psql` as the superuser; returns its unaligned rows. For set-up and tests."""
@@ -213,6 +243,18 @@ def running_postgres(cluster: PostgresCluster, log: Path | None = None) -> Itera
         yield process.pid
     finally:
         stop_process(process, signal.SIGINT)  # fast shutdown: rolls back what runs, writes a checkpoint
+
+
+def processes_in(folder: Path) -> list[int]:
+    """The processes whose working folder this is."""
+    wanted = folder.resolve()
+    found: list[int] = []
+    for process in psutil.process_iter():
+        # Gone meanwhile, or another user's: not one of ours.
+        with suppress(psutil.Error, OSError):
+            if Path(process.cwd()) == wanted:
+                found.append(process.pid)
+    return found
 
 
 def stop_process(process: subprocess.Popen[bytes], how: signal.Signals) -> None:

@@ -1,0 +1,1 @@
+"""The commands of `promptmesh`, one file a group."""

@@ -1,0 +1,351 @@
+"""What runs, in which environment, after what: from settings, secrets and ports to a list of processes and tasks."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from services.local.child_setup import Identity
+from services.local.data_folder import DataFolder
+from services.local.embedded.binaries import envoy
+from services.local.embedded.postgres import PostgresCluster
+from services.local.embedded.redis import RedisServer
+from services.local.port_book import EDGE
+from services.local.ports import LOOPBACK
+from services.local.probes import GrpcReady, HttpReady, PostgresReady, Probe, RedisReady
+from services.local.secrets import ADMIN_EMAIL, Secrets
+from services.local.settings import SERVICES, MeshSettings
+
+DATABASE = "promptmesh"
+POSTGRES, REDIS_STATE, REDIS_CACHE = "postgres", "redis-state", "redis-cache"
+EDGE_ADMIN = "edge-admin"
+DATABASE_SETUP, EDGE_CONFIGURATION, BOOTSTRAP_ADMIN = "database-setup", "edge-configuration", "bootstrap-admin"
+
+# The order of ending. The edge takes no more clients first, but stands until the services have drained: their streams
+# end with a message of their own.
+STOP_ORDER = ("service", EDGE, "redis", POSTGRES)
+
+SERVICE_GRACE_S = 20.0  # more than the services' own drain
+EDGE_GRACE_S = 5.0
+REDIS_GRACE_S = 5.0
+POSTGRES_GRACE_S = 30.0  # a checkpoint
+TASK_TIMEOUT_S = 120.0
+REDIS_STATE_MB = 512
+REDIS_CACHE_MB = 128
+
+
+def _nothing() -> None:
+    """The preparation of what needs none."""
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """One process that runs as long as the mesh."""
+
+    name: str
+    group: str
+    command: tuple[str, ...]
+    port: int
+    probe: Probe
+    environment: Mapping[str, str] = field(repr=False)
+    depends_on: tuple[str, ...] = ()
+    more_ports: Mapping[str, int] = field(default_factory=dict)
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_grace_s: float = SERVICE_GRACE_S
+    death_signal: signal.Signals = signal.SIGKILL
+    prepare: Callable[[], None] = _nothing  # before each start; may block
+    identity: Callable[[], Identity | None] = lambda: None
+    service: str | None = None
+    drain: HttpReady | None = None  # a POST there tells it to take no more clients
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One program that runs to its end while the mesh starts."""
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+    depends_on: tuple[str, ...] = ()
+    prepare: Callable[[], None] = _nothing
+    timeout_s: float = TASK_TIMEOUT_S
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole mesh; `depends_on` names processes and tasks of the same plan."""
+
+    processes: tuple[ProcessSpec, ...]
+    tasks: tuple[TaskSpec, ...]
+    url: str
+    healthy: HttpReady | None = None  # answers 200 once all of it serves together
+
+
+def port_names(settings: MeshSettings) -> list[str]:
+    """The names of the ports that a plan needs."""
+    names = [EDGE, EDGE_ADMIN]
+    names += [] if settings.database_url else [POSTGRES]
+    names += [] if settings.redis_url else [REDIS_STATE]
+    names += [] if settings.redis_cache_url else [REDIS_CACHE]
+    for service in SERVICES:
+        for worker in _workers(service, settings):
+            names += [worker, f"{worker}-metrics"]
+    return names
+
+
+def make_plan(
+    data: DataFolder, settings: MeshSettings, secrets: Secrets, ports: Mapping[str, int], *, bootstrap_admin: bool
+) -> Plan:
+    """The plan of a mesh. Reads and writes nothing, but for finding the embedded programs."""
+    return _Planner(data, settings, secrets, ports).plan(bootstrap_admin=bootstrap_admin)
+
+
+def embedded_postgres(data: DataFolder, secrets: Secrets, port: int) -> PostgresCluster:
+    """The embedded cluster of a data folder."""
+    return PostgresCluster(data.postgres, port, secrets.postgres_password, database=DATABASE)
+
+
+def role_of(service: str) -> str:
+    """The database role of a service."""
+    return f"promptmesh_{service}"
+
+
+def with_user(url: str, user: str, password: str) -> str:
+    """The same database address for another user."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{place}"))
+
+
+def bootstrap_password_file(data: DataFolder) -> Path:
+    """Where the admin's password is handed to the auth service; removed once it has been read."""
+    return data.run / "admin-password"
+
+
+def _workers(service: str, settings: MeshSettings) -> list[str]:
+    return [f"{service}-{index}" for index in range(settings.workers)]
+
+
+class _Planner:
+    def __init__(self, data: DataFolder, settings: MeshSettings, secrets: Secrets, ports: Mapping[str, int]) -> None:
+        self._data, self._settings, self._secrets, self._ports = data, settings, secrets, ports
+        self._embedded: list[ProcessSpec] = []
+        self._url = f"http://{LOOPBACK}:{ports[EDGE]}"
+
+    def plan(self, *, bootstrap_admin: bool) -> Plan:
+        if not self._settings.database_url:
+            self._embedded.append(self._postgres())
+        if not self._settings.redis_url:
+            self._embedded.append(self._redis(REDIS_STATE))
+        if not self._settings.redis_cache_url:
+            self._embedded.append(self._redis(REDIS_CACHE))
+        tasks = [self._database_setup(), self._edge_configuration()]
+        if bootstrap_admin:
+            tasks.append(self._bootstrap_admin())
+        services = [
+            self._service(service, worker) for service in SERVICES for worker in _workers(service, self._settings)
+        ]
+        return Plan(
+            (*self._embedded, *services, self._edge()),
+            tuple(tasks),
+            self._url,
+            HttpReady(self._ports[EDGE], "/healthz"),
+        )
+
+    # The embedded parts
+
+    def _postgres(self) -> ProcessSpec:
+        cluster = embedded_postgres(self._data, self._secrets, self._ports[POSTGRES])
+        return ProcessSpec(
+            name=POSTGRES,
+            group=POSTGRES,
+            command=tuple(cluster.command()),
+            port=cluster.port,
+            probe=PostgresReady(cluster.folder),
+            environment=cluster.environment(),
+            stop_signal=signal.SIGINT,  # fast shutdown: rolls back what runs, writes a checkpoint
+            stop_grace_s=POSTGRES_GRACE_S,
+            death_signal=signal.SIGQUIT,  # at once; the write-ahead log recovers it
+            prepare=cluster.prepare,
+            identity=cluster.identity,
+        )
+
+    def _redis_server(self, name: str) -> RedisServer:
+        if name == REDIS_STATE:
+            return RedisServer(
+                self._data.run, name, self._ports[name], self._secrets.redis_password, "noeviction", REDIS_STATE_MB
+            )
+        return RedisServer(
+            self._data.run, name, self._ports[name], self._secrets.redis_cache_password, "allkeys-lru", REDIS_CACHE_MB
+        )
+
+    def _redis(self, name: str) -> ProcessSpec:
+        server = self._redis_server(name)
+        return ProcessSpec(
+            name=name,
+            group="redis",
+            command=tuple(server.command()),
+            port=server.port,
+            probe=RedisReady(server.port, server.password),
+            environment=server.environment(),
+            stop_grace_s=REDIS_GRACE_S,
+            prepare=server.write_configuration,
+        )
+
+    # Addresses
+
+    def _admin_database_url(self) -> str:
+        if self._settings.database_url:
+            return self._settings.database_url
+        return embedded_postgres(self._data, self._secrets, self._ports[POSTGRES]).url(DATABASE)
+
+    def _database_url(self, service: str) -> str:
+        return with_user(self._admin_database_url(), role_of(service), self._secrets.database_password(service))
+
+    def _redis_url(self) -> str:
+        return self._settings.redis_url or self._redis_server(REDIS_STATE).url()
+
+    def _redis_cache_url(self) -> str:
+        return self._settings.redis_cache_url or self._redis_server(REDIS_CACHE).url()
+
+    def _target(self, service: str) -> str:
+        places = [f"{LOOPBACK}:{self._ports[worker]}" for worker in _workers(service, self._settings)]
+        return "ipv4:" + ",".join(places)
+
+    # The services
+
+    def _service_environment(self, service: str, worker: str) -> dict[str, str]:
+        environment = dict(self._settings.shared_environment)
+        environment |= {
+            "PROMPTMESH_LISTEN": f"{LOOPBACK}:{self._ports[worker]}",
+            "PROMPTMESH_METRICS_LISTEN": f"{LOOPBACK}:{self._ports[f'{worker}-metrics']}",
+            "PROMPTMESH_WORKER": worker,
+            "PROMPTMESH_WORKER_DIR": str(self._data.workers / worker),
+            "PROMPTMESH_DATABASE_URL": self._database_url(service),
+            "PROMPTMESH_REDIS_URL": self._redis_url(),
+            "PROMPTMESH_REDIS_CACHE_URL": self._redis_cache_url(),
+            "PROMPTMESH_MESH_SECRET": self._secrets.mesh_secret,
+            "PROMPTMESH_KEY_PEPPER": self._secrets.key_pepper,
+            "PROMPTMESH_PUBLIC_URL": self._url,
+            "PROMPTMESH_LOG_LEVEL": self._settings.log_level,
+        }
+        environment |= {f"PROMPTMESH_{one.upper()}_TARGET": self._target(one) for one in SERVICES}
+        if service == "auth":
+            environment["PROMPTMESH_AUTH_SIGNING_KEY_FILE"] = str(self._data.signing_key)
+        if service == "inference":
+            environment |= self._settings.provider_environment
+            if self._settings.models_file:
+                environment["PROMPTMESH_MODELS_FILE"] = str(self._settings.models_file)
+        return environment
+
+    def _service(self, service: str, worker: str) -> ProcessSpec:
+        folder = self._data.workers / worker
+
+        def prepare() -> None:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+        return ProcessSpec(
+            name=worker,
+            group="service",
+            command=_python(f"services.{service}"),
+            port=self._ports[worker],
+            probe=GrpcReady(self._ports[worker]),
+            environment=self._service_environment(service, worker),
+            depends_on=(*(one.name for one in self._embedded), DATABASE_SETUP),
+            more_ports={"metrics": self._ports[f"{worker}-metrics"]},
+            prepare=prepare,
+            service=service,
+        )
+
+    # What runs to its end
+
+    def _database_setup(self) -> TaskSpec:
+        environment = dict(self._settings.shared_environment)
+        environment["PROMPTMESH_ADMIN_DATABASE_URL"] = self._admin_database_url()
+        environment["PROMPTMESH_LOG_LEVEL"] = self._settings.log_level
+        environment |= {f"PROMPTMESH_{one.upper()}_DATABASE_URL": self._database_url(one) for one in SERVICES}
+        return TaskSpec(
+            name=DATABASE_SETUP,
+            title="roles, schemas and migrations",
+            command=_python("services.mesh.database.setup"),
+            environment=environment,
+            depends_on=() if self._settings.database_url else (POSTGRES,),
+        )
+
+    def _bootstrap_admin(self) -> TaskSpec:
+        return TaskSpec(
+            name=BOOTSTRAP_ADMIN,
+            title="the first admin",
+            command=(
+                *_python("services.auth"),
+                "bootstrap-admin",
+                "--email",
+                ADMIN_EMAIL,
+                "--password-file",
+                str(bootstrap_password_file(self._data)),
+            ),
+            environment=self._service_environment("auth", "auth-0"),
+            depends_on=(*(one.name for one in self._embedded), DATABASE_SETUP),
+        )
+
+    # The edge
+
+    def _edge_configuration(self) -> TaskSpec:
+        settings_file = self._data.run / "edge-settings.json"
+        wanted = json.dumps(self._edge_settings(), indent=2)
+
+        def prepare() -> None:
+            settings_file.write_text(wanted + "\n", encoding="utf-8")
+
+        return TaskSpec(
+            name=EDGE_CONFIGURATION,
+            title="the edge's configuration",
+            command=(
+                *_python("gateway.render"),
+                *("--target", "local", "--settings", str(settings_file), "--out", str(self._data.run / "edge.yaml")),
+            ),
+            environment=dict(self._settings.shared_environment),
+            prepare=prepare,
+        )
+
+    def _edge_settings(self) -> dict[str, Any]:
+        return {
+            "edge_port": self._ports[EDGE],
+            "admin_port": self._ports[EDGE_ADMIN],
+            "listen_host": LOOPBACK,
+            "data_dir": str(self._data.path),
+            "trusted_hops": 0,
+            "clusters": {
+                service: [[LOOPBACK, self._ports[worker]] for worker in _workers(service, self._settings)]
+                for service in SERVICES
+            },
+        }
+
+    def _edge(self) -> ProcessSpec:
+        command = [str(envoy()), "--config-path", str(self._data.run / "edge.yaml")]
+        command += ["--use-dynamic-base-id", "--concurrency", str(self._settings.envoy_concurrency)]
+        command += ["--log-level", "warning"]
+        return ProcessSpec(
+            name=EDGE,
+            group=EDGE,
+            command=tuple(command),
+            port=self._ports[EDGE],
+            probe=HttpReady(self._ports[EDGE_ADMIN], "/ready"),
+            environment=dict(self._settings.shared_environment),
+            depends_on=(EDGE_CONFIGURATION,),
+            more_ports={"admin": self._ports[EDGE_ADMIN]},
+            stop_grace_s=EDGE_GRACE_S,
+            drain=HttpReady(self._ports[EDGE_ADMIN], "/drain_listeners?graceful&skip_exit"),
+        )
+
+
+def _python(module: str) -> tuple[str, ...]:
+    # -P: the folder one happens to stand in does not come before the code.
+    return (sys.executable, "-P", "-m", module)

@@ -1,0 +1,142 @@
+"""What `promptmesh up` is told: its options and the caller's environment, read once."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+SERVICES = ("auth", "prompts", "moderation", "inference")
+
+DATABASE_URL_SETTING = "PROMPTMESH_DATABASE_URL"
+REDIS_URL_SETTING = "PROMPTMESH_REDIS_URL"
+REDIS_CACHE_URL_SETTING = "PROMPTMESH_REDIS_CACHE_URL"
+MODELS_FILE_SETTING = "PROMPTMESH_MODELS_FILE"
+LOG_LEVEL_SETTING = "PROMPTMESH_LOG_LEVEL"
+ENVOY_CONCURRENCY_SETTING = "PROMPTMESH_ENVOY_CONCURRENCY"
+
+WORKERS_MAX = 64
+DEFAULT_EDGE_PORT = 8080
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+# Only inference sees these: the providers' keys, and how to reach a provider from behind a proxy.
+PROVIDER_VARIABLES = (
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "GEMINI_API_KEY",
+    "OPENAI_BASE_URL",
+    "OLLAMA_HOST",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+)
+_SHARED_VARIABLES = ("PATH", "HOME", "TMPDIR", "PROMPTMESH_FAILPOINTS_DIR", "PYTHONDONTWRITEBYTECODE")
+_SHARED_PREFIXES = ("OTEL_",)
+
+
+class SettingsError(RuntimeError):
+    """One or more settings are wrong; the message names all of them."""
+
+
+@dataclass(frozen=True)
+class MeshSettings:
+    """Everything that shapes a mesh on one machine, beside its data folder. Environments may hold secrets."""
+
+    workers: int = 1
+    edge_port: int | None = None  # None: the kept one, else 8080, else a free one
+    log_level: str = "info"
+    envoy_concurrency: int = 1
+    database_url: str | None = field(default=None, repr=False)
+    redis_url: str | None = field(default=None, repr=False)
+    redis_cache_url: str | None = field(default=None, repr=False)
+    models_file: Path | None = None
+    shared_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    provider_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        workers: int,
+        edge_port: int | None,
+        data: Path,
+        environment: Mapping[str, str] = os.environ,
+        directory: Path | None = None,
+    ) -> MeshSettings:
+        """Settings from the options and the environment; one error names every wrong one at once."""
+        problems: list[str] = []
+        if not 1 <= workers <= WORKERS_MAX:
+            problems.append(f"--workers is {workers}; expected 1 to {WORKERS_MAX}")
+        if edge_port is not None and not 1 <= edge_port <= 65535:
+            problems.append(f"--edge-port is {edge_port}; expected 1 to 65535")
+        level = environment.get(LOG_LEVEL_SETTING, "info").lower()
+        if level not in LOG_LEVELS:
+            problems.append(f"{LOG_LEVEL_SETTING} is {level!r}; expected one of {', '.join(LOG_LEVELS)}")
+        concurrency = environment.get(ENVOY_CONCURRENCY_SETTING, "") or str(min(2, os.cpu_count() or 1))
+        if not concurrency.isdigit() or int(concurrency) < 1:
+            problems.append(f"{ENVOY_CONCURRENCY_SETTING} is {concurrency!r}; expected a number of threads, 1 or more")
+        addresses = {
+            DATABASE_URL_SETTING: ("postgresql", "postgres"),
+            REDIS_URL_SETTING: ("redis", "rediss"),
+            REDIS_CACHE_URL_SETTING: ("redis", "rediss"),
+        }
+        for name, schemes in addresses.items():
+            if environment.get(name) and urlsplit(environment[name]).scheme not in schemes:
+                problems.append(f"{name} is no {schemes[0]}:// address")  # its value may hold a password
+        models, problem = _models_file(environment, directory or Path.cwd(), data)
+        if problem:
+            problems.append(problem)
+        if problems:
+            raise SettingsError("These settings are wrong:\n" + "\n".join(f"  {one}" for one in problems))
+        return cls(
+            workers=workers,
+            edge_port=edge_port,
+            log_level=level,
+            envoy_concurrency=int(concurrency),
+            database_url=environment.get(DATABASE_URL_SETTING) or None,
+            redis_url=environment.get(REDIS_URL_SETTING) or None,
+            redis_cache_url=environment.get(REDIS_CACHE_URL_SETTING) or None,
+            models_file=models,
+            shared_environment=_shared_environment(environment),
+            provider_environment={name: environment[name] for name in PROVIDER_VARIABLES if environment.get(name)},
+        )
+
+
+def _models_file(environment: Mapping[str, str], directory: Path, data: Path) -> tuple[Path | None, str | None]:
+    named = environment.get(MODELS_FILE_SETTING)
+    if named:
+        path = (directory / named).resolve()
+        return (path, None) if path.is_file() else (None, f"{MODELS_FILE_SETTING} names {path}, which is no file")
+    for path in (directory / "models.yaml", data / "models.yaml"):
+        if path.is_file():
+            return path.resolve(), None
+    return None, None
+
+
+def _shared_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    shared = {name: environment[name] for name in _SHARED_VARIABLES if environment.get(name)}
+    shared |= {name: value for name, value in environment.items() if name.startswith(_SHARED_PREFIXES)}
+    shared |= {
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join(_code_folders()),
+        # glibc otherwise opens an arena a thread, each of which keeps what it once held
+        "MALLOC_ARENA_MAX": "2",
+    }
+    return shared
+
+
+def _code_folders() -> list[str]:
+    """Where the children find the code: where this process found its own."""
+    folders = [str(Path(__file__).resolve().parents[2])]
+    stubs = importlib.util.find_spec("promptmesh")
+    for location in (stubs.submodule_search_locations or []) if stubs else []:
+        folder = str(Path(location).parent)
+        if folder not in folders:
+            folders.append(folder)
+    return folders
