@@ -6,8 +6,10 @@ import sys
 
 import click
 
+from services.local.backup import BackupError
 from services.local.child import ChildError
 from services.local.child_setup import UnprivilegedUserError
+from services.local.commands.backup import backup, restore
 from services.local.commands.down import down
 from services.local.commands.logs import logs
 from services.local.commands.status import status
@@ -23,6 +25,7 @@ from services.local.supervisor import PortCollisionError
 
 # Errors made for the reader: the message is all they need.
 _PLAIN_ERRORS = (
+    BackupError,
     ChildError,
     DataFolderError,
     MissingBinaryError,
@@ -42,7 +45,7 @@ def cli() -> None:
     """Run a prompt mesh on this machine, and use it."""
 
 
-for command in (up, status, logs, down):
+for command in (up, status, logs, down, backup, restore):
     cli.add_command(command)
 
 
