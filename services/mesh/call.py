@@ -1,0 +1,81 @@
+"""Who calls, with which deadline, under which request id: what the pipeline found out before a handler runs."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+
+class CallerKind(enum.Enum):
+    """How a caller proved who they are."""
+
+    ANONYMOUS = "anonymous"
+    SESSION = "session"
+    API_KEY = "api_key"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls. `roles` are numbers of `promptmesh.access.v1.Role`."""
+
+    kind: CallerKind
+    user_id: str = ""
+    org_id: str = ""
+    display_name: str = ""
+    roles: frozenset[int] = frozenset()
+    scopes: frozenset[str] = frozenset()
+    session_id: str = ""
+    api_key_id: str = ""
+    service: str = ""
+    expire_time: float | None = None  # seconds since the epoch; None: does not end by itself
+
+    def is_(self, *roles: int) -> bool:
+        """Whether the caller holds one of the roles."""
+        return any(role in self.roles for role in roles)
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether no credential came with the call."""
+        return self.kind is CallerKind.ANONYMOUS
+
+
+ANONYMOUS = Caller(CallerKind.ANONYMOUS)
+
+
+@dataclass(slots=True)
+class Call:
+    """A call under way."""
+
+    request_id: str
+    method: str  # full name: "/promptmesh.prompts.v1.PostService/GetPost"
+    caller: Caller = ANONYMOUS
+    deadline: float | None = None  # of the event loop's clock, in seconds; None: the caller set none
+    traceparent: str = ""
+    log: dict[str, str | int | float] = field(default_factory=dict)  # more keys for the access log; never secrets
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, never below 0; None without one."""
+        if self.deadline is None:
+            return None
+        return max(0.0, self.deadline - asyncio.get_running_loop().time())
+
+
+_current: ContextVar[Call] = ContextVar("promptmesh_call")
+
+
+def current() -> Call:
+    """The call that this code runs for. Raises LookupError outside of one (a background task has none)."""
+    return _current.get()
+
+
+def current_or_none() -> Call | None:
+    """The call that this code runs for, or None."""
+    return _current.get(None)
+
+
+def enter(call: Call) -> None:
+    """Makes `call` the current one of this task. The pipeline does it; each RPC is a task of its own."""
+    _current.set(call)
