@@ -1,7 +1,7 @@
 """An open-loop load generator for HTTP/1.1: requests leave when they are due, answered or not.
 
-Runs as a process of its own (`python -m bench.load`, job as JSON on stdin, result as JSON on stdout), so that its work is
-not the work of what it measures. Latency counts from when a request was *due*, not from when it could be
+Runs as a process of its own (`python -m bench.load`, job as JSON on stdin, result as JSON on stdout), so that its work
+is not the work of what it measures. Latency counts from when a request was *due*, not from when it could be
 sent: a stall of the server is in the figures (no coordinated omission).
 """
 
