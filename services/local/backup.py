@@ -23,7 +23,8 @@ from typing import Any
 
 from services.local.data_folder import DataFolder
 from services.local.embedded.postgres import SUPERUSER, PostgresCluster, running_postgres
-from services.local.files import read_json
+from services.local.errors import PlainError
+from services.local.files import BadFileError, read_json
 from services.local.plan import DATABASE, POSTGRES, embedded_postgres
 from services.local.ports import free_ports
 from services.local.secrets import load_or_make_secrets
@@ -33,7 +34,7 @@ MANIFEST, ROLES, DUMP = "manifest.json", "roles.sql", "database.dump"
 _READ_BYTES = 1024 * 1024
 
 
-class BackupError(RuntimeError):
+class BackupError(PlainError):
     """A backup could not be made or restored; the message says why and what to do."""
 
 
@@ -188,7 +189,7 @@ def _read_archive(archive: Path, folder: Path) -> None:
 def _manifest(archive: Path, path: Path) -> dict[str, Any]:
     try:
         manifest = read_json(path)
-    except ValueError:
+    except BadFileError:
         manifest = None
     if manifest is None or not isinstance(manifest.get("sha256"), dict):
         raise BackupError(f"{archive} is no backup of Promptmesh: it has no {MANIFEST} that can be read.")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from services.local.child_setup import Identity, child_setup
 from services.local.data_folder import DataFolder
+from services.local.errors import PlainError
 from services.local.logs import open_log, size_of, tail
 from services.local.plan import ProcessSpec, TaskSpec
 from services.local.state import ProcessState
@@ -26,7 +27,7 @@ STEADY_S = 30.0
 KILL_WAIT_S = 5.0
 
 
-class ChildError(RuntimeError):
+class ChildError(PlainError):
     """A process did not start; the message holds the end of its log and what to do."""
 
     def __init__(self, name: str, message: str) -> None:

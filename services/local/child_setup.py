@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.local.errors import PlainError
+
 USER_SETTING = "PROMPTMESH_POSTGRES_USER"
 
 _PR_SET_PDEATHSIG = 1
@@ -25,7 +27,7 @@ _LINUX = sys.platform.startswith("linux")
 _LIBC = ctypes.CDLL(None, use_errno=True) if _LINUX else None
 
 
-class UnprivilegedUserError(RuntimeError):
+class UnprivilegedUserError(PlainError):
     """PostgreSQL refuses to run as root, and no other user can run it here; the message says what to do."""
 
 

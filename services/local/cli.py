@@ -2,57 +2,52 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import click
 
-from services.local.backup import BackupError
-from services.local.child import ChildError
-from services.local.child_setup import UnprivilegedUserError
-from services.local.commands.backup import backup, restore
-from services.local.commands.down import down
-from services.local.commands.logs import logs
-from services.local.commands.status import status
-from services.local.commands.up import up
-from services.local.data_folder import DataFolderError
-from services.local.embedded.binaries import MissingBinaryError
-from services.local.embedded.postgres import PostgresError
-from services.local.embedded.redis import RedisError
-from services.local.port_book import PortTakenError
-from services.local.ports import NoFreePortError
-from services.local.settings import SettingsError
-from services.local.supervisor import PortCollisionError
+from services.local.errors import PlainError
 
-# Errors made for the reader: the message is all they need.
-_PLAIN_ERRORS = (
-    BackupError,
-    ChildError,
-    DataFolderError,
-    MissingBinaryError,
-    NoFreePortError,
-    PortCollisionError,
-    PortTakenError,
-    PostgresError,
-    RedisError,
-    SettingsError,
-    UnprivilegedUserError,
-)
+_COMMANDS = {
+    "up": "up",
+    "status": "status",
+    "logs": "logs",
+    "down": "down",
+    "backup": "backup",
+    "restore": "backup",
+    "post": "post",
+    "watch": "post",
+    "chat": "chat",
+    "admin": "admin",
+    "config": "config",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Imports a command when it is asked for: `up` stays in memory, and the gRPC client must not be in it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"services.local.commands.{module}"), cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="promptmesh-mesh", prog_name="promptmesh")
 def cli() -> None:
     """Run a prompt mesh on this machine, and use it."""
-
-
-for command in (up, status, logs, down, backup, restore):
-    cli.add_command(command)
 
 
 def main() -> None:
     """Runs the command line; exits 1 with a plain message on an error that its reader can act on."""
     try:
         cli.main(standalone_mode=True)
-    except _PLAIN_ERRORS as error:
+    except PlainError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)

@@ -21,10 +21,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.local.errors import PlainError
+
 DATA_SETTING = "PROMPTMESH_DATA"
 
 
-class DataFolderError(RuntimeError):
+class DataFolderError(PlainError):
     """The data folder cannot be used; the message says why and what to do."""
 
 

@@ -7,7 +7,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from services.local.errors import PlainError
+
 OWNER_ONLY = 0o600
+
+
+class BadFileError(PlainError):
+    """A file of the data folder does not hold what it should."""
 
 
 def write_private(path: Path, content: str | bytes, *, durable: bool = True) -> None:
@@ -47,9 +53,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(
+        raise BadFileError(
             f"{path} is not JSON ({error}). Restore it from a backup, or remove it if it can be lost."
         ) from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path} holds {type(value).__name__}, expected a JSON object.")
+        raise BadFileError(f"{path} holds {type(value).__name__}, expected a JSON object.")
     return value

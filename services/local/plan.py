@@ -36,6 +36,8 @@ EDGE_GRACE_S = 5.0
 REDIS_GRACE_S = 5.0
 POSTGRES_GRACE_S = 30.0  # a checkpoint
 TASK_TIMEOUT_S = 120.0
+POSTGRES_CONNECTIONS_MIN = 200
+POSTGRES_CONNECTIONS_PER_WORKER = 20  # twice a worker's pool: a restarted one overlaps what the server still closes
 REDIS_STATE_MB = 512
 REDIS_CACHE_MB = 128
 
@@ -107,9 +109,12 @@ def make_plan(
     return _Planner(data, settings, secrets, ports).plan(bootstrap_admin=bootstrap_admin)
 
 
-def embedded_postgres(data: DataFolder, secrets: Secrets, port: int) -> PostgresCluster:
+def embedded_postgres(data: DataFolder, secrets: Secrets, port: int, *, workers: int = 1) -> PostgresCluster:
     """The embedded cluster of a data folder."""
-    return PostgresCluster(data.postgres, port, secrets.postgres_password, database=DATABASE)
+    connections = max(POSTGRES_CONNECTIONS_MIN, POSTGRES_CONNECTIONS_PER_WORKER * workers * len(SERVICES))
+    return PostgresCluster(
+        data.postgres, port, secrets.postgres_password, database=DATABASE, max_connections=connections
+    )
 
 
 def role_of(service: str) -> str:
@@ -162,7 +167,7 @@ class _Planner:
     # The embedded parts
 
     def _postgres(self) -> ProcessSpec:
-        cluster = embedded_postgres(self._data, self._secrets, self._ports[POSTGRES])
+        cluster = embedded_postgres(self._data, self._secrets, self._ports[POSTGRES], workers=self._settings.workers)
         return ProcessSpec(
             name=POSTGRES,
             group=POSTGRES,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.local.data_folder import DataFolder
+from services.local.errors import PlainError
 from services.local.files import read_json, write_private_json
 from services.local.ports import free_ports, is_free
 from services.local.settings import DEFAULT_EDGE_PORT
@@ -12,7 +13,7 @@ from services.local.settings import DEFAULT_EDGE_PORT
 EDGE = "edge"
 
 
-class PortTakenError(RuntimeError):
+class PortTakenError(PlainError):
     """The port that was asked for by name is in use."""
 
 
@@ -39,6 +40,6 @@ def choose_ports(data: DataFolder, names: Sequence[str], edge_port: int | None) 
     missing = [name for name in names if name not in ports]
     found = free_ports(len(missing), avoid=taken | frozenset(kept.values()))
     ports |= dict(zip(missing, found, strict=True))
-    if ports | kept != kept:
+    if kept | ports != kept:
         write_private_json(data.ports, kept | ports)
     return ports

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import socket
 
+from services.local.errors import PlainError
+
 LOOPBACK = "127.0.0.1"
 
 # Below 32768, where Linux takes the ports of outgoing connections from: a kept port is not lost to one of those.
@@ -13,7 +15,7 @@ _ATTEMPTS_PER_PORT = 200
 _random = random.SystemRandom()  # its own: tests seed the shared one
 
 
-class NoFreePortError(RuntimeError):
+class NoFreePortError(PlainError):
     """No free port was found; the message says where we looked."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -64,11 +64,8 @@ class RedisReady:
     """Redis answers PING to one who knows its password; another server on its port does not."""
 
     port: int
-    password: str
+    password: str = field(repr=False)
     kind: str = "redis"
-
-    def __repr__(self) -> str:
-        return f"RedisReady(port={self.port})"
 
     async def is_ready(self, pid: int) -> bool:
         """See `Probe`."""

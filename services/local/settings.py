@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from services.local.errors import PlainError
+
 SERVICES = ("auth", "prompts", "moderation", "inference")
 
 DATABASE_URL_SETTING = "PROMPTMESH_DATABASE_URL"
@@ -38,7 +40,7 @@ _SHARED_VARIABLES = ("PATH", "HOME", "TMPDIR", "PROMPTMESH_FAILPOINTS_DIR", "PYT
 _SHARED_PREFIXES = ("OTEL_",)
 
 
-class SettingsError(RuntimeError):
+class SettingsError(PlainError):
     """One or more settings are wrong; the message names all of them."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from services.local.child import Child, ChildError, run_task
 from services.local.data_folder import DataFolder
+from services.local.errors import PlainError
 from services.local.logs import rotate
 from services.local.plan import STOP_ORDER, Plan, ProcessSpec, TaskSpec
 from services.local.port_book import EDGE
@@ -21,7 +22,7 @@ HEALTH_POLL_INTERVAL_S = 0.03
 HEALTH_TIMEOUT_S = 30.0
 
 
-class PortCollisionError(RuntimeError):
+class PortCollisionError(PlainError):
     """A process did not start, and another program listens on one of its ports: choose other ports and try again."""
 
 

@@ -8,6 +8,8 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
+from services.local.errors import PlainError
+
 POSTGRES_BIN_SETTING = "PROMPTMESH_POSTGRES_BIN"
 REDIS_SERVER_SETTING = "PROMPTMESH_REDIS_SERVER"
 ENVOY_SETTING = "PROMPTMESH_ENVOY"
@@ -18,7 +20,7 @@ _ALTERNATIVE_ADDRESS = {
 }
 
 
-class MissingBinaryError(RuntimeError):
+class MissingBinaryError(PlainError):
     """A program that `promptmesh up` has to start is not on this machine; the message says what to set."""
 
 

@@ -17,6 +17,7 @@ import psutil
 
 from services.local.child_setup import USER_SETTING, Identity, child_setup, unprivileged_identity
 from services.local.embedded.binaries import postgres_program
+from services.local.errors import PlainError
 from services.local.ports import LOOPBACK, free_ports
 from services.local.probes import postmaster_is_ready
 
@@ -31,7 +32,6 @@ _SOCKET_PATH_MAX_BYTES = 107
 # Modest memory, full durability: fsync and synchronous_commit stay as PostgreSQL has them, on.
 SERVER_SETTINGS: dict[str, str] = {
     "shared_buffers": "128MB",
-    "max_connections": "200",
     "work_mem": "4MB",
     "maintenance_work_mem": "64MB",
     "effective_cache_size": "512MB",
@@ -55,7 +55,7 @@ SERVER_SETTINGS: dict[str, str] = {
 UNDURABLE_SETTINGS: dict[str, str] = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
-class PostgresError(RuntimeError):
+class PostgresError(PlainError):
     """PostgreSQL could not be made or started; the message holds what it said."""
 
 
@@ -71,6 +71,7 @@ class PostgresCluster:
     password: str = field(repr=False)
     durable: bool = True
     database: str | None = None
+    max_connections: int = 200
 
     def url(self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None) -> str:
         """DSN over TCP on 127.0.0.1; the superuser's unless another user and password are given."""
@@ -153,6 +154,7 @@ class PostgresCluster:
         settings = dict(SERVER_SETTINGS)
         if not self.durable:
             settings |= UNDURABLE_SETTINGS
+        settings["max_connections"] = str(self.max_connections)
         settings["listen_addresses"] = LOOPBACK
         settings["port"] = str(self.port)
         socket = self.folder / f".s.PGSQL.{self.port}"

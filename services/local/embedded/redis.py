@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -21,13 +21,14 @@ from urllib.parse import quote
 from services.local.child_setup import child_setup
 from services.local.embedded.binaries import redis_server
 from services.local.embedded.postgres import POLL_INTERVAL_S, START_TIMEOUT_S, stop_process
+from services.local.errors import PlainError
 from services.local.ports import LOOPBACK, free_ports
 
 Eviction = Literal["noeviction", "allkeys-lru"]
 PROBE_TIMEOUT_S = 1.0
 
 
-class RedisError(RuntimeError):
+class RedisError(PlainError):
     """Redis could not be started; the message holds what it said."""
 
 
@@ -38,7 +39,7 @@ class RedisServer:
     folder: Path
     name: str
     port: int
-    password: str
+    password: str = field(repr=False)
     eviction: Eviction = "noeviction"
     memory_mb: int = 256
 

@@ -1,0 +1,49 @@
+"""`promptmesh config`: models, providers and what examples use, as numbered snapshots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from promptmesh.inference.v1 import inference_pb2, inference_pb2_grpc
+
+from services.local.api import CALL_TIMEOUT_S, connected, explained
+from services.local.data_folder import DataFolder
+from services.local.options import data_option
+
+
+@click.group()
+def config() -> None:
+    """Read and apply the configuration of models and providers."""
+
+
+@config.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--validate-only", is_flag=True, help="Only check it; nothing changes.")
+@data_option
+def apply(file: Path, validate_only: bool, data: DataFolder) -> None:
+    """Check FILE (models.yaml) whole and make it the next version, on all replicas."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{file} is not UTF-8 text: {error}") from error
+    with connected(data, session=True) as api, explained():
+        version = inference_pb2_grpc.ConfigServiceStub(api.channel).ApplyConfig(
+            inference_pb2.ApplyConfigRequest(yaml=text, validate_only=validate_only),
+            timeout=CALL_TIMEOUT_S,
+            metadata=api.metadata,
+        )
+    click.echo(f"{file} is valid." if validate_only else f"Version {version.version} is in force.")
+
+
+@config.command()
+@data_option
+def show(data: DataFolder) -> None:
+    """Print the version in force."""
+    with connected(data, session=True) as api, explained():
+        version = inference_pb2_grpc.ConfigServiceStub(api.channel).GetConfig(
+            inference_pb2.GetConfigRequest(), timeout=CALL_TIMEOUT_S, metadata=api.metadata
+        )
+    made = version.create_time.ToJsonString() if version.HasField("create_time") else "unknown"
+    click.echo(f"# version {version.version}, applied {made}")
+    click.echo(version.yaml, nl=not version.yaml.endswith("\n"))

@@ -1,0 +1,164 @@
+"""The plan: who gets which environment, in what order, and that secrets go only where they belong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.local.data_folder import DataFolder
+from services.local.plan import Plan, ProcessSpec, make_plan, port_names, with_user
+from services.local.secrets import Secrets
+from services.local.settings import SERVICES, MeshSettings
+
+KEYS = {"OPENAI_API_KEY": "sk-1", "ANTHROPIC_API_KEY": "sk-2"}
+BASE = {"PATH": "/bin", "LANG": "de_DE", "SECRET_OF_THE_SHELL": "x", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://o"} | KEYS
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataFolder:
+    return DataFolder(tmp_path / "data")
+
+
+def plan_of(data: DataFolder, workers: int = 1, **environment: str) -> Plan:
+    settings = MeshSettings.read(
+        workers=workers, edge_port=None, data=data.path, environment=BASE | environment, directory=data.path.parent
+    )
+    ports = {name: 20_000 + index for index, name in enumerate(port_names(settings))}
+    return make_plan(data, settings, Secrets(), ports, bootstrap_admin=True)
+
+
+def processes(plan: Plan) -> dict[str, ProcessSpec]:
+    return {one.name: one for one in plan.processes}
+
+
+def test_one_machine_is_three_embedded_parts_four_services_and_the_edge(data: DataFolder) -> None:
+    plan = plan_of(data)
+    assert list(processes(plan)) == [
+        "postgres",
+        "redis-state",
+        "redis-cache",
+        "auth-0",
+        "prompts-0",
+        "moderation-0",
+        "inference-0",
+        "edge",
+    ]
+    assert [one.name for one in plan.tasks] == ["database-setup", "edge-configuration", "bootstrap-admin"]
+
+
+def test_making_a_plan_touches_nothing(data: DataFolder) -> None:
+    plan_of(data)
+    assert not data.path.exists()
+
+
+def test_services_wait_for_the_database_and_the_edge_for_its_configuration_only(data: DataFolder) -> None:
+    plan = plan_of(data)
+    for service in SERVICES:
+        assert set(processes(plan)[f"{service}-0"].depends_on) == {
+            "postgres",
+            "redis-state",
+            "redis-cache",
+            "database-setup",
+        }
+    assert processes(plan)["edge"].depends_on == ("edge-configuration",)
+    assert {one.name: one.depends_on for one in plan.tasks}["database-setup"] == ("postgres",)
+
+
+def test_every_port_is_used_once(data: DataFolder) -> None:
+    plan = plan_of(data, workers=3)
+    ports = [port for one in plan.processes for port in (one.port, *one.more_ports.values())]
+    assert len(ports) == len(set(ports)) == 3 + 2 + 3 * 4 * 2
+
+
+def test_a_target_names_every_worker(data: DataFolder) -> None:
+    plan = plan_of(data, workers=2)
+    environment = processes(plan)["prompts-1"].environment
+    ports = [processes(plan)[f"auth-{index}"].port for index in range(2)]
+    assert environment["PROMPTMESH_AUTH_TARGET"] == f"ipv4:127.0.0.1:{ports[0]},127.0.0.1:{ports[1]}"
+    assert environment["PROMPTMESH_WORKER"] == "prompts-1"
+    assert environment["PROMPTMESH_LISTEN"] == f"127.0.0.1:{processes(plan)['prompts-1'].port}"
+
+
+def test_only_inference_sees_the_providers_keys(data: DataFolder) -> None:
+    plan = plan_of(data)
+    holders = {one.name for one in (*plan.processes, *plan.tasks) if set(KEYS) & set(one.environment)}
+    assert holders == {"inference-0"}
+
+
+def test_only_auth_sees_the_signing_key(data: DataFolder) -> None:
+    plan = plan_of(data)
+    name = "PROMPTMESH_AUTH_SIGNING_KEY_FILE"
+    assert {one.name for one in (*plan.processes, *plan.tasks) if name in one.environment} == {
+        "auth-0",
+        "bootstrap-admin",
+    }
+
+
+def test_a_service_gets_the_password_of_its_own_role_only(data: DataFolder) -> None:
+    plan = plan_of(data)
+    for service in SERVICES:
+        one = processes(plan)[f"{service}-0"]
+        assert one.environment["PROMPTMESH_DATABASE_URL"].startswith(f"postgresql://promptmesh_{service}:")
+        assert "PROMPTMESH_ADMIN_DATABASE_URL" not in one.environment
+        assert not [name for name in one.environment if name.endswith("_DATABASE_URL") and name.count("_") > 2]
+
+
+def test_the_callers_environment_stays_outside_but_for_what_is_named(data: DataFolder) -> None:
+    for one in (*plan_of(data).processes, *plan_of(data).tasks):
+        assert "SECRET_OF_THE_SHELL" not in one.environment
+        assert one.environment.get("LANG") is None
+    assert processes(plan_of(data))["auth-0"].environment["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://o"
+
+
+def test_no_secret_stands_on_a_command_line_or_in_a_repr(data: DataFolder) -> None:
+    plan = plan_of(data)
+    environment = processes(plan)["auth-0"].environment
+    hidden = [environment["PROMPTMESH_MESH_SECRET"], environment["PROMPTMESH_KEY_PEPPER"]]
+    addresses = [environment["PROMPTMESH_DATABASE_URL"], environment["PROMPTMESH_REDIS_URL"]]
+    hidden += [address.split(":")[2].split("@")[0] for address in addresses]
+    for one in (*plan.processes, *plan.tasks):
+        for secret in hidden:
+            assert secret not in " ".join(one.command)
+            assert secret not in repr(one)
+
+
+def test_external_parts_are_used_instead(data: DataFolder) -> None:
+    plan = plan_of(
+        data,
+        PROMPTMESH_DATABASE_URL="postgresql://boss:b@db.example:5433/mesh?sslmode=require",
+        PROMPTMESH_REDIS_URL="rediss://:r@redis.example:6380/1",
+    )
+    assert "postgres" not in processes(plan)
+    assert "redis-state" not in processes(plan)
+    assert "redis-cache" in processes(plan)
+    environment = processes(plan)["auth-0"].environment
+    assert environment["PROMPTMESH_REDIS_URL"] == "rediss://:r@redis.example:6380/1"
+    assert environment["PROMPTMESH_DATABASE_URL"].startswith("postgresql://promptmesh_auth:")
+    assert environment["PROMPTMESH_DATABASE_URL"].endswith("@db.example:5433/mesh?sslmode=require")
+    setup = next(one for one in plan.tasks if one.name == "database-setup")
+    assert setup.environment["PROMPTMESH_ADMIN_DATABASE_URL"].startswith("postgresql://boss:b@")
+    assert setup.depends_on == ()
+
+
+def test_postgres_is_durable(data: DataFolder) -> None:
+    command = " ".join(processes(plan_of(data))["postgres"].command)
+    for setting in ("fsync=off", "synchronous_commit=off", "full_page_writes=off"):
+        assert setting not in command
+
+
+def test_connections_grow_with_the_workers(data: DataFolder) -> None:
+    assert "max_connections=200" in processes(plan_of(data))["postgres"].command
+    assert "max_connections=640" in processes(plan_of(data, workers=8))["postgres"].command
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://a:b@h:1/d", "postgresql://u:p%2F%40@h:1/d"),
+        ("postgresql://h/d", "postgresql://u:p%2F%40@h/d"),
+        ("postgresql://a:b%40c@/d?host=/run", "postgresql://u:p%2F%40@/d?host=/run"),
+    ],
+)
+def test_an_address_for_another_user(url: str, expected: str) -> None:
+    assert with_user(url, "u", "p/@") == expected
