@@ -1,0 +1,99 @@
+"""The demo: answers without any model, says so, and says the same about the same prompt every time.
+
+It needs no network, no key and no money, so that a newcomer sees the whole mesh at work; nobody should take what it
+writes for a model's answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+
+from services.inference.providers.base import AnswerRecord, ChatMessage, OpenAiCall, Piece, ProviderRequest, TokenUsage
+from services.inference.providers.openai_shapes import OpenAiAnswers, request_of
+from services.inference.usage import estimate_input_tokens
+
+# Several words a tick keep a brisk pace from waking the loop once a word.
+TICK_S = 0.02
+QUOTE_CHARACTERS = 60
+FREQUENT_WORDS = 3
+_WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
+_TOKEN = re.compile(r"\s*\S+")
+
+
+class Demo:
+    """The provider of kind `demo`. `tokens_per_second`: its pace; 0: at once."""
+
+    def __init__(self, name: str, tokens_per_second: float) -> None:
+        self._name = name
+        self._tokens_per_second = tokens_per_second
+        self._openai = OpenAiAnswers(name)
+
+    @property
+    def name(self) -> str:
+        """Name in the configuration."""
+        return self._name
+
+    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
+        """See Provider. A token of the demo is a word with the space before it."""
+        text = _before_stop(answer(request.messages), request.stop)
+        tokens = _TOKEN.findall(text)
+        cap = request.max_output_tokens or len(tokens)
+        finish_reason = "length" if len(tokens) > cap else "stop"
+        tokens = tokens[:cap]
+        usage = TokenUsage(
+            estimate_input_tokens(len(message.content.encode()) for message in request.messages), len(tokens)
+        )
+        sent = 0
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        while self._tokens_per_second and sent < len(tokens):
+            await asyncio.sleep(max(TICK_S, 1 / self._tokens_per_second))
+            due = min(len(tokens), int((loop.time() - begin) * self._tokens_per_second))
+            if due > sent:
+                yield Piece(text="".join(tokens[sent:due]))
+                sent = due
+        yield Piece(text="".join(tokens[sent:]), finish_reason=finish_reason, usage=usage)
+
+    async def complete_openai(self, call: OpenAiCall, record: AnswerRecord) -> bytes:
+        """See Provider."""
+        return await self._openai.complete(self.stream(request_of(call)), call, record)
+
+    def stream_openai(self, call: OpenAiCall, record: AnswerRecord) -> AsyncGenerator[bytes, None]:
+        """See Provider."""
+        return self._openai.stream(self.stream(request_of(call)), call, record)
+
+
+def answer(messages: Sequence[ChatMessage]) -> str:
+    """What the demo says about a conversation: a function of its last message by the user alone."""
+    prompt = next((message.content for message in reversed(messages) if message.role == "user"), "")
+    words = _WORD.findall(prompt)
+    if not words:
+        return (
+            "This is a demo answer: no model was called. Your prompt holds no words, so there is nothing to say "
+            "about it. To get answers from a model, an operator names one in models.yaml."
+        )
+    opening = " ".join(prompt.split())
+    if len(opening) > QUOTE_CHARACTERS:
+        opening = opening[:QUOTE_CHARACTERS].rstrip() + "…"
+    counts = Counter(word.lower() for word in words if len(word) > 3)
+    frequent = sorted(counts, key=lambda word: (-counts[word], word))[:FREQUENT_WORDS]
+    topic = f" It speaks most of {_listed(frequent)}." if frequent else ""
+    asks = "asks a question" if "?" in prompt else "gives an instruction"
+    noun = "word" if len(words) == 1 else "words"
+    return (
+        f"This is a demo answer: no model was called. Your prompt has {len(words)} {noun}, {asks}, and begins "
+        f"“{opening}”.{topic} A model would answer it here, and its answer would stream to you just as this one "
+        "does. To get one, an operator names a model in models.yaml."
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    quoted = [f"“{word}”" for word in words]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+
+
+def _before_stop(text: str, stop: Sequence[str]) -> str:
+    return text[: min((text.index(one) for one in stop if one and one in text), default=len(text))]

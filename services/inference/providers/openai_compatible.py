@@ -1,0 +1,209 @@
+"""Upstreams that speak OpenAI's API: our own path, because a general client costs milliseconds a call (DESIGN.md).
+
+A caller's body goes on as it is, with the upstream's model name in it; what streams back is passed on as read, each
+chunk checked. The caller's name of the model replaces the upstream's in what comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from services.inference.providers import faults
+from services.inference.providers.base import AnswerRecord, OpenAiCall, Piece, ProviderRequest
+from services.inference.providers.http import Answer, Timeouts, post
+from services.inference.providers.openai_chunks import DONE, ChunkReader, answer_bytes, text_of, usage_of
+
+_KEEP_ALIVE = b": keep-alive\n\n"
+
+
+class OpenAiCompatible:
+    """A provider at `base_url`, which `/chat/completions` is appended to. `key`: sent as bearer where not empty."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        name: str,
+        base_url: str,
+        *,
+        key: str = "",
+        timeouts: Timeouts | None = None,
+        stream_usage: bool = True,
+        output_cap_field: str = "max_tokens",
+    ) -> None:
+        self._session = session
+        self._name = name
+        self._url = URL(f"{base_url}/chat/completions")  # parsed once, not once a call
+        self._key = key
+        self._timeouts = timeouts or Timeouts()
+        self._stream_usage = stream_usage
+        self._output_cap_field = output_cap_field
+        self._headers = {"Content-Type": "application/json"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+
+    @property
+    def name(self) -> str:
+        """Name in the configuration."""
+        return self._name
+
+    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
+        """See Provider."""
+        reader = ChunkReader(self._name, request.model, AnswerRecord(), self._key)
+        record = reader.record
+        async with aclosing(self._chunks(self._body(request), request.model, reader)) as reads:
+            async for chunks in reads:
+                if chunks:
+                    yield Piece(text="".join([text_of(chunk) for _, chunk in chunks]))
+        yield Piece(finish_reason=record.finish_reasons.get(0, "stop"), usage=record.usage)
+
+    async def complete_openai(self, call: OpenAiCall, record: AnswerRecord) -> bytes:
+        """See Provider."""
+        async with self._post(self._upstream_body(call), call.upstream_model) as answer:
+            raw = await answer.read_all()
+        try:
+            parsed = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            kind = faults.sanitise(answer.content_type)
+            raise faults.broken(self._name, f"it is not JSON (its content type is {kind})") from None
+        self._check_whole(parsed, call.upstream_model, record)
+        if parsed.get("model") == call.model:
+            return bytes(raw)
+        parsed["model"] = call.model
+        return orjson.dumps(parsed)
+
+    async def stream_openai(self, call: OpenAiCall, record: AnswerRecord) -> AsyncGenerator[bytes, None]:
+        """See Provider. A usage chunk that the caller did not ask for is read and left out."""
+        body = self._upstream_body(call)
+        options = body.get("stream_options")
+        wants_usage = isinstance(options, dict) and bool(options.get("include_usage"))
+        if self._stream_usage and not wants_usage:
+            body["stream_options"] = {**(options or {}), "include_usage": True}
+        reader = ChunkReader(self._name, call.upstream_model, record, self._key)
+        renamer = _Renamer(call.model)
+        said_done = False
+        async with aclosing(self._chunks(body, call.upstream_model, reader)) as reads:
+            async for chunks in reads:
+                events = [
+                    renamer.rename(raw, chunk)
+                    for raw, chunk in chunks
+                    if wants_usage or chunk.get("choices") or not chunk.get("usage")
+                ]
+                if reader.done:
+                    events.append(DONE)
+                    said_done = True
+                if events:
+                    yield b"data: " + b"\n\ndata: ".join(events) + b"\n\n"
+                elif reader.saw_comment:
+                    yield _KEEP_ALIVE
+        if not said_done:
+            yield b"data: " + DONE + b"\n\n"
+
+    async def _chunks(
+        self, body: Mapping[str, Any], model: str, reader: ChunkReader
+    ) -> AsyncGenerator[list[tuple[bytes, dict[str, Any]]], None]:
+        """Checked chunks, one list a read; ends without an error only where the answer is whole."""
+        async with self._post({**body, "stream": True}, model) as answer:
+            if answer.content_type != "text/event-stream":
+                kind = faults.sanitise(answer.content_type)
+                raise faults.broken(self._name, f"its content type is {kind}, not text/event-stream")
+            async with aclosing(answer.reads()) as reads:
+                async for data in reads:
+                    chunks = reader.feed(data)
+                    if reader.done:
+                        reader.check_whole()
+                    if chunks or reader.done or reader.saw_comment:
+                        yield chunks
+                    if reader.done:
+                        break
+            if reader.done:
+                await answer.finish()
+            elif chunks := reader.end():
+                yield chunks
+
+    def _post(self, body: Mapping[str, Any], model: str) -> AbstractAsyncContextManager[Answer]:
+        return post(
+            self._session,
+            self._name,
+            self._url,
+            orjson.dumps(body),
+            self._headers,
+            self._timeouts,
+            model=model,
+            key=self._key,
+        )
+
+    def _body(self, request: ProviderRequest) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": request.model,
+            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+        }
+        if request.max_output_tokens is not None:
+            body[self._output_cap_field] = request.max_output_tokens
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        if request.top_p is not None:
+            body["top_p"] = request.top_p
+        if request.stop:
+            body["stop"] = list(request.stop)
+        if request.seed is not None:
+            body["seed"] = request.seed
+        if self._stream_usage:
+            body["stream_options"] = {"include_usage": True}
+        return body
+
+    def _upstream_body(self, call: OpenAiCall) -> dict[str, Any]:
+        """The caller's body with the upstream's model, and our cap under the name that this upstream knows it by."""
+        body = {**call.body, "model": call.upstream_model}
+        if call.output_cap is not None:
+            body[self._output_cap_field] = call.output_cap
+        return body
+
+    def _check_whole(self, parsed: Any, model: str, record: AnswerRecord) -> None:
+        if not isinstance(parsed, dict):
+            raise faults.broken(self._name, "it is not a JSON object")
+        if error := parsed.get("error"):
+            raise faults.stream_error(self._name, error, model=model, key=self._key)
+        choices = parsed.get("choices")
+        if not isinstance(choices, list) or not choices:
+            raise faults.broken(self._name, "it holds no choices")
+        for index, choice in enumerate(choices):
+            message = choice.get("message") if isinstance(choice, dict) else None
+            if not isinstance(message, dict):
+                raise faults.broken(self._name, "a choice holds no message")
+            if not choice.get("finish_reason"):
+                raise faults.broken(self._name, "a choice holds no finish reason")
+            record.output_bytes += answer_bytes(message)
+            record.finish_reasons[index] = str(choice["finish_reason"])
+        record.usage = usage_of(parsed.get("usage"))
+
+
+class _Renamer:
+    """Puts the caller's name of the model where the upstream's stands, without writing the chunk anew where it can."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._replacement = b'"model":' + orjson.dumps(model)
+        self._upstream: Any = None
+        self._needles: tuple[bytes, ...] = ()
+
+    def rename(self, raw: bytes, chunk: dict[str, Any]) -> bytes:
+        upstream = chunk.get("model")
+        if upstream == self._model:
+            # An event of several lines would lose its data prefix on the way out.
+            return raw if b"\n" not in raw else orjson.dumps(chunk)
+        if upstream != self._upstream or not self._needles:
+            self._upstream = upstream
+            name = orjson.dumps(upstream)
+            self._needles = (b'"model":' + name, b'"model": ' + name)
+        for needle in self._needles:
+            # Inside a JSON string a quote is escaped, so the needle can only be a member named `model`.
+            if raw.count(needle) == 1 and b"\n" not in raw:
+                return raw.replace(needle, self._replacement)
+        chunk["model"] = self._model
+        return orjson.dumps(chunk)

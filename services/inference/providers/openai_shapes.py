@@ -1,0 +1,149 @@
+"""OpenAI's JSON made by us, for providers whose answers do not come in it, and the way from its requests to ours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+
+from services.inference.providers import faults
+from services.inference.providers.base import (
+    AnswerRecord,
+    ChatMessage,
+    OpenAiCall,
+    Piece,
+    ProviderRequest,
+    TokenUsage,
+)
+from services.mesh.ids import uuid7
+
+
+class OpenAiAnswers:
+    """Turns a stream of pieces into `chat.completion` or `chat.completion.chunk` JSON. One choice, text only."""
+
+    def __init__(
+        self,
+        provider: str,
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[], str] = uuid7,
+    ) -> None:
+        self._provider = provider
+        self._clock = clock
+        self._new_id = new_id
+
+    async def complete(self, pieces: AsyncGenerator[Piece, None], call: OpenAiCall, record: AnswerRecord) -> bytes:
+        """A whole answer."""
+        texts: list[str] = []
+        async with aclosing(pieces):
+            async for piece in pieces:
+                texts.append(piece.text)
+                _note(piece, record)
+        self._check_whole(record)
+        answer = self._head(call, "chat.completion")
+        answer["choices"] = [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "".join(texts), "refusal": None},
+                "logprobs": None,
+                "finish_reason": record.finish_reasons[0],
+            }
+        ]
+        if record.usage:
+            answer["usage"] = usage_object(record.usage)
+        return orjson.dumps(answer)
+
+    async def stream(
+        self, pieces: AsyncGenerator[Piece, None], call: OpenAiCall, record: AnswerRecord
+    ) -> AsyncGenerator[bytes, None]:
+        """Server-sent events, `[DONE]` included."""
+        head = self._head(call, "chat.completion.chunk")
+        options = call.body.get("stream_options")
+        wants_usage = isinstance(options, dict) and bool(options.get("include_usage"))
+        first = True
+        async with aclosing(pieces):
+            async for piece in pieces:
+                _note(piece, record)
+                delta: dict[str, Any] = {"role": "assistant"} if first else {}
+                if piece.text or first:
+                    delta["content"] = piece.text
+                if not delta and not piece.finish_reason:
+                    continue
+                first = False
+                choice = {
+                    "index": 0,
+                    "delta": delta,
+                    "logprobs": None,
+                    "finish_reason": piece.finish_reason or None,
+                }
+                yield _event({**head, "choices": [choice]})
+        self._check_whole(record)
+        end = b"data: [DONE]\n\n"
+        if wants_usage and record.usage:
+            end = _event({**head, "choices": [], "usage": usage_object(record.usage)}) + end
+        yield end
+
+    def _head(self, call: OpenAiCall, kind: str) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-{self._new_id()}",
+            "object": kind,
+            "created": int(self._clock()),
+            "model": call.model,
+        }
+
+    def _check_whole(self, record: AnswerRecord) -> None:
+        if 0 not in record.finish_reasons:
+            raise faults.broken(self._provider, "it ended without a finish reason")
+
+
+def usage_object(usage: TokenUsage) -> dict[str, int]:
+    """OpenAI's `usage`."""
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+
+
+def request_of(call: OpenAiCall) -> ProviderRequest:
+    """The typed request in a checked body; what the typed one has no place for is left out."""
+    body = call.body
+    stop = body.get("stop")
+    cap = body.get("max_completion_tokens") or body.get("max_tokens") or call.output_cap
+    return ProviderRequest(
+        model=call.upstream_model,
+        messages=tuple(
+            ChatMessage(str(message.get("role", "user")), text_of_content(message.get("content")))
+            for message in body["messages"]
+        ),
+        max_output_tokens=cap,
+        temperature=body.get("temperature"),
+        top_p=body.get("top_p"),
+        stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
+        seed=body.get("seed"),
+    )
+
+
+def text_of_content(content: Any) -> str:
+    """The text of a message's content, which is a text or a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(
+            str(part["text"]) for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
+        )
+    return ""
+
+
+def _note(piece: Piece, record: AnswerRecord) -> None:
+    record.output_bytes += len(piece.text.encode("utf-8", "surrogatepass"))
+    if piece.finish_reason:
+        record.finish_reasons[0] = piece.finish_reason
+    if piece.usage:
+        record.usage = piece.usage
+
+
+def _event(chunk: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(chunk) + b"\n\n"

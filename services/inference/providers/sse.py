@@ -1,0 +1,71 @@
+"""Server-sent events, as providers really send them.
+
+Tolerant: LF or CRLF, comments, `event:` and `id:` fields, data without a space after the colon, a last event without
+its empty line. Bounded: a line longer than MAX_LINE_BYTES is an error, so a provider cannot fill our memory.
+"""
+
+from __future__ import annotations
+
+MAX_LINE_BYTES = 1024 * 1024
+
+
+class LineTooLongError(Exception):
+    """A line of a stream is longer than MAX_LINE_BYTES."""
+
+
+class EventSplitter:
+    """Cuts what arrives into the data of whole events."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._data_bytes = 0
+        self.saw_comment = False  # since the last feed: upstream says that it is alive
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Data of the events that `chunk` completes, in order."""
+        self.saw_comment = False
+        events: list[bytes] = []
+        # A long line that comes in many reads is searched once, not once a read.
+        if b"\n" not in chunk:
+            self._rest += chunk
+            self._check(len(self._rest))
+            return events
+        lines = (self._rest + chunk).split(b"\n") if self._rest else chunk.split(b"\n")
+        self._rest = lines.pop()
+        self._check(len(self._rest))
+        for raw in lines:
+            line = raw.removesuffix(b"\r")
+            if line:
+                self._line(line)
+            elif self._data:
+                events.append(self._take())
+        return events
+
+    def end(self) -> list[bytes]:
+        """Data of an event that the stream ended without closing."""
+        if self._rest:
+            self._line(self._rest.rstrip(b"\r"))
+            self._rest = b""
+        return [self._take()] if self._data else []
+
+    def _line(self, line: bytes) -> None:
+        self._check(len(line))
+        if line.startswith(b"data:"):
+            data = line[6:] if line[5:6] == b" " else line[5:]
+            self._data_bytes += len(data)
+            self._check(self._data_bytes)
+            self._data.append(data)
+        elif line.startswith(b":"):
+            self.saw_comment = True
+
+    def _take(self) -> bytes:
+        data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        self._data.clear()
+        self._data_bytes = 0
+        return data
+
+    @staticmethod
+    def _check(size: int) -> None:
+        if size > MAX_LINE_BYTES:
+            raise LineTooLongError
