@@ -3,7 +3,7 @@
 manifest.json           format, version of the program, time, and the SHA-256 of each other member
 roles.sql               the database's roles (pg_dumpall)
 database.dump           the database (pg_dump, custom format), one consistent snapshot
-secrets.json  auth-signing-key.pem  admin.json  models.yaml (if there is one)
+secrets.json  auth-signing-key.pem  admin.json  and, where there are any, models.yaml  edge.json
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def restore(data: DataFolder, archive: Path, *, force: bool) -> Path | None:
 
 
 def _kept_files(data: DataFolder) -> list[Path]:
-    return [data.secrets, data.signing_key, data.admin, data.models]
+    return [data.secrets, data.signing_key, data.admin, data.models, data.edge]
 
 
 @contextmanager

@@ -80,6 +80,11 @@ class DataFolder:
         return self.path / "models.yaml"
 
     @property
+    def edge(self) -> Path:
+        """The operator's settings of the edge, if there are any."""
+        return self.path / "edge.json"
+
+    @property
     def postgres(self) -> Path:
         """The PostgreSQL cluster."""
         return self.path / "postgres"

@@ -322,11 +322,12 @@ class _Planner:
 
     def _edge_settings(self) -> dict[str, Any]:
         return {
+            "listen_host": LOOPBACK,
+            "trusted_hops": 0,
+            **self._settings.edge_settings,
             "edge_port": self._ports[EDGE],
             "admin_port": self._ports[EDGE_ADMIN],
-            "listen_host": LOOPBACK,
             "data_dir": str(self._data.path),
-            "trusted_hops": 0,
             "clusters": {
                 service: [[LOOPBACK, self._ports[worker]] for worker in _workers(service, self._settings)]
                 for service in SERVICES

@@ -7,9 +7,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from services.local.errors import PlainError
+from services.local.files import BadFileError, read_json
 
 SERVICES = ("auth", "prompts", "moderation", "inference")
 
@@ -36,6 +38,7 @@ PROVIDER_VARIABLES = (
     "NO_PROXY",
     "SSL_CERT_FILE",
 )
+EDGE_SETTINGS_OF_OURS = frozenset({"edge_port", "admin_port", "clusters", "data_dir"})
 _SHARED_VARIABLES = ("PATH", "HOME", "TMPDIR", "PROMPTMESH_FAILPOINTS_DIR", "PYTHONDONTWRITEBYTECODE")
 _SHARED_PREFIXES = ("OTEL_",)
 
@@ -56,6 +59,7 @@ class MeshSettings:
     redis_url: str | None = field(default=None, repr=False)
     redis_cache_url: str | None = field(default=None, repr=False)
     models_file: Path | None = None
+    edge_settings: Mapping[str, Any] = field(default_factory=dict)  # of gateway.settings.EdgeSettings
     shared_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     provider_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -92,6 +96,9 @@ class MeshSettings:
         models, problem = _models_file(environment, directory or Path.cwd(), data)
         if problem:
             problems.append(problem)
+        edge, problem = _edge_settings(data / "edge.json")
+        if problem:
+            problems.append(problem)
         if problems:
             raise SettingsError("These settings are wrong:\n" + "\n".join(f"  {one}" for one in problems))
         return cls(
@@ -103,6 +110,7 @@ class MeshSettings:
             redis_url=environment.get(REDIS_URL_SETTING) or None,
             redis_cache_url=environment.get(REDIS_CACHE_URL_SETTING) or None,
             models_file=models,
+            edge_settings=edge,
             shared_environment=_shared_environment(environment),
             provider_environment={name: environment[name] for name in PROVIDER_VARIABLES if environment.get(name)},
         )
@@ -113,10 +121,22 @@ def _models_file(environment: Mapping[str, str], directory: Path, data: Path) ->
     if named:
         path = (directory / named).resolve()
         return (path, None) if path.is_file() else (None, f"{MODELS_FILE_SETTING} names {path}, which is no file")
-    for path in (directory / "models.yaml", data / "models.yaml"):
+    for path in (data / "models.yaml", directory / "models.yaml"):
         if path.is_file():
             return path.resolve(), None
     return None, None
+
+
+def _edge_settings(path: Path) -> tuple[dict[str, Any], str | None]:
+    """The operator's settings of the edge. Their names and values are checked where the edge is rendered."""
+    try:
+        wanted = read_json(path) or {}
+    except BadFileError as error:
+        return {}, str(error)
+    ours = sorted(EDGE_SETTINGS_OF_OURS & wanted.keys())
+    if ours:
+        return {}, f"{path} sets {', '.join(ours)}, which this command sets itself (the port with --edge-port)"
+    return wanted, None
 
 
 def _shared_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -41,15 +41,28 @@ def test_one_error_names_every_wrong_setting_and_no_secret(tmp_path: Path) -> No
     assert "hidden" not in message
 
 
-def test_models_are_found_here_before_the_data_folder(tmp_path: Path) -> None:
+def test_models_are_found_in_the_data_folder_before_here(tmp_path: Path) -> None:
     assert read(tmp_path).models_file is None
+    (tmp_path / "models.yaml").touch()
+    assert read(tmp_path).models_file == tmp_path / "models.yaml"
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "models.yaml").touch()
     assert read(tmp_path).models_file == tmp_path / "data" / "models.yaml"
-    (tmp_path / "models.yaml").touch()
-    assert read(tmp_path).models_file == tmp_path / "models.yaml"
     (tmp_path / "named.yaml").touch()
     assert read(tmp_path, PROMPTMESH_MODELS_FILE="named.yaml").models_file == tmp_path / "named.yaml"
+
+
+def test_the_edges_settings_may_be_overridden_but_not_what_we_wire(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "edge.json"
+    path.write_text('{"rate_per_second": 7}')
+    assert read(tmp_path).edge_settings == {"rate_per_second": 7}
+    path.write_text('{"clusters": {}, "admin_port": 1}')
+    with pytest.raises(SettingsError, match=r"edge\.json sets admin_port, clusters"):
+        read(tmp_path)
+    path.write_text("[]")
+    with pytest.raises(SettingsError, match=r"edge\.json holds list"):
+        read(tmp_path)
 
 
 def test_empty_variables_are_as_if_unset(tmp_path: Path) -> None:
