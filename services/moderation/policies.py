@@ -1,0 +1,109 @@
+"""The policy in force: numbered snapshots in PostgreSQL, the highest of which every process screens by."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from promptmesh.moderation.v1 import moderation_pb2 as pb
+
+from services.mesh.database import Connection, Database, queries
+from services.mesh.errors import FieldViolation, MeshError
+from services.mesh.telemetry.logs import logger
+from services.moderation.screening.policy import parse_policy
+from services.moderation.screening.policy_text import PolicyError
+from services.moderation.screening.result import Result, Text
+from services.moderation.screening.screener import RuleScreener, build_screener, default_policy
+
+SQL = queries("services.moderation")
+log = logger(__name__)
+
+
+class Policies:
+    """Screens by the policy in force and follows its changes.
+
+    A process that cannot reach PostgreSQL goes on with the policy that it has.
+    """
+
+    def __init__(self, database: Database, present: pb.PolicyVersion) -> None:
+        self._database = database
+        self._take(present)
+
+    @classmethod
+    async def open(cls, database: Database, policy_file: Path | None) -> Policies:
+        """The policy in force; at the first start the given file's, or the one that comes with the release.
+
+        A newer release brings its policy along unless an operator has applied one of their own. Raises PolicyError
+        for a file with faults.
+        """
+        source = str(policy_file) if policy_file else "the default policy"
+        brought = await asyncio.to_thread(policy_file.read_text, encoding="utf-8") if policy_file else default_policy()
+        async with database.transaction() as conn:
+            await conn.execute(SQL["lock_policies"])
+            row = await conn.fetchrow(SQL["latest_policy"])
+            if row is None or (row["author_id"] is None and row["yaml"] != brought):
+                build_screener(brought, source)
+                row = await conn.fetchrow(SQL["insert_policy"], brought, None)
+        return cls(database, _version_of(row))
+
+    @property
+    def present(self) -> pb.PolicyVersion:
+        """The version in force."""
+        return self._present
+
+    async def screen(self, texts: Sequence[Text]) -> Sequence[Result]:
+        """One result for each text, by the policy in force; findings name its number."""
+        return await self._screener.screen(texts)
+
+    async def apply(self, yaml: str, *, author_id: str, validate_only: bool) -> pb.PolicyVersion:
+        """Makes a policy the next version. POLICY_INVALID names every fault."""
+        try:
+            # Compiling what somebody sent takes a while and must not hold the event loop.
+            await asyncio.to_thread(build_screener, yaml, "policy.yaml")
+        except PolicyError as error:
+            raise MeshError(
+                "POLICY_INVALID",
+                str(error),
+                violations=[FieldViolation("yaml", fault) for fault in error.faults],
+            ) from None
+        async with self._database.transaction() as conn:
+            await conn.execute(SQL["lock_policies"])
+            row = await conn.fetchrow(SQL["latest_policy"])
+            assert row is not None  # open() made one, and none is ever deleted
+            if row["yaml"] != yaml and validate_only:
+                return pb.PolicyVersion(version=row["version"] + 1, yaml=yaml, author_id=author_id)
+            if row["yaml"] != yaml:
+                row = await conn.fetchrow(SQL["insert_policy"], yaml, author_id)
+        applied = _version_of(row)
+        if applied.version > self._present.version:
+            self._take(applied)
+        return applied
+
+    async def follow(self, poll_s: float) -> None:
+        """Takes newer versions as they come, for ever."""
+        while True:
+            await asyncio.sleep(poll_s)
+            try:
+                async with self._database.connection() as conn:
+                    await self._refresh(conn)
+            except MeshError as error:
+                log.warning("policy_not_refreshed", reason=error.reason, version=self._present.version)
+
+    async def _refresh(self, conn: Connection) -> None:
+        newest = await conn.fetchval(SQL["latest_policy_version"])
+        if newest is not None and newest > self._present.version:
+            self._take(_version_of(await conn.fetchrow(SQL["latest_policy"])))
+
+    def _take(self, version: pb.PolicyVersion) -> None:
+        spec = parse_policy(version.yaml).model_copy(update={"version": str(version.version)})
+        self._screener = RuleScreener(spec)
+        self._present = version
+        log.info("policy_taken", version=version.version)
+
+
+def _version_of(row: Any) -> pb.PolicyVersion:
+    version = pb.PolicyVersion(version=row["version"], yaml=row["yaml"], author_id=row["author_id"] or "")
+    version.create_time.FromDatetime(row["create_time"])
+    return version

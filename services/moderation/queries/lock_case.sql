@@ -1,0 +1,1 @@
+SELECT * FROM cases WHERE case_id = $1 FOR UPDATE
