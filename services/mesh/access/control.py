@@ -1,0 +1,254 @@
+"""From a call's metadata and its method's policy to a Caller, or to the error that says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import grpc
+from promptmesh.auth.v1.auth_pb2 import KeyIdentity, WatchIdentitiesResponse
+
+from services.mesh.access import keys, service_tokens, tokens
+from services.mesh.access.identities import Identities, IdentitySource, KnownKey, resolved_once
+from services.mesh.access.policies import Policy
+from services.mesh.access.rules import check_policy
+from services.mesh.access.service_tokens import ServiceTokens
+from services.mesh.access.tokens import UnknownKeyIdError, VerifiedToken
+from services.mesh.call import ANONYMOUS, Caller, CallerKind
+from services.mesh.errors import MeshError
+from services.mesh.ids import SYSTEM_CLOCK, Clock
+from services.mesh.lru import Lru
+from services.mesh.snapshots import Follower
+from services.mesh.telemetry.metrics import CREDENTIALS
+
+AUTHORIZATION = "authorization"
+API_KEY = "x-api-key"
+_BEARER = "bearer "
+TOKENS_KNOWN_MAX = 50_000
+KEYS_UNKNOWN_MAX = 10_000
+KEY_UNKNOWN_TTL_S = 5.0
+# Longest sleep that the event loop takes in one piece; a credential that ends later is looked at again.
+_TIMER_S_MAX = 86_400.0
+
+
+class AccessControl:
+    """Who calls, and whether they may. One a process.
+
+    While auth is away, what is known stays good for the grace time that auth stated; what is not known is answered
+    with UNAVAILABLE, never with UNAUTHENTICATED: the credential may well be right.
+    """
+
+    def __init__(
+        self,
+        source: IdentitySource,
+        service_tokens: ServiceTokens,
+        key_pepper: bytes,
+        *,
+        identities: Identities | None = None,
+        tokens_max: int = TOKENS_KNOWN_MAX,
+        key_unknown_ttl_s: float = KEY_UNKNOWN_TTL_S,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.identities = identities or Identities(clock=clock)
+        self.follower: Follower[WatchIdentitiesResponse] = Follower(
+            "identities", source.watch, self.identities.apply, clock=clock
+        )
+        self._source, self._service_tokens, self._pepper = source, service_tokens, key_pepper
+        self._clock = clock
+        self._tokens: Lru[bytes, VerifiedToken] = Lru(tokens_max)
+        self._unknown_keys: Lru[bytes, float] = Lru(KEYS_UNKNOWN_MAX)  # digest → until when (monotonic)
+        self._unknown_ttl_s = key_unknown_ttl_s
+        self._flights: dict[bytes, asyncio.Task[KeyIdentity]] = {}
+
+    @property
+    def ready(self) -> asyncio.Event:
+        """Set once auth has told who is who."""
+        return self.follower.ready
+
+    async def authorize(self, policy: Policy, metadata: Mapping[str, str | bytes]) -> Caller:
+        """The caller, who may make the call. Raises MeshError.
+
+        metadata: of the call, names in lower case.
+        """
+        credential = credential_of(metadata)
+        if credential is None:
+            check_policy(policy, ANONYMOUS)
+            return ANONYMOUS
+        caller = await self.caller_of(credential)
+        check_policy(policy, caller)
+        return caller
+
+    async def caller_of(self, credential: str) -> Caller:
+        """The caller behind a credential: access token, mesh token or API key. Raises MeshError."""
+        if keys.looks_like_key(credential):
+            return await self._key_caller(credential)
+        digest = tokens.token_hash(credential)
+        known = self._tokens.get(digest)
+        if known is None:
+            known = self._verify(credential)
+            self._tokens.put(digest, known)
+        return self._still_good(known)
+
+    # Tokens
+
+    def _verify(self, token: str) -> VerifiedToken:
+        kind = tokens.token_type(token)
+        if kind == service_tokens.TYPE:
+            return VerifiedToken(self._service_tokens.verify(token), self._clock.time())
+        if kind != tokens.TYPE:
+            raise _refused("session", tokens.invalid("The credential is neither an access token nor an API key."))
+        try:
+            verified = tokens.verify_access_token(token, self.identities.jwks)
+        except UnknownKeyIdError:
+            # A key may be newer than what we know of, but not while auth keeps us up to date.
+            if self.follower.connected:
+                raise _refused(
+                    "session", tokens.invalid("The access token is signed with no key of this mesh.")
+                ) from None
+            raise _refused("session", tokens.unverifiable()) from None
+        except MeshError as error:
+            raise _refused("session", error) from None
+        CREDENTIALS.labels("session", "verified").inc()
+        return verified
+
+    def _still_good(self, known: VerifiedToken) -> Caller:
+        caller = known.caller
+        if caller.expire_time is not None and caller.expire_time + tokens.LEEWAY_S <= self._clock.time():
+            raise _refused(caller.kind.value, tokens.expired())
+        if caller.kind is CallerKind.SERVICE:
+            return caller
+        if self._grace_over():
+            raise _refused("session", tokens.unverifiable())
+        if self.identities.session_ended(caller.session_id):
+            raise _refused("session", tokens.revoked())
+        return self.identities.with_present_roles(caller, known.issue_time)
+
+    def _grace_over(self) -> bool:
+        silent_s = self.follower.silent_s()
+        return silent_s is None or silent_s > self.identities.grace_s
+
+    # API keys
+
+    async def _key_caller(self, secret: str) -> Caller:
+        if not keys.well_formed(secret):
+            raise _refused("api_key", tokens.invalid("The API key has a character missing or wrong."))
+        digest = keys.digest(self._pepper, secret)
+        known = self.identities.key(digest)
+        if known is None or known.epoch != self.identities.epoch:
+            known = await self._resolve(digest, known)
+        if known.revoked:
+            raise _refused("api_key", tokens.revoked())
+        caller = known.caller
+        if caller.expire_time is not None and caller.expire_time <= self._clock.time():
+            raise _refused("api_key", tokens.expired())
+        if self._grace_over():
+            raise _refused("api_key", tokens.unverifiable())
+        return caller
+
+    async def _resolve(self, digest: bytes, stale: KnownKey | None) -> KnownKey:
+        until = self._unknown_keys.get(digest)
+        if until is not None and until > self._clock.monotonic():
+            raise _refused("api_key", _no_such_key())
+        try:
+            identity = await resolved_once(self._flights, digest, self._source)
+        except MeshError as error:
+            if error.reason == "API_KEY_NOT_FOUND":
+                self._unknown_keys.put(digest, self._clock.monotonic() + self._unknown_ttl_s)
+                self.identities.forget_key(digest)
+                raise _refused("api_key", _no_such_key()) from None
+            if stale is not None:
+                return stale  # auth is away: good for the grace time
+            raise _refused("api_key", tokens.unverifiable()) from error
+        except (grpc.RpcError, OSError, TimeoutError) as error:
+            if stale is not None:
+                return stale
+            raise _refused("api_key", tokens.unverifiable()) from error
+        self._unknown_keys.drop(digest)
+        CREDENTIALS.labels("api_key", "resolved").inc()
+        self.identities.learn(identity)
+        return self.identities.key(digest) or self.identities.learn(identity)
+
+    # Ends
+
+    def on_end(self, caller: Caller, told: Callable[[MeshError], None]) -> Callable[[], None]:
+        """Calls `told` once when the caller's credential expires, is revoked, or stands for other roles.
+
+        Returns what takes that back.
+        """
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle | None = None
+
+        def tell(error: MeshError) -> None:
+            take_back()
+            told(error)
+
+        def look_at_time() -> None:
+            nonlocal timer
+            assert caller.expire_time is not None
+            left_s = caller.expire_time - self._clock.time()
+            if left_s <= 0:
+                tell(tokens.expired())
+            else:
+                timer = loop.call_later(min(left_s, _TIMER_S_MAX), look_at_time)
+
+        off = self.identities.on_end(caller, lambda: tell(tokens.revoked()))
+
+        def take_back() -> None:
+            off()
+            if timer is not None:
+                timer.cancel()
+
+        if caller.expire_time is not None and caller.kind is not CallerKind.SERVICE:
+            look_at_time()
+        return take_back
+
+    async def ended(self, caller: Caller) -> MeshError:
+        """Waits until the caller's credential expires or is revoked, and returns what to tell them."""
+        future: asyncio.Future[MeshError] = asyncio.get_running_loop().create_future()
+
+        def told(error: MeshError) -> None:
+            if not future.done():
+                future.set_result(error)
+
+        take_back = self.on_end(caller, told)
+        try:
+            return await future
+        finally:
+            take_back()
+
+    async def close(self) -> None:
+        """Ends questions to auth that are under way."""
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        if flights:
+            await asyncio.wait(flights)
+
+
+def credential_of(metadata: Mapping[str, str | bytes]) -> str | None:
+    """The credential that came with a call; None if none did. Raises MeshError if what came is of another form."""
+    authorization = metadata.get(AUTHORIZATION)
+    api_key = metadata.get(API_KEY)
+    if authorization is not None and api_key is not None:
+        raise tokens.invalid("Two credentials came with the call, in `authorization` and in `x-api-key`.")
+    if api_key is not None:
+        return _text(api_key)
+    if authorization is None:
+        return None
+    text = _text(authorization)
+    if text[: len(_BEARER)].lower() != _BEARER or not text[len(_BEARER) :].strip():
+        raise tokens.invalid("The `authorization` header is not `Bearer <credential>`.")
+    return text[len(_BEARER) :].strip()
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
+
+
+def _refused(kind: str, error: MeshError) -> MeshError:
+    CREDENTIALS.labels(kind, error.reason).inc()
+    return error
+
+
+def _no_such_key() -> MeshError:
+    return tokens.invalid("There is no such API key.")

@@ -1,0 +1,218 @@
+"""What this process knows of identities: keys to verify tokens with, restrictions in force, API keys seen so far.
+
+Fed by auth's WatchIdentities, and by ResolveApiKey for API keys that are not known yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from promptmesh.auth.v1.auth_pb2 import (
+    IdentityState,
+    KeyIdentity,
+    SessionRestriction,
+    UserRestriction,
+    WatchIdentitiesResponse,
+)
+
+from services.mesh.access.scopes import scopes_of
+from services.mesh.access.tokens import public_keys
+from services.mesh.call import Caller, CallerKind
+from services.mesh.ids import SYSTEM_CLOCK, Clock
+from services.mesh.lru import Lru
+from services.mesh.snapshots import ResyncError
+
+GRACE_S = 3600.0  # until auth says another
+KEYS_KNOWN_MAX = 100_000
+FORGET_EVERY = 256  # messages between two looks for restrictions that can be forgotten
+
+
+class IdentitySource(Protocol):
+    """Where identities come from: auth over gRPC, or, in auth itself, its own store."""
+
+    def watch(self, after_version: int) -> AsyncIterator[WatchIdentitiesResponse]:
+        """The feed of WatchIdentities."""
+
+    async def resolve(self, digest: bytes) -> KeyIdentity:
+        """As ResolveApiKey. Raises MeshError API_KEY_NOT_FOUND, or any error that says that it cannot be known now."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """An API key as it was last heard of."""
+
+    caller: Caller
+    revoked: bool
+    epoch: int  # of the feed's whole states: a key of an older one has to be asked for again
+
+
+class Identities:
+    """The snapshot. `apply` is called by the Follower with each message."""
+
+    def __init__(self, *, keys_max: int = KEYS_KNOWN_MAX, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.version = 0
+        self.epoch = 0
+        self.grace_s = GRACE_S
+        self.jwks: dict[str, EllipticCurvePublicKey] = {}
+        self._users: dict[str, tuple[float, frozenset[int]]] = {}  # user → time of the change, roles
+        self._sessions: dict[str, float] = {}  # ended session → when to forget it
+        self._keys: Lru[bytes, KnownKey] = Lru(keys_max)
+        self._clock = clock
+        self._messages = 0
+        self._ends: dict[str, set[Callable[[], None]]] = {}
+
+    # The feed
+
+    def apply(self, message: WatchIdentitiesResponse) -> int:
+        """Applies one message and returns the version then reached. Raises ResyncError after a gap."""
+        kind = message.WhichOneof("event")
+        if kind == "state":
+            self._replace(message.state)
+        elif kind == "heartbeat":
+            if message.version != self.version:
+                raise ResyncError(f"heartbeat of version {message.version}, known is {self.version}")
+        else:
+            if message.version > self.version + 1 or self.epoch == 0:
+                raise ResyncError(f"change to version {message.version}, known is {self.version}")
+            self._change(kind, message)
+        self.version = max(self.version, message.version) if kind != "state" else message.version
+        self._messages += 1
+        if self._messages % FORGET_EVERY == 0:
+            self._forget()
+        return self.version
+
+    def _change(self, kind: str | None, message: WatchIdentitiesResponse) -> None:
+        # A change that was seen before (a feed may begin a little early) changes nothing when applied again.
+        if kind == "key_changed":
+            self._key_changed(message.key_changed)
+        elif kind == "user_changed":
+            self._user_changed(message.user_changed)
+        elif kind == "session_ended":
+            self._session_ended(message.session_ended)
+
+    def _replace(self, state: IdentityState) -> None:
+        self.epoch += 1
+        self.jwks = public_keys(state.jwks.keys)
+        self.grace_s = float(state.grace_seconds) or GRACE_S
+        known_users, known_sessions = self._users, self._sessions
+        self._users = {one.user_id: _roles_of(one) for one in state.users}
+        self._sessions = {one.session_id: one.forget_time.ToNanoseconds() / 1e9 for one in state.sessions}
+        self._end(session for session in self._sessions if session not in known_sessions)
+        self._end(user for user, roles in self._users.items() if known_users.get(user) != roles)
+
+    def _key_changed(self, identity: KeyIdentity) -> None:
+        # Learned even if it was not known: an answer to a question asked before the change may still be under way.
+        self.learn(identity)
+        self._end([identity.api_key_id])
+
+    def _user_changed(self, restriction: UserRestriction) -> None:
+        self._users[restriction.user_id] = _roles_of(restriction)
+        self._end([restriction.user_id])
+
+    def _session_ended(self, restriction: SessionRestriction) -> None:
+        self._sessions[restriction.session_id] = restriction.forget_time.ToNanoseconds() / 1e9
+        self._end([restriction.session_id])
+
+    def _forget(self) -> None:
+        now = self._clock.time()
+        for session in [session for session, forget_time in self._sessions.items() if forget_time < now]:
+            del self._sessions[session]
+
+    # Questions
+
+    def session_ended(self, session_id: str) -> bool:
+        """Whether the session has ended though its tokens may still run."""
+        return session_id in self._sessions
+
+    def with_present_roles(self, caller: Caller, issue_time: float) -> Caller:
+        """The caller with the roles that the person has now, if they changed since the token was made."""
+        restriction = self._users.get(caller.user_id)
+        if restriction is None or issue_time > restriction[0]:
+            return caller
+        roles = restriction[1]
+        return replace(caller, roles=roles, scopes=scopes_of(roles))
+
+    def key(self, digest: bytes) -> KnownKey | None:
+        """The key with this digest, if it was heard of. Its roles are those that the person has now."""
+        known = self._keys.get(digest)
+        if known is None:
+            return None
+        restriction = self._users.get(known.caller.user_id)
+        if restriction is None or restriction[1] == known.caller.roles:
+            return known
+        return replace(known, caller=_key_caller_with(known.caller, restriction[1]))
+
+    def learn(self, identity: KeyIdentity) -> KnownKey:
+        """Remembers a key that auth told of. Revoked stays revoked: an answer may be older than a change of the feed."""
+        known = self._keys.get(identity.digest)
+        revoked = identity.revoked or (known is not None and known.revoked)
+        roles = frozenset(int(role) for role in identity.roles)
+        caller = Caller(
+            CallerKind.API_KEY,
+            user_id=identity.user_id,
+            org_id=identity.org_id,
+            display_name=identity.display_name,
+            roles=roles,
+            scopes=frozenset(identity.scopes) & scopes_of(roles),
+            api_key_id=identity.api_key_id,
+            expire_time=identity.expire_time.ToNanoseconds() / 1e9 if identity.HasField("expire_time") else None,
+        )
+        known = KnownKey(caller, revoked, self.epoch)
+        self._keys.put(identity.digest, known)
+        return known
+
+    def forget_key(self, digest: bytes) -> None:
+        """Auth says that there is no such key."""
+        self._keys.drop(digest)
+
+    # Ends
+
+    def on_end(self, caller: Caller, told: Callable[[], None]) -> Callable[[], None]:
+        """Calls `told` when the caller's session, key or roles change. Returns what takes that back."""
+        subjects = [one for one in (caller.session_id, caller.api_key_id, caller.user_id) if one]
+        for subject in subjects:
+            self._ends.setdefault(subject, set()).add(told)
+
+        def take_back() -> None:
+            for subject in subjects:
+                listeners = self._ends.get(subject)
+                if listeners is not None:
+                    listeners.discard(told)
+                    if not listeners:
+                        del self._ends[subject]
+
+        return take_back
+
+    def _end(self, subjects: Iterable[str]) -> None:
+        for subject in subjects:
+            for told in list(self._ends.get(subject, ())):
+                told()
+
+
+def _key_caller_with(caller: Caller, roles: frozenset[int]) -> Caller:
+    return replace(caller, roles=roles, scopes=caller.scopes & scopes_of(roles))
+
+
+def _roles_of(restriction: UserRestriction) -> tuple[float, frozenset[int]]:
+    return restriction.change_time.ToNanoseconds() / 1e9, frozenset(int(role) for role in restriction.roles)
+
+
+async def resolved_once(
+    flights: dict[bytes, asyncio.Task[KeyIdentity]], digest: bytes, source: IdentitySource
+) -> KeyIdentity:
+    """Asks the source for a key, joining a question that is under way: a caller that leaves does not end it."""
+    flight = flights.get(digest)
+    if flight is None:
+        flight = flights[digest] = asyncio.create_task(source.resolve(digest), name="resolve API key")
+        flight.add_done_callback(lambda done: _landed(flights, digest, done))
+    return await asyncio.shield(flight)
+
+
+def _landed(flights: dict[bytes, asyncio.Task[KeyIdentity]], digest: bytes, done: asyncio.Task[KeyIdentity]) -> None:
+    flights.pop(digest, None)
+    if not done.cancelled():
+        done.exception()  # seen, even if every caller left
