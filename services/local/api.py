@@ -131,7 +131,7 @@ def _channel(url: str) -> Iterator[grpc.Channel]:
 
 def _admin_token(channel: grpc.Channel, data: DataFolder, url: str) -> str:
     """The admin's access token: the one of the last command while it lasts."""
-    kept_path = data.run / "session.json"
+    kept_path = data.session
     kept = read_json(kept_path)
     if kept and kept.get("url") == url and float(kept.get("ends_at", 0)) - TOKEN_MARGIN_S > time.time():
         return str(kept["access_token"])
@@ -147,8 +147,3 @@ def _log_in(channel: grpc.Channel, email: str, password: str) -> auth_pb2.Sessio
     stub = auth_pb2_grpc.AuthServiceStub(channel)
     with explained():
         return stub.CreateSession(request, timeout=CALL_TIMEOUT_S)
-
-
-def forget_session(data: DataFolder) -> None:
-    """Drops the kept access token, after the admin's password has changed."""
-    (data.run / "session.json").unlink(missing_ok=True)

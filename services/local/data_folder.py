@@ -109,6 +109,11 @@ class DataFolder:
         """What runs, as the supervisor last wrote it."""
         return self.run / "state.json"
 
+    @property
+    def session(self) -> Path:
+        """The admin's access token that the command line keeps while it lasts."""
+        return self.run / "session.json"
+
     def log(self, process: str) -> Path:
         """The log of a process, by its name."""
         return self.logs / f"{process}.log"

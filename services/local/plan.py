@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from services.local.ports import LOOPBACK
 from services.local.probes import GrpcReady, HttpReady, PostgresReady, Probe, RedisReady
 from services.local.secrets import ADMIN_EMAIL, Secrets
 from services.local.settings import SERVICES, MeshSettings
+from services.local.state import ProcessState
 
 DATABASE = "promptmesh"
 POSTGRES, REDIS_STATE, REDIS_CACHE = "postgres", "redis-state", "redis-cache"
@@ -100,6 +101,15 @@ def port_names(settings: MeshSettings) -> list[str]:
         for worker in _workers(service, settings):
             names += [worker, f"{worker}-metrics"]
     return names
+
+
+def ports_of(processes: Sequence[ProcessState]) -> dict[str, int]:
+    """The ports, by the names of `port_names`, of a mesh that runs."""
+    ports: dict[str, int] = {}
+    for one in processes:
+        ports[one.name] = one.port
+        ports |= {f"{one.name}-{use}": port for use, port in one.more_ports.items()}
+    return ports
 
 
 def make_plan(

@@ -6,9 +6,6 @@ import base64
 import os
 from dataclasses import asdict, dataclass, field, fields
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from services.local.data_folder import DataFolder, DataFolderError
 from services.local.files import read_json, write_private, write_private_json
 
@@ -60,6 +57,10 @@ def load_or_make_secrets(data: DataFolder) -> Secrets:
 
 
 def _signing_key_pem() -> bytes:
+    # Needed once in a data folder's life, and 7 MB that the supervisor would keep.
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     return ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
