@@ -83,7 +83,10 @@ async def _run(supervisor: Supervisor, ready: Callable[[], None], begun: float) 
         stop.set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # A closed terminal ends the mesh in order too, unless it was told not to (nohup).
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    numbers += [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []
+    for number in numbers:
         loop.add_signal_handler(number, on_signal)
     try:
         try:
@@ -96,7 +99,7 @@ async def _run(supervisor: Supervisor, ready: Callable[[], None], begun: float) 
         finally:
             await supervisor.stop()
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 
