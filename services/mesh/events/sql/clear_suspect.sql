@@ -1,0 +1,1 @@
+DELETE FROM suspects WHERE consumer = $1 AND event_id = $2

@@ -1,0 +1,1 @@
+SELECT position, dropped FROM outbox_head

@@ -1,0 +1,1 @@
+UPDATE relay_cursor SET published = $1, heads = $2

@@ -1,0 +1,1 @@
+SELECT head, sequenced FROM mesh_sequence_outbox($1)

@@ -1,0 +1,1 @@
+UPDATE checkpoints SET epoch = '' WHERE producer = $1 AND consumer = $2 AND partition = ANY ($3::smallint[])
