@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 
 class CallerKind(enum.Enum):
@@ -55,6 +57,9 @@ class Call:
     deadline: float | None = None  # of the event loop's clock, in seconds; None: the caller set none
     traceparent: str = ""
     log: dict[str, str | int | float] = field(default_factory=dict)  # more keys for the access log; never secrets
+    closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)  # awaited when the call is over
+    begin_s: float = 0.0  # of time.perf_counter
+    span: Any = None  # of OpenTelemetry, if the call is sampled
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, never below 0; None without one."""

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import asyncpg
 import grpc
 import redis.exceptions
 
+from services.mesh.database import faults
 from services.mesh.errors import DEPENDENCY_RETRY_S, MeshError
 
-_DATABASE_AWAY = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InsufficientResourcesError,  # too many connections, disk full, out of memory
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.QueryCanceledError,  # the statement timeout
-    asyncpg.ReadOnlySQLTransactionError,  # a standby, in the middle of a failover
-    asyncpg.SerializationError,
-    asyncpg.DeadlockDetectedError,
-)
 _REDIS_AWAY = (
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
@@ -31,11 +20,9 @@ _AWAY_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_E
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the error says that PostgreSQL, Redis or another service did not answer."""
-    if isinstance(error, _DATABASE_AWAY + _REDIS_AWAY):
+    """Whether the error says that PostgreSQL, Redis or another service did not answer, or asks to try again."""
+    if isinstance(error, _REDIS_AWAY) or faults.is_away(error) or faults.is_conflict(error):
         return True
-    if isinstance(error, asyncpg.InterfaceError):
-        return "clos" in str(error)  # "connection is closed", "pool is closing"; others are misuse
     if isinstance(error, grpc.aio.AioRpcError):
         return error.code() in _AWAY_CODES
     return isinstance(error, OSError) and not isinstance(error, _FILE_FAULTS)  # TimeoutError is one

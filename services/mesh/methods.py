@@ -1,0 +1,39 @@
+"""Which methods only read, by their names: those may be retried, and are logged quietly when they go well.
+
+AIP-130's standard methods that read, and the mesh's own that change nothing.
+"""
+
+from __future__ import annotations
+
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+
+_READ_PREFIXES = ("Get", "List", "Resolve", "Watch", "Search")
+_READS = frozenset({"Screen", "BatchScreen", "Replay"})
+# These begin like reads and are none.
+_WRITES = frozenset({"ResolveCase"})
+
+
+def is_read(name: str) -> bool:
+    """Whether the method of this (short) name changes nothing, so that calling it twice is calling it once."""
+    return name not in _WRITES and (name in _READS or name.startswith(_READ_PREFIXES))
+
+
+def safe_methods(services: list[ServiceDescriptor]) -> list[tuple[str, str]]:
+    """(service, method) of every unary method that may be retried."""
+    return [
+        (service.full_name, method.name)
+        for service in services
+        for method in service.methods
+        if is_read(method.name) and not method.server_streaming and not method.client_streaming
+    ]
+
+
+def services_of(file: FileDescriptor) -> list[ServiceDescriptor]:
+    """The services that a contract's file declares."""
+    return list(file.services_by_name.values())
+
+
+def find_service(full_name: str) -> ServiceDescriptor:
+    """The service of this name; KeyError if its contract is not imported."""
+    return descriptor_pool.Default().FindServiceByName(full_name)
