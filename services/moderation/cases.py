@@ -9,10 +9,8 @@ from services.mesh.call import current
 from services.mesh.database import Database
 from services.mesh.errors import MeshError
 from services.mesh.events import NewEvent, Outbox
-from services.mesh.paging import PageTokens
+from services.mesh.paging import PageTokens, page_size
 from services.moderation.store import SQL, case_of
-
-PAGE_SIZE_DEFAULT = 20
 
 
 class Cases:
@@ -26,14 +24,15 @@ class Cases:
     async def list(self, request: pb.ListCasesRequest) -> pb.ListCasesResponse:
         """A page of cases in a state, oldest first. PAGE_TOKEN_INVALID."""
         state = request.state or pb.CASE_STATE_OPEN
-        size = request.page_size or PAGE_SIZE_DEFAULT
-        filters = ("cases", str(state))
-        after = self._pages.decode(request.page_token, filters) if request.page_token else None
+        size = page_size(request.page_size)
+        filters = {"of": "cases", "state": int(state)}
+        cursor = self._pages.decode(request.page_token, filters)
+        after = cursor[0] if cursor else None
         async with self._database.connection() as conn:
             rows = await conn.fetch(SQL["list_cases"], state, after, size + 1)
         response = pb.ListCasesResponse(cases=[case_of(row) for row in rows[:size]])
         if len(rows) > size:
-            response.next_page_token = self._pages.encode(rows[size - 1]["case_id"], filters)
+            response.next_page_token = self._pages.encode([rows[size - 1]["case_id"]], filters)
         return response
 
     async def get(self, request: pb.GetCaseRequest) -> pb.Case:

@@ -11,14 +11,14 @@ from promptmesh.moderation.v1 import moderation_pb2 as pb
 
 from services.mesh.database import Connection, Database, queries
 from services.mesh.errors import FieldViolation, MeshError
-from services.mesh.telemetry.logs import logger
+from services.mesh.telemetry.logs import get_logger
 from services.moderation.screening.policy import parse_policy
 from services.moderation.screening.policy_text import PolicyError
 from services.moderation.screening.result import Result, Text
 from services.moderation.screening.screener import RuleScreener, build_screener, default_policy
 
 SQL = queries("services.moderation")
-log = logger(__name__)
+log = get_logger()
 
 
 class Policies:
