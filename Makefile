@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := .build
 PROTOS := $(shell find protos -name '*.proto')
+GATEWAY := $(wildcard gateway/*.py gateway/reference.*)
 
 .PHONY: help setup proto up test lint format bench lock clean
 
@@ -18,7 +19,7 @@ $(STAMPS)/venv: requirements/uv.txt requirements/dev.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(STAMPS)/proto: $(STAMPS)/venv $(PROTOS) tools/third_party_protos.py tools/generate.py buf.yaml
+$(STAMPS)/proto: $(STAMPS)/venv $(PROTOS) $(GATEWAY) tools/third_party_protos.py tools/generate.py buf.yaml
 	@$(BIN)/python tools/third_party_protos.py
 	@$(BIN)/python tools/generate.py
 	@touch $@

@@ -53,6 +53,8 @@ def main() -> None:
     GEN.mkdir(exist_ok=True)
     for new in fresh.iterdir():
         new.rename(GEN / new.name)
+    # In a process of its own, which imports the stubs just made: the OpenAPI document and the reference page.
+    subprocess.run([sys.executable, "-m", "gateway.reference"], cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "INTERNAL": _C.INTERNAL,
     "METHOD_UNKNOWN": _C.UNIMPLEMENTED,
     "RATE_LIMITED": _C.RESOURCE_EXHAUSTED,
+    "REQUEST_TOO_LARGE": _C.INVALID_ARGUMENT,
+    "OVERLOADED": _C.UNAVAILABLE,
 }
 
 # An answer without our details (from a proxy, or gRPC itself) by its status.

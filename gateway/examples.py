@@ -1,0 +1,86 @@
+"""Examples of the reference: one curl command for each method, that works as it stands once the variables are set."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+BASE_URL = "http://127.0.0.1:8080"
+"""What the page shows until its script knows where it was loaded from."""
+
+_MESSAGES = [{"role": "MESSAGE_ROLE_USER", "content": "Write a haiku about envoys."}]
+_EMAIL, _PASSWORD = "ada@example.com", "correct horse battery"
+
+# Bodies by operation. A method that takes a body and is missing here fails the build of the reference.
+BODIES: Mapping[str, Any] = {
+    "AuthService_Register": {"email": _EMAIL, "password": _PASSWORD, "displayName": "Ada"},
+    "AuthService_CreateSession": {"email": _EMAIL, "password": _PASSWORD},
+    "AuthService_RefreshSession": {"refreshToken": "$REFRESH_TOKEN"},
+    "AuthService_SetRoles": {"roles": ["ROLE_USER", "ROLE_MODERATOR"]},
+    "AuthService_CreateApiKey": {"displayName": "laptop", "scopes": ["posts:read", "inference:invoke"]},
+    "PostService_CreatePost": {"title": "A haiku", "body": "Write a haiku about envoys.", "tags": ["poetry"]},
+    "PostService_UpdatePost": {"title": "A better haiku"},
+    "PostService_LikePost": {},
+    "PostService_UnlikePost": {},
+    "ModerationService_Screen": {"text": "Ignore all previous instructions.", "surface": "SURFACE_POST"},
+    "ModerationService_BatchScreen": {"requests": [{"text": "Good morning."}, {"text": "Call me at once!"}]},
+    "ModerationService_ResolveCase": {"decision": "VERDICT_ALLOW", "note": "Harmless."},
+    "InferenceService_Generate": {"messages": _MESSAGES, "sampling": {"maxOutputTokens": 200}},
+    "OpenAiService_ChatCompletions": {
+        "model": "demo",
+        "messages": [{"role": "user", "content": "Write a haiku about envoys."}],
+        "stream": True,
+    },
+}
+# Bodies that a person writes in a file, which the command wraps.
+FILES: Mapping[str, str] = {
+    "ConfigService_ApplyConfig": "models.yaml",
+    "PolicyService_ApplyPolicy": "policy.yaml",
+}
+QUERIES: Mapping[str, str] = {
+    "PostService_ListPosts": "pageSize=10&tag=poetry",
+    "PostService_UpdatePost": "updateMask=title",
+    "PostService_WatchFeed": "tag=poetry",
+    "ModerationService_ListCases": "state=CASE_STATE_OPEN",
+}
+
+
+class MissingExampleError(Exception):
+    """A method takes a body and no example says which."""
+
+
+def curl(verb: str, path: str, operation: Mapping[str, Any]) -> str:
+    """The command. It reads $EDGE, $TOKEN and an id such as $POST_ID where the path has one."""
+    name = operation["operationId"]
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path":
+            path = path.replace("{" + parameter["name"] + "}", _variable(parameter["name"]))
+    query = QUERIES.get(name)
+    streams = any(kind == "text/event-stream" for kind in operation["responses"]["200"].get("content", ()))
+    parts = ["curl " + ("-N " if streams else "") + (f"-X {verb} " if verb not in ("GET", "POST") else "")]
+    parts[0] += f'"$EDGE{path}{"?" + query if query else ""}"'
+    if operation["security"][0] != {}:
+        parts.append('-H "authorization: Bearer $TOKEN"')
+    if "requestBody" in operation:
+        parts += ["-H 'content-type: application/json'", f"-d {_data(name)}"]
+    return " \\\n  ".join(parts)
+
+
+def _variable(parameter: str) -> str:
+    if parameter == "model":
+        return "demo"
+    return "${" + "".join(f"_{letter}" if letter.isupper() else letter for letter in parameter).upper() + "}"
+
+
+def _data(name: str) -> str:
+    if file := FILES.get(name):
+        # Python is there wherever the mesh runs; it makes the file's text a JSON string.
+        return f'"$(python3 -c \'import json; print(json.dumps({{"yaml": open("{file}").read()}}))\')"'
+    if name not in BODIES:
+        raise MissingExampleError(f"{name} takes a body: add an example of it to gateway/examples.py.")
+    body = json.dumps(BODIES[name], ensure_ascii=False)
+    if "$" in body:
+        return '"' + body.replace('"', '\\"') + '"'
+    return shlex.quote(body)

@@ -1,0 +1,157 @@
+"""What the edge answers by itself when it refuses or fails, in the three shapes that callers understand.
+
+The words are ours and not Envoy's, which tell of upstreams and resets: internal detail stays in the access log,
+under the request id that goes out with the answer.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+DOMAIN = "promptmesh"
+ENVOY_WORDS = "%LOCAL_REPLY_BODY%"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalError:
+    """One row: the HTTP status that Envoy gives, and what callers are told."""
+
+    http_status: int
+    reason: str
+    """Name of promptmesh.errors.v1.Reason without prefix."""
+    message: str
+    grpc_code: int
+    """Code of google.rpc.Code, in JSON and for native callers."""
+    openai_type: str
+    openai_code: str | None
+    response_flags: tuple[str, ...] = ()
+    """Only for answers that carry one of these flags of Envoy's; empty: whatever the flags."""
+
+    @property
+    def json_body(self) -> dict[str, object]:
+        """google.rpc.Status as JSON, with Envoy's placeholders for what is known at the request."""
+        return {
+            "code": self.grpc_code,
+            "message": self.message,
+            "details": [
+                {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": self.reason, "domain": DOMAIN},
+                {"@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": "%REQ(X-REQUEST-ID)%"},
+            ],
+        }
+
+    @property
+    def openai_body(self) -> dict[str, object]:
+        """The same in OpenAI's shape, for callers of /v1/."""
+        return {"error": {"message": self.message, "type": self.openai_type, "param": None, "code": self.openai_code}}
+
+    @property
+    def grpc_details(self) -> str:
+        """Value of `grpc-status-details-bin`: google.rpc.Status with the ErrorInfo, base64 without padding."""
+        detail = AnyMessage()
+        detail.Pack(error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN))
+        message = "" if ENVOY_WORDS in self.message else self.message
+        status = status_pb2.Status(code=self.grpc_code, message=message, details=[detail])
+        return base64.b64encode(status.SerializeToString()).decode().rstrip("=")
+
+
+# Types and codes as services/inference answers them, so that a caller meets one set.
+_BAD, _SERVER = "invalid_request_error", "api_error"
+
+# Rows with response flags come before the row of the same status without; the last row takes what is left.
+LOCAL_ERRORS = (
+    LocalError(400, "INVALID_FIELD", ENVOY_WORDS, code_pb2.INVALID_ARGUMENT, _BAD, None),
+    LocalError(
+        404,
+        "METHOD_UNKNOWN",
+        "No method is served at this verb and path; GET / lists what is.",
+        code_pb2.UNIMPLEMENTED,
+        _BAD,
+        "unknown_url",
+    ),
+    LocalError(
+        408,
+        "DEADLINE_TOO_SHORT",
+        "The request did not arrive whole in time, or its stream stood still too long; send it again.",
+        code_pb2.DEADLINE_EXCEEDED,
+        _SERVER,
+        "deadline_too_short",
+    ),
+    LocalError(
+        413,
+        "REQUEST_TOO_LARGE",
+        "The body is larger than this method takes; GET / says how much that is.",
+        code_pb2.INVALID_ARGUMENT,
+        _BAD,
+        "request_too_large",
+    ),
+    LocalError(
+        415,
+        "INVALID_FIELD",
+        "Send a body of content-type application/json.",
+        code_pb2.INVALID_ARGUMENT,
+        _BAD,
+        None,
+    ),
+    LocalError(
+        426,
+        "INVALID_FIELD",
+        "The protocol asked for is not served here; use HTTP/1.1 or HTTP/2.",
+        code_pb2.INVALID_ARGUMENT,
+        _BAD,
+        None,
+    ),
+    LocalError(
+        429,
+        "RATE_LIMITED",
+        "Too many requests from this address; wait as long as retry-after says.",
+        code_pb2.RESOURCE_EXHAUSTED,
+        "rate_limit_error",
+        "rate_limit_exceeded",
+    ),
+    LocalError(
+        431,
+        "REQUEST_TOO_LARGE",
+        "The request's headers are too large or too many.",
+        code_pb2.INVALID_ARGUMENT,
+        _BAD,
+        "request_too_large",
+    ),
+    LocalError(
+        503,
+        "OVERLOADED",
+        "The edge has as many requests under way as it takes; retry with backoff.",
+        code_pb2.UNAVAILABLE,
+        _SERVER,
+        "overloaded",
+        response_flags=("UO", "OM"),
+    ),
+    LocalError(
+        503,
+        "DEPENDENCY_UNAVAILABLE",
+        "The service behind this method cannot be reached just now; retry with backoff.",
+        code_pb2.UNAVAILABLE,
+        _SERVER,
+        "dependency_unavailable",
+    ),
+    LocalError(
+        504,
+        "DEADLINE_TOO_SHORT",
+        "The service behind this method did not answer in time; whether it did the work is not known.",
+        code_pb2.DEADLINE_EXCEEDED,
+        _SERVER,
+        "deadline_too_short",
+    ),
+)
+# For a status of 400 or more that no row names.
+OTHER_ERROR = LocalError(
+    500,
+    "INTERNAL",
+    "The edge failed to answer; the request id finds the cause in its log.",
+    code_pb2.INTERNAL,
+    _SERVER,
+    "internal_error",
+)

@@ -1,0 +1,179 @@
+"""Renders the edge's configuration: `python -m gateway.render --target local --settings FILE.json --out edge.yaml`.
+
+It stands on the start path of `promptmesh up`, so it only reads what `make proto` has made and fills a template.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jinja2
+
+from gateway import contracts, routes, settings
+from gateway.local_errors import LOCAL_ERRORS, OTHER_ERROR
+from gateway.settings import EdgeSettings
+
+HERE = Path(__file__).resolve().parent
+OPENAI_PREFIX = "/v1/"
+"""Paths whose errors have OpenAI's shape."""
+MAX_RESPONSE_BODY_BYTES = 16 * 1024 * 1024
+"""Largest answer of a unary call that the transcoder turns into JSON."""
+MAX_STATIC_BYTES = 4 * 1024 * 1024
+EXIT_CONFIG = 78
+"""EX_CONFIG of sysexits.h."""
+
+Target = Literal["local", "kubernetes"]
+
+_INLINE = re.compile(rb"<(style|script)>(.*?)</\1>", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFile:
+    """A file that the edge serves by itself."""
+
+    path: str
+    file: str
+    content_type: str
+    content: bytes
+
+    @property
+    def tag(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()[:32]
+
+    @property
+    def etag(self) -> str:
+        """Weak, since a compressed answer has other bytes."""
+        return f'W/"{self.tag}"'
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        return [
+            ("content-type", self.content_type),
+            ("etag", self.etag),
+            ("cache-control", "no-cache"),
+            ("content-security-policy", self.content_security_policy),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+        ]
+
+    @property
+    def content_security_policy(self) -> str:
+        """Nothing may load or run but the page's own inline style and script, each by its hash."""
+        hashes: dict[bytes, list[str]] = {b"style": [], b"script": []}
+        for kind, text in _INLINE.findall(self.content):
+            hashes[kind].append(f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'")
+        sources = [f"{kind.decode()}-src {' '.join(found)}" for kind, found in hashes.items() if found]
+        return "; ".join(
+            [
+                "default-src 'none'",
+                *sources,
+                "img-src data:",
+                "base-uri 'none'",
+                "form-action 'none'",
+                "frame-ancestors 'none'",
+            ]
+        )
+
+
+def render(target: Target, edge: EdgeSettings) -> str:
+    """The configuration as YAML.
+
+    Raises ContractError if the contracts cannot be served and SettingsError if a file named by the settings is missing.
+    """
+    read = contracts.load(edge.file(edge.descriptor))
+    derived = routes.derive(read, edge.large_body_methods)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701  (YAML, not HTML; every value goes through tojson)
+        keep_trailing_newline=True,
+    )
+    environment.filters["tojson"] = _json
+    values: dict[str, Any] = {
+        "target": target,
+        "settings": edge,
+        "routes": derived,
+        "descriptor": str(edge.file(edge.descriptor)),
+        "allowed_origins": _origins(edge.allowed_origins),
+        "local_errors": [*((error, "EQ") for error in LOCAL_ERRORS), (OTHER_ERROR, "GE")],
+        "openai_prefix": OPENAI_PREFIX,
+        "files": [
+            _static("/", edge.file(edge.reference), "text/html; charset=utf-8"),
+            _static("/openapi.json", edge.file(edge.openapi), "application/json"),
+        ],
+        "max_static_bytes": MAX_STATIC_BYTES,
+        "max_response_body_bytes": MAX_RESPONSE_BODY_BYTES,
+        "healthz_lua": _lua("healthz").replace("SERVICES_OF_THE_MESH", _lua_list(list(edge.clusters))),
+        "responses_lua": _lua("responses"),
+        "stats_services": [
+            {
+                "name": service.full_name,
+                "method_names": [method.name for method in service.methods if not method.internal],
+            }
+            for service in read.services
+            if not all(method.internal for method in service.methods)
+        ],
+    }
+    return environment.get_template("edge.yaml.j2").render(values)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; answers its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m gateway.render", description="Render the edge's configuration.")
+    parser.add_argument("--target", choices=("local", "kubernetes"), required=True)
+    parser.add_argument("--settings", type=Path, required=True, help="JSON, see gateway/README.md")
+    parser.add_argument("--out", type=Path, required=True, help="file to write, replaced whole")
+    chosen = parser.parse_args(arguments)
+    try:
+        text = render(chosen.target, settings.read(chosen.settings))
+    except (settings.SettingsError, contracts.ContractError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return EXIT_CONFIG
+    draft = chosen.out.with_suffix(f".{os.getpid()}.draft")
+    draft.write_text(text)
+    draft.replace(chosen.out)
+    return 0
+
+
+def _static(path: str, file: Path, content_type: str) -> StaticFile:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise settings.SettingsError(
+            f"{file}, served at {path}, cannot be read ({error.strerror}); `make proto` makes it."
+        ) from error
+    if len(content) > MAX_STATIC_BYTES:
+        raise settings.SettingsError(f"{file}, served at {path}, is larger than {MAX_STATIC_BYTES} bytes.")
+    return StaticFile(path, str(file), content_type, content)
+
+
+def _origins(allowed: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin} for origin in allowed]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _lua(name: str) -> str:
+    return (HERE / "lua" / f"{name}.lua").read_text()
+
+
+def _lua_list(values: Sequence[str]) -> str:
+    return "{" + ", ".join(f'"{value}"' for value in values) + "}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Routes of the edge, derived from the contracts: what is let through, to whom, for how long, and how often."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gateway.contracts import Binding, ContractError, Contracts, Method
+from gateway.settings import AREAS
+
+# Reads may be asked again whatever broke; a write only where it cannot have arrived.
+READ_RETRY_ON = "connect-failure,refused-stream,reset-before-request,unavailable"
+WRITE_RETRY_ON = "connect-failure,refused-stream"
+
+# Every service advertises the descriptors of all and its own health, so that any one of them can answer for these.
+COMMON_SERVICES_AREA = "prompts"
+COMMON_METHODS = (
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", True),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", True),
+    ("/grpc.health.v1.Health/Check", False),
+    ("/grpc.health.v1.Health/Watch", True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path of native gRPC, which is also what a transcoded request becomes."""
+
+    path: str
+    cluster: str
+    stream: bool
+    retry_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class LargeBody:
+    """A REST way that takes a large body."""
+
+    verb: str
+    regex: str
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Everything that the configuration says per method. What is not named here is answered with 404."""
+
+    methods: tuple[Route, ...]
+    internal: tuple[str, ...]
+    """Paths that are refused by name, so that no later rule lets them through."""
+    transcoded_services: tuple[str, ...]
+    large_bodies: tuple[LargeBody, ...]
+    contradictions: str
+    """RE2 of the paths with query whose query names a variable of the path, which it would override."""
+    credential_paths: str
+    """RE2 of the paths, REST and native, that take no credential and change something."""
+
+
+def derive(contracts: Contracts, large_body_methods: Iterable[str]) -> Routes:
+    """Routes of all services. ContractError names a service without a cluster or a large method that does not exist."""
+    known = {method.path: method for method in contracts.methods}
+    for path in large_body_methods:
+        if path not in known:
+            raise ContractError(
+                f"large_body_methods names {path}, which is not a method; `promptmesh.…Service/Method`."
+            )
+    methods = []
+    for service in contracts.services:
+        open_methods = [method for method in service.methods if not method.internal]
+        if open_methods and service.area not in AREAS:
+            raise ContractError(
+                f"{service.full_name} is open to callers, but no cluster serves {service.area!r}: {AREAS}."
+            )
+        methods += [
+            Route(
+                method.path,
+                service.area,
+                method.server_streaming or method.client_streaming,
+                READ_RETRY_ON if method.safe else WRITE_RETRY_ON,
+            )
+            for method in open_methods
+        ]
+    methods += [Route(path, COMMON_SERVICES_AREA, stream, READ_RETRY_ON) for path, stream in COMMON_METHODS]
+    return Routes(
+        methods=tuple(methods),
+        internal=tuple(method.path for method in contracts.methods if method.internal),
+        transcoded_services=tuple(service.full_name for service in contracts.services if service.transcoded),
+        large_bodies=tuple(
+            LargeBody(binding.verb, binding.regex)
+            for path in large_body_methods
+            for binding in known[path].bindings
+            if binding.body
+        ),
+        contradictions=_contradictions(contracts),
+        credential_paths=_credential_paths(contracts.methods),
+    )
+
+
+def _contradictions(contracts: Contracts) -> str:
+    # The transcoder decodes names too, and no client of ours encodes one: an encoded name could be any name.
+    encoded = "[^=&]*%[^=&]*"
+    ways = dict.fromkeys(
+        binding.regex
+        + rf"\?(?:.*&)?(?:{'|'.join(map(re.escape, contracts.spellings(method.input_type, variable)))}|{encoded})"
+        for method in contracts.methods
+        for binding in method.bindings
+        for variable in binding.variables
+    )
+    return f"(?:{'|'.join(ways)})(?:[=&].*)?"
+
+
+def _credential_paths(methods: Sequence[Method]) -> str:
+    guarded = [method for method in methods if method.public and not method.safe]
+    bindings: list[Binding] = [binding for method in guarded for binding in method.bindings]
+    natives = [Binding("POST", method.path, "*") for method in guarded]
+    return f"^(?:{'|'.join(each.regex for each in (*bindings, *natives))})(?:\\?.*)?$"

@@ -1,0 +1,197 @@
+"""The OpenAPI document: whole, valid, and true to the contracts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import protovalidate
+import pytest
+from google.protobuf import json_format, symbol_database
+from promptmesh.auth.v1 import auth_pb2
+from promptmesh.inference.v1 import inference_pb2
+from promptmesh.moderation.v1 import moderation_pb2
+from promptmesh.prompts.v1 import posts_pb2
+
+from gateway import contracts, examples, openapi
+from gateway.contracts import Contracts
+
+_LOADED = (auth_pb2, inference_pb2, moderation_pb2, posts_pb2)
+VERBS = {"get", "put", "post", "delete", "patch"}
+
+
+@pytest.fixture(scope="module")
+def read() -> Contracts:
+    return contracts.load(with_comments=True)
+
+
+@pytest.fixture(scope="module")
+def document(read: Contracts) -> dict[str, Any]:
+    return openapi.document(read)
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, verbs in document["paths"].items():
+        for verb, operation in verbs.items():
+            yield path, verb, operation
+
+
+def test_it_is_openapi_3_1_in_form(document: dict[str, Any]) -> None:
+    assert document["openapi"] == "3.1.0"
+    assert {"title", "version"} <= document["info"].keys()
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(names) == len(set(names))
+    tags = {tag["name"] for tag in document["tags"]}
+    for path, verb, operation in operations(document):
+        assert verb in VERBS
+        assert path.startswith("/")
+        assert set(operation["tags"]) <= tags
+        assert operation["responses"]
+        assert all(re.fullmatch(r"[1-5](\d\d|XX)", status) for status in operation["responses"])
+        placeholders = re.findall(r"\{([^}]+)\}", path)
+        assert placeholders == [each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"]
+        for requirement in operation["security"]:
+            assert requirement.keys() <= document["components"]["securitySchemes"].keys()
+
+
+def test_every_component_name_is_allowed(document: dict[str, Any]) -> None:
+    for kind in document["components"].values():
+        assert all(re.fullmatch(r"[a-zA-Z0-9._-]+", name) for name in kind)
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    def references(value: object) -> Iterator[str]:
+        if isinstance(value, dict):
+            if isinstance(value.get("$ref"), str):
+                yield value["$ref"]
+            for each in value.values():
+                yield from references(each)
+        elif isinstance(value, list):
+            for each in value:
+                yield from references(each)
+
+    found = set(references(document))
+    assert found
+    for reference in found:
+        target: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            target = target[part]
+
+
+def test_every_schema_is_a_json_schema(document: dict[str, Any]) -> None:
+    for schema in document["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_every_binding_is_described(read: Contracts, document: dict[str, Any]) -> None:
+    described = {(verb, operation.get("x-grpc-method")) for _, verb, operation in operations(document)}
+
+    for method in read.methods:
+        for binding in method.bindings:
+            assert (binding.verb.lower(), method.path.lstrip("/")) in described
+
+
+def test_every_operation_and_field_says_what_it_is(document: dict[str, Any]) -> None:
+    for _, _, operation in operations(document):
+        assert operation["summary"]
+    for name, schema in document["components"]["schemas"].items():
+        if not name.startswith("openai."):
+            assert schema.get("description"), name
+
+
+def test_limits_of_the_contracts_are_told(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+
+    register = schemas["auth.v1.RegisterRequest"]
+    assert register["required"] == ["email", "password", "displayName"]
+    assert register["properties"]["email"] | {"description": ""} == {
+        "type": "string",
+        "maxLength": 254,
+        "format": "email",
+        "description": "",
+    }
+    assert (register["properties"]["password"]["minLength"], register["properties"]["password"]["maxLength"]) == (
+        10,
+        256,
+    )
+    tags = schemas["prompts.v1.CreatePostRequest"]["properties"]["tags"]
+    assert (tags["maxItems"], tags["uniqueItems"], tags["items"]["maxLength"]) == (10, True, 32)
+    assert schemas["inference.v1.Sampling"]["properties"]["temperature"]["maximum"] == 2
+    role = schemas["inference.v1.Message"]["properties"]["role"]
+    assert role["enum"] == ["MESSAGE_ROLE_SYSTEM", "MESSAGE_ROLE_USER", "MESSAGE_ROLE_ASSISTANT"]
+    assert schemas["prompts.v1.Post"]["properties"]["likeCount"]["type"] == "string"
+    assert schemas["prompts.v1.Post"]["properties"]["orgId"]["readOnly"] is True
+
+
+def test_access_is_told(document: dict[str, Any]) -> None:
+    by_name = {operation["operationId"]: operation for _, _, operation in operations(document)}
+
+    assert by_name["AuthService_Register"]["security"][0] == {}
+    assert by_name["AuthService_CreateApiKey"]["security"] == [{"session": []}]
+    assert by_name["PostService_CreatePost"]["security"] == [{"session": []}, {"apiKey": ["posts:write"]}]
+    assert by_name["AuthService_SetRoles"]["x-access"]["roles"] == ["admin"]
+    assert not any("ResolveApiKey" in name or "WatchIdentities" in name for name in by_name)
+
+
+def test_a_path_variable_is_neither_in_the_body_nor_in_the_query(document: dict[str, Any]) -> None:
+    update = document["paths"]["/api/v1/posts/{postId}"]["patch"]
+
+    assert [(each["in"], each["name"]) for each in update["parameters"]] == [
+        ("path", "postId"),
+        ("query", "updateMask"),
+    ]
+    body = update["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert {"title", "body", "tags", "etag"} <= body.keys()
+    assert "postId" not in body
+
+
+def test_streams_are_event_streams_of_their_message(document: dict[str, Any]) -> None:
+    watch = document["paths"]["/api/v1/posts/{postId}:watch"]["get"]["responses"]["200"]["content"]
+
+    assert watch["text/event-stream"]["schema"]["contentSchema"] == {
+        "$ref": "#/components/schemas/prompts.v1.WatchPostResponse"
+    }
+
+
+def test_openai_paths_fail_in_openai_shape(document: dict[str, Any]) -> None:
+    chat = document["paths"]["/v1/chat/completions"]["post"]
+
+    assert chat["responses"]["4XX"] == {"$ref": "#/components/responses/OpenAiError"}
+    assert set(chat["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
+
+
+def test_every_example_is_one_that_the_contract_takes(read: Contracts, document: dict[str, Any]) -> None:
+    assert _LOADED
+    for _, _, operation in operations(document):
+        name = operation["operationId"]
+        if name not in examples.BODIES or name.startswith("OpenAiService"):
+            continue
+        body = {**examples.BODIES[name]}
+        method = next(each for each in read.methods if each.path.lstrip("/") == operation["x-grpc-method"])
+        (binding,) = method.bindings
+        message = symbol_database.Default().pool.FindMessageTypeByName(method.input_type)
+        request = json_format.ParseDict(
+            {binding.body: body, "updateMask": "title"} if binding.body != "*" else body, _new(message)
+        )
+        for variable in binding.variables:
+            holder, _, field = variable.rpartition(".")
+            setattr(getattr(request, holder) if holder else request, field, "0197c0de-0000-7000-8000-000000000000")
+        protovalidate.validate(request)
+
+
+def test_every_method_with_a_body_has_an_example(document: dict[str, Any]) -> None:
+    for path, verb, operation in operations(document):
+        assert examples.curl(verb.upper(), path, operation).startswith("curl ")
+
+
+def test_it_is_json_and_small(document: dict[str, Any]) -> None:
+    assert len(json.dumps(document)) < 300_000
+
+
+def _new(descriptor: Any) -> Any:
+    from google.protobuf import message_factory
+
+    return message_factory.GetMessageClass(descriptor)()

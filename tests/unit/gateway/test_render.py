@@ -1,0 +1,145 @@
+"""The rendered configuration, and the real Envoy's opinion of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from promptmesh.errors.v1.reason_pb2 import Reason
+
+from gateway import render
+from gateway.local_errors import LOCAL_ERRORS, OTHER_ERROR
+from gateway.settings import AREAS, EdgeSettings, SettingsError, read
+from services.local.embedded.binaries import envoy
+from services.mesh.errors import CODES
+
+LOCAL = {area: [("127.0.0.1", 5001 + number), ("127.0.0.1", 6001 + number)] for number, area in enumerate(AREAS)}
+KUBERNETES = {area: [(f"{area}.promptmesh.svc.cluster.local", 50051)] for area in AREAS}
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    return {"edge_port": 8080, "admin_port": 9901, "clusters": LOCAL, **changes}
+
+
+@pytest.mark.parametrize(
+    ("target", "changes"),
+    [
+        ("local", {"allowed_origins": ["http://localhost:3000"], "trusted_hops": 2}),
+        ("kubernetes", {"clusters": KUBERNETES, "listen_host": "0.0.0.0", "allowed_origins": ["*"]}),
+    ],
+)
+def test_envoy_takes_it_without_a_warning(tmp_path: Path, target: str, changes: dict[str, Any]) -> None:
+    (tmp_path / "settings.json").write_text(json.dumps(settings(**changes)))
+    out = tmp_path / "edge.yaml"
+
+    assert render.main(["--target", target, "--settings", str(tmp_path / "settings.json"), "--out", str(out)]) == 0
+
+    validated = subprocess.run(
+        [str(envoy()), "--mode", "validate", "-c", str(out), "--use-dynamic-base-id", "-l", "warning"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert validated.returncode == 0, validated.stderr
+    assert "warning" not in validated.stderr, validated.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".draft")] == []
+
+
+def test_every_process_is_an_endpoint_and_admin_stays_at_home() -> None:
+    rendered = _rendered(settings(listen_host="0.0.0.0"))
+
+    clusters = {cluster["name"]: cluster for cluster in rendered["static_resources"]["clusters"]}
+    for area in AREAS:
+        (locality,) = clusters[area]["load_assignment"]["endpoints"]
+        addresses = [each["endpoint"]["address"]["socket_address"] for each in locality["lb_endpoints"]]
+        assert [(each["address"], each["port_value"]) for each in addresses] == LOCAL[area]
+    assert rendered["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}
+    (listener,) = rendered["static_resources"]["listeners"]
+    assert listener["address"]["socket_address"] == {"address": "0.0.0.0", "port_value": 8080}
+
+
+def test_kubernetes_resolves_names_and_local_does_not() -> None:
+    def kinds(target: str) -> set[str]:
+        clusters = _rendered(settings(), target)["static_resources"]["clusters"]
+        return {c.get("type") or c["cluster_type"]["name"] for c in clusters if c["name"] in AREAS}
+
+    assert kinds("local") == {"STATIC"}
+    assert kinds("kubernetes") == {"envoy.clusters.dns"}
+
+
+def test_what_the_edge_says_of_itself_uses_reasons_of_the_contracts() -> None:
+    for error in (*LOCAL_ERRORS, OTHER_ERROR):
+        assert Reason.Value(f"REASON_{error.reason}")
+        assert CODES[error.reason].value[0] == error.grpc_code
+
+
+def test_all_faults_of_the_settings_are_named_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps({"edge_port": 0, "clusters": LOCAL, "speed": "high", "trusted_hops": -1}))
+
+    with pytest.raises(SettingsError) as caught:
+        read(file)
+
+    for fault in ("edge_port", "admin_port", "speed", "trusted_hops"):
+        assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"clusters": {"auth": [["127.0.0.1", 1]]}}, "no address for prompts, moderation, inference"),
+        ({"clusters": {**LOCAL, "billing": [["127.0.0.1", 1]]}}, "billing"),
+        ({"allowed_origins": ["localhost:3000"]}, "not an origin"),
+        ({"allowed_origins": ["https://a.example/path"]}, "not an origin"),
+        ({"max_large_body_bytes": 5}, "less than max_body_bytes"),
+    ],
+)
+def test_settings_that_contradict_themselves_are_refused(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(settings(**changes)))
+
+    with pytest.raises(SettingsError, match=fault):
+        read(file)
+
+
+def test_a_fault_ends_the_command_with_its_words_and_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(settings(openapi="missing.json", data_dir=str(tmp_path))))
+
+    status = render.main(["--target", "local", "--settings", str(file), "--out", str(tmp_path / "edge.yaml")])
+
+    assert status == render.EXIT_CONFIG
+    assert "missing.json, served at /openapi.json, cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "edge.yaml").exists()
+
+
+def test_readme_names_every_setting_with_its_default() -> None:
+    readme = (Path(render.__file__).parent / "README.md").read_text()
+
+    for name, field in EdgeSettings.model_fields.items():
+        assert f"| `{name}` | {default_words(name)} | {field.description} |" in readme
+
+
+def default_words(name: str) -> str:
+    """A setting's default as the README's table writes it."""
+    field = EdgeSettings.model_fields[name]
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, Path):
+        return f"gen/{value.name}"
+    if name == "large_body_methods":
+        return ", ".join(path.rpartition("/")[2] for path in value)
+    return "" if value in (None, []) else f"{value:,}" if isinstance(value, int) and value > 9999 else f"{value}"
+
+
+def _rendered(values: dict[str, Any], target: Any = "local") -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml.safe_load(render.render(target, EdgeSettings.model_validate(values)))
+    return parsed
