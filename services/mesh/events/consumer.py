@@ -42,6 +42,8 @@ AFTER_ACK = Failpoint("consumer.after_ack")
 
 FIRST_PAUSE_S = 0.05
 MAX_PAUSE_S = 2.0
+BLOCKING_TIMEOUT_S = 5.0
+"""For the client of reads that wait: well over `ConsumerOptions.block_s`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,10 @@ class ConsumerOptions:
 
     batch: int = 128
     """Most events in a transaction, and most read of a partition at a time."""
-    linger_s: float = 0.005
-    """After the first new entries came: the relay fills one partition after the other."""
+    linger_s: float = 0.002
+    """After the first new entries came out of quiet: the relay fills one partition after the other."""
+    interval_s: float = 0.02
+    """Least time between two batches that are not full: under load more is done in one transaction."""
     block_s: float = 1.0
     keep_interval_s: float = 1.0
     reclaim_interval_s: float = 5.0
@@ -106,6 +110,7 @@ class Consumer:
         self._replayed_without_epoch: set[int] = set()
         self._in_hand: set[tuple[int, int]] = set()
         self._next_reclaim = 0.0
+        self._next_read = 0.0
 
     async def run(self) -> None:
         """Consumes until it is cancelled. PostgreSQL, Redis or the producer being away is waited out."""
@@ -134,13 +139,14 @@ class Consumer:
         options = self._options
         try:
             entries = await self._group.read(options.batch, options.block_s)
-            if entries and len(entries) < options.batch and options.linger_s:
+            if entries and len(entries) < options.batch:
                 self._in_hand.update((one.partition, one.position) for one in entries)
-                await asyncio.sleep(options.linger_s)
+                await asyncio.sleep(max(options.linger_s, self._next_read - time.monotonic()))
                 entries = sorted([*entries, *await self._group.read(options.batch, None)], key=lambda one: one.position)
         except NoGroupError:
             await self._make_group()
             return
+        self._next_read = time.monotonic() + options.interval_s
         for start in range(0, len(entries), options.batch):
             await self._do(entries[start : start + options.batch])
 

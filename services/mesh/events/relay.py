@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,8 +52,11 @@ class RelayOptions:
 
     batch: int = 500
     """Most events numbered, and most published, at a time."""
-    linger_s: float = 0.008
-    """Wait after a wake, so that what is written meanwhile goes along: under load one batch instead of many."""
+    linger_s: float = 0.002
+    """Wait after a wake that comes out of quiet."""
+    interval_s: float = 0.02
+    """Least time between two batches: under load what is written meanwhile goes along, one batch instead of many. A
+    batch costs some six round trips, whatever is in it."""
     poll_interval_s: float = 0.2
     """For what no wake told of: a worker that died between its commit and its wake."""
     contended_pause_s: float = 0.005
@@ -111,11 +115,13 @@ class Relay:
 
     async def _sequence_forever(self) -> None:
         pause_s = 0.0
+        next_at = 0.0
         while True:
             if pause_s:
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             elif await _set_within(self._woken, self._options.poll_interval_s):
-                await asyncio.sleep(self._options.linger_s)
+                await asyncio.sleep(max(self._options.linger_s, next_at - time.monotonic()))
+            next_at = time.monotonic() + self._options.interval_s
             self._woken.clear()
             try:
                 alone = await self.sequence()
