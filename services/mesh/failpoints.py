@@ -29,6 +29,9 @@ _BROUGHT_BY = {
     "services.mesh.events.relay": "outbox",
     "services.mesh.events.replay": "outbox",
     "services.mesh.events.consumer": "consume",
+    "services.mesh.events.processing": "consume",
+    "services.mesh.events.catch_up": "consume",
+    "services.mesh.events.checkpoints": "consume",
     "services.mesh.events.dead_letters": "consume",
 }
 

@@ -5,8 +5,9 @@ AIP-130's standard methods that read, and the mesh's own that change nothing.
 
 from __future__ import annotations
 
-from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+from collections.abc import Iterable
+
+from google.protobuf.descriptor import ServiceDescriptor
 
 _READ_PREFIXES = ("Get", "List", "Resolve", "Watch", "Search")
 _READS = frozenset({"Screen", "BatchScreen", "Replay"})
@@ -19,7 +20,7 @@ def is_read(name: str) -> bool:
     return name not in _WRITES and (name in _READS or name.startswith(_READ_PREFIXES))
 
 
-def safe_methods(services: list[ServiceDescriptor]) -> list[tuple[str, str]]:
+def safe_methods(services: Iterable[ServiceDescriptor]) -> list[tuple[str, str]]:
     """(service, method) of every unary method that may be retried."""
     return [
         (service.full_name, method.name)
@@ -27,13 +28,3 @@ def safe_methods(services: list[ServiceDescriptor]) -> list[tuple[str, str]]:
         for method in service.methods
         if is_read(method.name) and not method.server_streaming and not method.client_streaming
     ]
-
-
-def services_of(file: FileDescriptor) -> list[ServiceDescriptor]:
-    """The services that a contract's file declares."""
-    return list(file.services_by_name.values())
-
-
-def find_service(full_name: str) -> ServiceDescriptor:
-    """The service of this name; KeyError if its contract is not imported."""
-    return descriptor_pool.Default().FindServiceByName(full_name)

@@ -124,9 +124,9 @@ class MeshSettings(BaseSettings):
     token_cache_max: int = Field(default=50_000, ge=1)
     key_cache_max: int = Field(default=100_000, ge=1)
     key_unknown_ttl_s: float = Field(default=5.0, ge=0)  # an unknown key is not asked for again so soon
-    key_fresh_s: float = Field(default=300.0, gt=0)  # then a key's identity is asked for anew, off the call's path
 
     # PostgreSQL, Redis, events
+    database_pgbouncer: bool = False  # whether PgBouncer, pooling transactions, stands before PostgreSQL
     database_pool_max: int = Field(default=10, ge=1)
     database_acquire_timeout_s: float = Field(default=2.0, gt=0)
     database_statement_timeout_s: float = Field(default=10.0, gt=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
@@ -45,7 +45,7 @@ class Follower(Generic[M]):
     def __init__(
         self,
         name: str,
-        watch: Callable[[int], AsyncIterator[M]],
+        watch: Callable[[int], AsyncIterable[M]],
         apply: Applied[M],
         *,
         silence_s: float = 15.0,

@@ -115,9 +115,9 @@ class Guard(AsyncIterator[Item[T] | Signal]):
         # Streams that began together do not all come again together.
         age_s = mesh.stream_age_s * random.uniform(0.8, 1.0)
         self._age_timer = self._loop.call_later(age_s, self._drain)
+        self._pump = self._loop.create_task(self._read(), name="guarded stream")
         self._off_drain = mesh.draining.on_set(self._drain)
         self._off_end = mesh.access.on_end(call.caller, self._credential_ended) if mesh.access else _nothing
-        self._pump = self._loop.create_task(self._read(), name="guarded stream")
 
     def __aiter__(self) -> Guard[T]:
         return self
@@ -126,8 +126,6 @@ class Guard(AsyncIterator[Item[T] | Signal]):
         while True:
             if self._over:
                 raise StopAsyncIteration
-            if self._last is CREDENTIAL_ENDED:
-                return await self._end_with(CREDENTIAL_ENDED)
             if self._buffer:
                 value = self._buffer.popleft()
                 self._said = self._loop.time()
@@ -171,11 +169,11 @@ class Guard(AsyncIterator[Item[T] | Signal]):
     async def _read(self) -> None:
         try:
             async for value in self._source:
+                self._buffer.append(value)
+                self._wake()
                 while len(self._buffer) >= BUFFER_ITEMS:
                     self._room = self._loop.create_future()
                     await self._room
-                self._buffer.append(value)
-                self._wake()
         finally:
             # Once this task is done, so that the caller finds it done.
             self._loop.call_soon(self._wake)
@@ -193,13 +191,17 @@ class Guard(AsyncIterator[Item[T] | Signal]):
         self._timer = self._loop.call_later(left_s, self._look_at_silence)
 
     def _drain(self) -> None:
-        if self._last is None:
-            self._last = DRAINING
-            self._wake()
+        self._stop(DRAINING)
 
     def _credential_ended(self, error: MeshError) -> None:
         self.ended_by = error
-        self._last = CREDENTIAL_ENDED
+        self._stop(CREDENTIAL_ENDED)
+
+    def _stop(self, signal: Signal) -> None:
+        # Nothing more is read. What was read before is still sent, so that a cursor told at the end skips nothing.
+        if self._last is not CREDENTIAL_ENDED:
+            self._last = signal
+        self._pump.cancel()
         self._wake()
 
 

@@ -6,7 +6,8 @@ Fed by auth's WatchIdentities, and by ResolveApiKey for API keys that are not kn
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+import contextvars
+from collections.abc import AsyncIterable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -34,7 +35,7 @@ FORGET_EVERY = 256  # messages between two looks for restrictions that can be fo
 class IdentitySource(Protocol):
     """Where identities come from: auth over gRPC, or, in auth itself, its own store."""
 
-    def watch(self, after_version: int) -> AsyncIterator[WatchIdentitiesResponse]:
+    def watch(self, after_version: int) -> AsyncIterable[WatchIdentitiesResponse]:
         """The feed of WatchIdentities."""
 
     async def resolve(self, digest: bytes) -> KeyIdentity:
@@ -147,7 +148,7 @@ class Identities:
         return replace(known, caller=_key_caller_with(known.caller, restriction[1]))
 
     def learn(self, identity: KeyIdentity) -> KnownKey:
-        """Remembers a key that auth told of. Revoked stays revoked: an answer may be older than a change of the feed."""
+        """Remembers a key that auth told of. Revoked stays revoked: an answer may be older than the feed."""
         known = self._keys.get(identity.digest)
         revoked = identity.revoked or (known is not None and known.revoked)
         roles = frozenset(int(role) for role in identity.roles)
@@ -207,7 +208,11 @@ async def resolved_once(
     """Asks the source for a key, joining a question that is under way: a caller that leaves does not end it."""
     flight = flights.get(digest)
     if flight is None:
-        flight = flights[digest] = asyncio.create_task(source.resolve(digest), name="resolve API key")
+        flight = flights[digest] = asyncio.create_task(
+            source.resolve(digest),
+            name="resolve API key",
+            context=contextvars.Context(),  # its deadline is nobody's who asks
+        )
         flight.add_done_callback(lambda done: _landed(flights, digest, done))
     return await asyncio.shield(flight)
 

@@ -1,0 +1,42 @@
+"""Identities from auth, over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+
+import grpc
+from promptmesh.auth.v1.auth_pb2 import (
+    KeyIdentity,
+    ResolveApiKeyRequest,
+    WatchIdentitiesRequest,
+    WatchIdentitiesResponse,
+)
+from promptmesh.auth.v1.auth_pb2_grpc import AuthServiceStub
+
+from services.mesh.errors import error_of
+
+RESOLVE_TIMEOUT_S = 2.0
+
+
+class RemoteIdentities:
+    """What every service but auth knows identities from."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._auth = AuthServiceStub(channel)
+
+    def watch(self, after_version: int) -> AsyncIterable[WatchIdentitiesResponse]:
+        """The feed; ends or fails when auth is away."""
+        call: AsyncIterable[WatchIdentitiesResponse] = self._auth.WatchIdentities(
+            WatchIdentitiesRequest(after_version=after_version)
+        )
+        return call
+
+    async def resolve(self, digest: bytes) -> KeyIdentity:
+        """The identity behind a key's digest. Raises MeshError."""
+        try:
+            identity: KeyIdentity = await self._auth.ResolveApiKey(
+                ResolveApiKeyRequest(digest=digest), timeout=RESOLVE_TIMEOUT_S
+            )
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error) from error
+        return identity

@@ -1,0 +1,58 @@
+"""Background tasks of a process: started again when they fail, ended in the reverse order of their start."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from services.mesh.backoff import Backoff
+from services.mesh.telemetry.logs import get_logger
+from services.mesh.telemetry.metrics import BACKGROUND_FAILED, LOOP_LAG
+
+log = get_logger()
+_LAG_TICK_S = 0.1
+_LAG_TICKS = 10
+
+
+class Background:
+    """The supervised tasks."""
+
+    def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+        self._uniform = uniform
+
+    def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Runs `work()` until it returns; an error is logged, and it starts again after a pause that grows."""
+        self._tasks.append(asyncio.create_task(self._supervised(name, work), name=name))
+
+    async def _supervised(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        backoff = Backoff(0.1, 10.0, self._uniform)
+        while True:
+            try:
+                await work()
+                return
+            except Exception as error:
+                BACKGROUND_FAILED.labels(name).inc()
+                wait_s = backoff.next_s()
+                log.error("a background task failed", task=name, again_in_s=round(wait_s, 2), exc_info=error)
+            await asyncio.sleep(wait_s)
+
+    async def close(self) -> None:
+        """Cancels them one after the other, the last started first, and waits for each."""
+        while self._tasks:
+            task = self._tasks.pop()
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def watch_loop_lag() -> None:
+    """Measures how long the event loop stalls: what looks like a slow dependency may be ourselves."""
+    loop = asyncio.get_running_loop()
+    while True:
+        worst_s = 0.0
+        for _ in range(_LAG_TICKS):
+            began = loop.time()
+            await asyncio.sleep(_LAG_TICK_S)
+            worst_s = max(worst_s, loop.time() - began - _LAG_TICK_S)
+        LOOP_LAG.set(max(0.0, worst_s))
