@@ -1,0 +1,1 @@
+"""Prompts: posts and their revisions, who likes them, and streams of what happens to them."""

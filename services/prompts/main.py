@@ -1,0 +1,61 @@
+"""The prompts service, as a list of its parts."""
+
+from __future__ import annotations
+
+from promptmesh.inference.v1.events_pb2 import ExampleFinished
+from promptmesh.moderation.v1.events_pb2 import PostScreened
+from promptmesh.prompts.v1 import posts_pb2_grpc
+
+from services.mesh.live import LiveStream
+from services.mesh.run import Mesh
+from services.prompts.example_buffer import ExampleBuffer
+from services.prompts.examples import ExampleHandler
+from services.prompts.follower import Follower
+from services.prompts.screened import ScreenedHandler
+from services.prompts.service import PostService
+from services.prompts.settings import PromptsSettings
+from services.prompts.store import PostStore
+from services.prompts.waiters import Waiters
+
+SERVES = (1, 1)  # lowest and highest of our migrations that this code serves
+
+
+async def main(mesh: Mesh[PromptsSettings]) -> None:
+    """Serves until the process is told to stop."""
+    settings = mesh.settings
+    database = await mesh.open_database(serves=SERVES)
+    redis = await mesh.open_redis()
+    access = await mesh.follow_identities()
+    outbox = mesh.outbox(database)
+    tail = mesh.tail(outbox)
+    store = PostStore(database, outbox)
+
+    waiters = Waiters()
+    buffer = ExampleBuffer(
+        posts_max=settings.example_buffer_posts_max,
+        bytes_max=settings.example_buffer_bytes_max,
+        age_s=settings.example_buffer_age_s,
+        on_text=waiters.text,
+    )
+    follower = Follower(tail, LiveStream(redis, "examples"), buffer, waiters)
+    mesh.background("follow_log", follower.follow_log)
+    mesh.background("follow_pieces", follower.follow_pieces)
+
+    mesh.consume("moderation", group="prompts.screened", types=[PostScreened], handle=ScreenedHandler(outbox))
+    mesh.consume("inference", group="prompts.examples", types=[ExampleFinished], handle=ExampleHandler(outbox))
+
+    server = mesh.server(access)
+    server.add(
+        posts_pb2_grpc.add_PostServiceServicer_to_server,
+        PostService(
+            store,
+            mesh.page_tokens,
+            host=mesh,
+            tail=tail,
+            follower=follower,
+            buffer=buffer,
+            waiters=waiters,
+            streams_max=settings.watch_streams_max,
+        ),
+    )
+    await server.serve()

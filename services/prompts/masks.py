@@ -1,0 +1,40 @@
+"""UpdatePost's field mask: which of title, body and tags an author changes."""
+
+from __future__ import annotations
+
+from promptmesh.prompts.v1 import posts_pb2
+
+from services.mesh.errors import FieldViolation, MeshError
+from services.prompts.content import Edit
+
+FIELDS = ("title", "body", "tags")
+
+
+def edit_of(request: posts_pb2.UpdatePostRequest) -> Edit:
+    """The edit that a request asks for. Raises FIELD_MASK_INVALID and INVALID_FIELD."""
+    paths = frozenset(request.update_mask.paths)
+    unknown = sorted(paths.difference(FIELDS))
+    if unknown or not paths:
+        fault = f"It names {', '.join(unknown)}." if unknown else "It is empty."
+        raise MeshError(
+            "FIELD_MASK_INVALID",
+            f"{fault} update_mask names one or more of {', '.join(FIELDS)}: those are what an author can change.",
+            violations=[FieldViolation("update_mask", f"{fault} Allowed: {', '.join(FIELDS)}.")],
+        )
+    post = request.post
+    # The rules in the proto let these be empty, as a post may come without what the mask does not name.
+    empty = [field for field in ("title", "body") if field in paths and not getattr(post, field)]
+    if empty:
+        raise MeshError(
+            "INVALID_FIELD",
+            f"{' and '.join(empty)} cannot be empty. Leave out of update_mask what is to stay as it is.",
+            violations=[
+                FieldViolation(f"post.{field}", "must have at least one visible character", "string.min_len")
+                for field in empty
+            ],
+        )
+    return Edit(
+        title=post.title if "title" in paths else None,
+        body=post.body if "body" in paths else None,
+        tags=tuple(post.tags) if "tags" in paths else None,
+    )
