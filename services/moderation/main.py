@@ -23,7 +23,7 @@ async def main(mesh: Mesh[ModerationSettings]) -> None:
     mesh.background("policies", lambda: policies.follow(settings.policy_poll_s))
     mesh.consume("prompts", group="moderation.submitted", types=EVENT_TYPES, handle=Submitted(policies, outbox))
     server = mesh.server(access)
-    cases = Cases(database, outbox, mesh.page_tokens)
+    cases = Cases(database, outbox, mesh.page_tokens())
     server.add(pb_grpc.add_ModerationServiceServicer_to_server, Moderation(policies, cases))
     server.add(pb_grpc.add_PolicyServiceServicer_to_server, PolicyAdmin(policies))
     await server.serve()
