@@ -32,8 +32,11 @@ class Timeouts:
     total_s: float = 600.0
 
 
-def open_session(connections: int) -> aiohttp.ClientSession:
-    """The session that all providers share; at most `connections` are open at a time, further calls wait for one."""
+def open_session(connections: int, *, trust_env: bool = False) -> aiohttp.ClientSession:
+    """The session that all providers share; at most `connections` are open at a time, further calls wait for one.
+
+    `trust_env`: takes proxies from the environment, which is looked through for each call: only where one is set.
+    """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections, ttl_dns_cache=60, keepalive_timeout=30),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -41,6 +44,7 @@ def open_session(connections: int) -> aiohttp.ClientSession:
         # Compression costs both sides time and holds streams back; answers are small.
         headers={"Accept-Encoding": "identity", "User-Agent": "promptmesh"},
         auto_decompress=True,
+        trust_env=trust_env,
         read_bufsize=READ_BUFFER_BYTES,
     )
 

@@ -1,0 +1,97 @@
+"""Our errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}` and its HTTP status.
+
+The official client makes exception classes of the status: 400 BadRequestError, 401 AuthenticationError,
+403 PermissionDeniedError, 404 NotFoundError, 429 RateLimitError, 500 and above InternalServerError.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import orjson
+from google.api import httpbody_pb2
+
+from services.mesh.errors import MeshError
+from services.mesh.pipeline import Rendered
+
+STATUS_KEY = "x-promptmesh-http-status"  # initial metadata; the edge makes `:status` of it
+RETRY_AFTER_KEY = "retry-after"
+JSON_TYPE = "application/json"
+SSE_TYPE = "text/event-stream"
+
+_REQUEST, _LIMIT, _API = "invalid_request_error", "rate_limit_error", "api_error"
+# Reason → (status, type, code). A reason that is not here is answered by its gRPC status, as 500 if that says nothing.
+_SHAPES: Mapping[str, tuple[int, str, str | None]] = {
+    "INVALID_FIELD": (400, _REQUEST, None),
+    "CREDENTIAL_MISSING": (401, _REQUEST, "invalid_api_key"),
+    "CREDENTIAL_INVALID": (401, _REQUEST, "invalid_api_key"),
+    "CREDENTIAL_EXPIRED": (401, _REQUEST, "invalid_api_key"),
+    "CREDENTIAL_REVOKED": (401, _REQUEST, "invalid_api_key"),
+    "CREDENTIAL_UNVERIFIABLE": (503, _API, "credential_unverifiable"),
+    "SCOPE_MISSING": (403, _REQUEST, "insufficient_permissions"),
+    "ROLE_MISSING": (403, _REQUEST, "insufficient_permissions"),
+    "AUDIENCE_MISMATCH": (403, _REQUEST, "insufficient_permissions"),
+    "MODEL_NOT_FOUND": (404, _REQUEST, "model_not_found"),
+    "PROVIDER_RATE_LIMITED": (429, _LIMIT, "rate_limit_exceeded"),
+    "CONCURRENCY_LIMIT": (429, _LIMIT, "rate_limit_exceeded"),
+    "RATE_LIMITED": (429, _LIMIT, "rate_limit_exceeded"),
+    "PROVIDER_REJECTED": (400, _REQUEST, None),
+    "CONTEXT_LENGTH_EXCEEDED": (400, _REQUEST, "context_length_exceeded"),
+    "PROVIDER_UNAVAILABLE": (503, _API, "provider_unavailable"),
+    "PROVIDER_CREDENTIAL_REFUSED": (502, _API, "provider_credential_refused"),
+    "PROVIDER_ANSWER_BROKEN": (502, _API, "provider_answer_broken"),
+    "PROVIDER_TIMEOUT": (504, _API, "provider_timeout"),
+    "DEADLINE_TOO_SHORT": (504, _API, "deadline_too_short"),
+    "DEPENDENCY_UNAVAILABLE": (503, _API, "dependency_unavailable"),
+    "DRAINING": (503, _API, "draining"),
+    "METHOD_UNKNOWN": (404, _REQUEST, "unknown_url"),
+}
+_PARAMS = {"MODEL_NOT_FOUND": "model", "CONTEXT_LENGTH_EXCEEDED": "messages"}
+
+
+def http_status(error: MeshError) -> int:
+    """The status that OpenAI's API would answer with."""
+    return _shape(error)[0]
+
+
+def error_json(error: MeshError) -> bytes:
+    """The body."""
+    _, kind, code = _shape(error)
+    return orjson.dumps(
+        {
+            "error": {
+                "message": error.message,
+                "type": kind,
+                "param": error.metadata.get("param") or _PARAMS.get(error.reason),
+                "code": error.metadata.get("provider_code") or code,
+            }
+        }
+    )
+
+
+def render(error: MeshError, request_id: str, *, started: bool) -> Rendered:
+    """See ErrorRenderer of the pipeline. In a stream that has begun the error is its last event, and no `[DONE]` comes:
+    the head of the answer, which said 200, has left."""
+    body = error_json(error)
+    if started:
+        return Rendered(httpbody_pb2.HttpBody(content_type=SSE_TYPE, data=b"data: " + body + b"\n\n"))
+    metadata = [(STATUS_KEY, str(http_status(error))), ("x-request-id", request_id)]
+    if error.retry_after_s is not None:
+        metadata.append((RETRY_AFTER_KEY, str(max(1, math.ceil(error.retry_after_s)))))
+    return Rendered(httpbody_pb2.HttpBody(content_type=JSON_TYPE, data=body), tuple(metadata))
+
+
+def _shape(error: MeshError) -> tuple[int, str, str | None]:
+    known = _SHAPES.get(error.reason)
+    if known is not None:
+        return known
+    by_code = {
+        "INVALID_ARGUMENT": (400, _REQUEST, None),
+        "PERMISSION_DENIED": (403, _REQUEST, "insufficient_permissions"),
+        "NOT_FOUND": (404, _REQUEST, None),
+        "RESOURCE_EXHAUSTED": (429, _LIMIT, "rate_limit_exceeded"),
+        "UNAVAILABLE": (503, _API, error.reason.lower()),
+        "DEADLINE_EXCEEDED": (504, _API, error.reason.lower()),
+    }
+    return by_code.get(error.code.name, (500, _API, "internal_error"))

@@ -1,0 +1,3 @@
+SELECT post_id, revision
+  FROM examples
+ WHERE holder = $1 AND state = 2

@@ -1,0 +1,69 @@
+"""What the inference service is told by its environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from services.inference.config import DEMO_TOKENS_PER_SECOND
+from services.inference.examples.runner import RunnerOptions
+from services.inference.providers.http import Timeouts
+from services.mesh.settings import MeshSettings
+
+
+class InferenceSettings(MeshSettings):
+    """`PROMPTMESH_…` variables of the inference service, beside those of the kit."""
+
+    service: ClassVar[str] = "inference"
+
+    # Configuration
+    models_file: Path | None = None  # models.yaml, applied at the first start; None: what is found is offered
+    config_poll_s: float = Field(default=1.0, gt=0)  # how often a process looks for a newer version
+    demo_tokens_per_second: float = Field(default=DEMO_TOKENS_PER_SECOND, ge=0)  # 0: at once
+
+    # Calls of providers; models.yaml may say otherwise for a provider
+    provider_connections_max: int = Field(default=1024, ge=1)  # at once, of a process, all providers together
+    provider_connect_timeout_s: float = Field(default=5.0, gt=0)
+    provider_first_token_timeout_s: float = Field(default=60.0, gt=0)
+    provider_idle_timeout_s: float = Field(default=60.0, gt=0)
+    provider_total_timeout_s: float = Field(default=600.0, gt=0)
+    org_calls_max: int = Field(default=64, ge=1)  # of an organisation at once, in a process
+
+    # Examples of posts
+    example_streams_max: int = Field(default=256, ge=1)  # at once, in a process
+    example_output_tokens_max: int = Field(default=256, ge=1)
+    example_timeout_s: float = Field(default=120.0, gt=0)  # of one call of the model
+    example_attempts_max: int = Field(default=3, ge=1)  # of calls that a provider failed
+    example_retry_first_s: float = Field(default=1.0, gt=0)
+    example_retry_most_s: float = Field(default=30.0, gt=0)
+    example_lease_s: float = Field(default=10.0, gt=1)  # after it the examples of a silent process go to others
+    example_sweep_s: float = Field(default=1.0, gt=0)  # how often a process looks for orphaned and waiting ones
+    example_retention_days: int = Field(default=30, ge=1)  # of rows of examples that are over
+    screening_batch_ms: float = Field(default=5.0, ge=0)  # how long texts are collected for one call of moderation
+    screening_calls_max: int = Field(default=4, ge=1)  # of moderation, at once
+    progress_flush_ms: float = Field(default=20.0, ge=0)  # how long cleared pieces are collected for one message
+    finish_batch_ms: float = Field(default=5.0, ge=0)  # how long finished examples are collected for one commit
+
+    @property
+    def provider_timeouts(self) -> Timeouts:
+        """Of providers for which models.yaml says nothing else."""
+        return Timeouts(
+            connect_s=self.provider_connect_timeout_s,
+            first_token_s=self.provider_first_token_timeout_s,
+            idle_s=self.provider_idle_timeout_s,
+            total_s=self.provider_total_timeout_s,
+        )
+
+    @property
+    def runner_options(self) -> RunnerOptions:
+        """How examples are run."""
+        return RunnerOptions(
+            streams_max=self.example_streams_max,
+            output_tokens_max=self.example_output_tokens_max,
+            attempts_max=self.example_attempts_max,
+            retry_first_s=self.example_retry_first_s,
+            retry_most_s=self.example_retry_most_s,
+            sweep_s=self.example_sweep_s,
+        )
