@@ -30,7 +30,9 @@ _OPTIONAL_MARKS = (
 _VARIATION_SELECTORS = ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
 # Letters and symbols by category that show nothing: Hangul fillers, and Arabic's tatweel, which only stretches a word.
 _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u0640")
-_DROPPED_RANGES = _OPTIONAL_MARKS + _VARIATION_SELECTORS
+_DROPPED = _BLANK | {
+    chr(code) for first, last in _OPTIONAL_MARKS + _VARIATION_SELECTORS for code in range(first, last + 1)
+}
 _LINE_ENDS = frozenset("\n\r\v\f\x85\u2028\u2029")
 _BRAILLE_BLANK = "\u2800"
 _PUNCTUATION = {"Pd": "-", "Pi": "'", "Pf": "'", "Ps": "(", "Pe": ")", "Pc": "_", "Po": ".", "Sm": "*", "Sk": "*"}
@@ -39,18 +41,13 @@ _QUOTES = dict.fromkeys("“”„‟«»〝〞", '"') | dict.fromkeys("‘’�
 _MAX_CACHED_CHARACTERS = 65_536
 
 
-def _is_dropped(char: str) -> bool:
-    code = ord(char)
-    return char in _BLANK or any(first <= code <= last for first, last in _DROPPED_RANGES)
-
-
 def _fold_simple(char: str) -> str:
     """Folds a character that decomposes no further."""
     if char in _LINE_ENDS:
         return "\n"
     if char.isascii():
         return char.lower() if char.isprintable() or char == "\t" else ""
-    if _is_dropped(char):
+    if char in _DROPPED:
         return ""
     if char in confusables.TABLE:
         return confusables.TABLE[char]
@@ -70,6 +67,10 @@ def _fold_simple(char: str) -> str:
 
 def fold_character(char: str) -> str:
     """What one character (code point) becomes: usually one, sometimes none or several characters."""
+    if char in _DROPPED:
+        return ""
+    if unicodedata.category(char) == "Lo" and char not in confusables.TABLE and not unicodedata.decomposition(char):
+        return char if not "\uac00" <= char <= "\ud7a3" else unicodedata.normalize("NFKD", char)  # Hangul syllables
     folded = _fold_simple(char) if char in confusables.TABLE or char in _QUOTES else None
     if folded is None:
         folded = "".join(_fold_simple(part) for part in unicodedata.normalize("NFKD", char))

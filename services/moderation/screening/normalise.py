@@ -1,6 +1,6 @@
 """The readings of a text: what a person or a model would take from it, however it is disguised.
 
-A text is folded once (`fold.py`) and then read in up to five ways, because undoing one disguise may spoil what is not
+A text is folded once (`fold.py`) and then read in up to six ways, because undoing one disguise may spoil what is not
 disguised (digits in a card number, the hyphen of a word):
 
     AS_SENT   untouched, case and all
