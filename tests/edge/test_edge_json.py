@@ -1,0 +1,215 @@
+"""REST through the edge: what is transcoded, and what is refused before any service sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+
+import aiohttp
+import pytest
+
+from tests.edge.harness import Edge
+from tests.edge.toys import MISSING_POST, QUIET_POST, Seen
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+POST_ID = "0197c0de-0000-7000-8000-000000000000"
+CANCEL_TIMEOUT_S = 10
+JSON = {"content-type": "application/json"}
+
+
+async def test_a_read_is_transcoded_with_all_fields_in_camel_case(edge: Edge) -> None:
+    answer = await edge.ask("GET", f"/api/v1/posts/{POST_ID}")
+
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.json["postId"] == POST_ID
+    assert answer.json["likeCount"] == "3"
+    assert answer.json["liked"] is False
+
+
+async def test_a_query_is_read_by_either_spelling(edge: Edge) -> None:
+    for query in ("pageSize=7&tag=poetry", "page_size=7&tag=poetry"):
+        assert (await edge.ask("GET", f"/api/v1/posts?{query}")).json["nextPageToken"] == "7:poetry"
+
+
+async def test_an_error_of_a_service_keeps_its_details(edge: Edge) -> None:
+    answer = await edge.ask("GET", f"/api/v1/posts/{MISSING_POST}")
+
+    assert (answer.status, answer.json["code"], answer.reason) == (404, 5, "POST_NOT_FOUND")
+    assert answer.json["message"] == "There is no such post."
+
+
+async def test_retry_after_of_a_service_passes(edge: Edge) -> None:
+    answer = await edge.ask("POST", "/api/v1/posts", json={"title": "limited", "body": "b"})
+
+    assert (answer.status, answer.headers["retry-after"]) == (429, "7")
+    assert answer.json["details"][1]["retryDelay"] == "7s"
+
+
+@pytest.mark.parametrize("verb", ["GET", "PUT", "OPTIONS"])
+async def test_an_unknown_path_is_404_in_json(edge: Edge, verb: str) -> None:
+    answer = await edge.ask(verb, "/api/v1/nothing")
+
+    assert (answer.status, answer.json["code"], answer.reason) == (404, 12, "METHOD_UNKNOWN")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json["details"][0]["domain"] == "promptmesh"
+    assert answer.json["details"][1]["requestId"] == answer.headers["x-request-id"]
+
+
+async def test_another_verb_on_a_known_path_is_404(edge: Edge) -> None:
+    assert (await edge.ask("PUT", "/api/v1/posts")).status == 404
+
+
+@pytest.mark.parametrize("query", ["nope=1", "pageSize=many", "page_size=99999999999"])
+async def test_a_query_that_no_field_takes_is_400(edge: Edge, seen: Seen, query: str) -> None:
+    answer = await edge.ask("GET", f"/api/v1/posts?{query}")
+
+    assert (answer.status, answer.reason) == (400, "INVALID_FIELD")
+    assert seen.calls == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/api/v1/posts/{POST_ID}?post_id={MISSING_POST}",
+        f"/api/v1/posts/{POST_ID}?postId={MISSING_POST}",
+        f"/api/v1/posts/{POST_ID}?post%5Fid={MISSING_POST}",
+        f"/api/v1/posts/{POST_ID}:watch?after=1&post_id={MISSING_POST}",
+    ],
+)
+async def test_a_query_does_not_override_the_path(edge: Edge, seen: Seen, path: str) -> None:
+    answer = await edge.ask("GET", path)
+
+    assert (answer.status, answer.reason) == (400, "INVALID_FIELD")
+    assert seen.calls == []
+
+
+async def test_a_body_that_contradicts_the_path_is_400(edge: Edge, seen: Seen) -> None:
+    answer = await edge.ask("PATCH", f"/api/v1/posts/{POST_ID}?updateMask=title", json={"post_id": MISSING_POST})
+
+    assert (answer.status, answer.reason) == (400, "INVALID_FIELD")
+    assert seen.calls == []
+
+
+async def test_a_body_never_wins_over_the_path(edge: Edge) -> None:
+    """Envoy compares proto names alone; by its JSON name the body's field loses, in whatever order it comes."""
+    for body in ({"postId": MISSING_POST, "title": "t"}, {"title": "t", "postId": MISSING_POST}):
+        answer = await edge.ask("PATCH", f"/api/v1/posts/{POST_ID}?updateMask=title", json=body)
+        assert (answer.status, answer.json["postId"]) == (200, POST_ID)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"title":',
+        b"[1]",
+        b'{"title":5}',
+        b'{"title":{"a":1}}',
+        b'{"title":"\xff\xfe"}',
+        b'{"title":' + b"[" * 5_000,
+        b'{"unknown":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"unknown":' + b'{"a":' * 50_000 + b"1" + b"}" * 50_001,
+    ],
+    ids=["cut", "list", "number", "object", "bad-utf8", "deep-cut", "deep-list", "deep-object"],
+)
+async def test_a_body_that_is_not_the_messages_json_is_400(edge: Edge, seen: Seen, body: bytes) -> None:
+    answer = await edge.ask("POST", "/api/v1/posts", data=body, headers=JSON)
+
+    assert (answer.status, answer.json["code"], answer.reason) == (400, 3, "INVALID_FIELD")
+    assert seen.calls == []
+
+
+async def test_unknown_fields_of_a_body_are_ignored(edge: Edge) -> None:
+    answer = await edge.ask("POST", "/api/v1/posts", json={"title": "t", "body": "b", "newer": {"x": [1]}})
+
+    assert (answer.status, answer.json["title"]) == (200, "t")
+
+
+async def test_a_body_beyond_the_limit_is_413(edge: Edge, seen: Seen) -> None:
+    for body in (
+        json.dumps({"title": "t", "body": "x" * 1_100_000}),
+        json.dumps({"title": "t", "tags": ["x"] * 300_000}),
+        "x" * 50_000_000,
+    ):
+        answer = await edge.post_bytes("/api/v1/posts", body.encode())
+        assert (answer.status, answer.reason) == (413, "REQUEST_TOO_LARGE")
+    assert seen.calls == []
+
+
+async def test_a_body_just_within_the_limit_is_taken(edge: Edge) -> None:
+    answer = await edge.post_bytes("/api/v1/posts", json.dumps({"body": "x" * 1_000_000}).encode())
+
+    assert (answer.status, len(answer.json["body"])) == (200, 1_000_000)
+
+
+async def test_generate_takes_a_large_body(edge: Edge) -> None:
+    body = {"messages": [{"role": "MESSAGE_ROLE_USER", "content": "x" * 3_000_000}]}
+
+    answer = await edge.post_bytes("/api/v1/generate", json.dumps(body).encode())
+
+    assert answer.status == 200
+    assert b'"text":"3000000"' in answer.body
+
+
+async def test_headers_beyond_the_limit_are_431(edge: Edge) -> None:
+    answer = await edge.ask("GET", "/api/v1/posts", headers={"x-long": "x" * 40_000})
+
+    assert (answer.status, answer.reason) == (431, "REQUEST_TOO_LARGE")
+
+
+async def test_what_is_no_http_gets_an_answer_and_harms_nobody(edge: Edge) -> None:
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: a\r\nbad header\r\n\r\n")
+        connection.settimeout(5)
+        assert connection.recv(64).startswith(b"HTTP/1.1 400")
+
+    assert (await edge.ask("GET", "/livez")).status == 200
+
+
+async def test_a_stream_comes_as_server_sent_events(edge: Edge) -> None:
+    answer = await edge.ask("GET", f"/api/v1/posts/{POST_ID}:watch")
+
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.headers["x-accel-buffering"] == "no"
+    events = [json.loads(block.removeprefix("data: ")) for block in answer.body.decode().split("\n\n")[:-1]]
+    assert [event["cursor"] for event in events] == ["1", "2", "3"]
+    assert events[0]["post"]["title"] == "Erste\nZeile ü"
+    assert events[1]["heartbeat"] == {}
+    assert events[2]["done"] == {"reason": "WATCH_END_DELETED"}
+
+
+async def test_a_stream_is_not_held_back_and_ends_with_its_caller(edge: Edge, seen: Seen) -> None:
+    async with edge.http.get(f"{edge.url}/api/v1/posts/{QUIET_POST}:watch") as response:
+        first = await response.content.readuntil(b"\n\n")
+        second = await response.content.readuntil(b"\n\n")
+    assert b'"cursor":"1"' in first
+    assert b'"cursor":"2"' in second
+
+    # The caller has left; the service must hear of it.
+    async with asyncio.timeout(CANCEL_TIMEOUT_S):
+        await seen.cancelled.wait()
+
+
+async def test_a_failed_stream_that_did_not_begin_has_its_status(edge: Edge) -> None:
+    answer = await edge.ask("POST", "/api/v1/generate", json={"model": "none"})
+
+    assert (answer.status, answer.reason) == (404, "MODEL_NOT_FOUND")
+
+
+async def test_json_is_compressed_for_those_who_ask_and_streams_are_not(edge: Edge) -> None:
+    plain = await edge.ask("GET", f"/api/v1/posts/{POST_ID}", headers={"accept-encoding": "identity"})
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as raw,
+        raw.get(f"{edge.url}/api/v1/posts/{POST_ID}", headers={"accept-encoding": "gzip"}) as response,
+    ):
+        packed = await response.read()
+        assert response.headers["content-encoding"] == "gzip"
+    stream = await edge.ask("GET", f"/api/v1/posts/{POST_ID}:watch", headers={"accept-encoding": "gzip"})
+
+    assert gzip.decompress(packed) == plain.body
+    assert len(packed) < len(plain.body) / 4
+    assert "content-encoding" not in stream.headers
