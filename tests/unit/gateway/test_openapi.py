@@ -185,6 +185,8 @@ def test_every_example_is_one_that_the_contract_takes(read: Contracts, document:
 def test_every_method_with_a_body_has_an_example(document: dict[str, Any]) -> None:
     for path, verb, operation in operations(document):
         assert examples.curl(verb.upper(), path, operation).startswith("curl ")
+        if "requestBody" in operation:
+            assert {operation["operationId"]} & (examples.BODIES.keys() | examples.FILES.keys())
 
 
 def test_it_is_json_and_small(document: dict[str, Any]) -> None:
