@@ -19,6 +19,7 @@ from promptmesh.auth.v1.auth_pb2 import JsonWebKey
 from services.mesh.access.scopes import scopes_of
 from services.mesh.call import Caller, CallerKind
 from services.mesh.errors import MeshError
+from services.mesh.ids import uuid7
 
 ISSUER = "promptmesh"
 AUDIENCE = "promptmesh"
@@ -50,6 +51,7 @@ def sign_access_token(
         "name": display_name,
         "roles": sorted(roles),
         "sid": session_id,
+        "jti": uuid7(),
         "iat": issue_time,
         "exp": expire_time,
     }

@@ -1,0 +1,1 @@
+SELECT position FROM outbox_head

@@ -1,0 +1,1 @@
+SELECT user_id FROM sessions WHERE session_id = $1

@@ -1,0 +1,48 @@
+"""What the auth service is told by its environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field
+
+from services.auth.signing import load_signing_key
+from services.mesh.settings import MeshSettings
+
+
+def _signing_key_file(path: Path) -> Path:
+    # So that a wrong file is named together with all that is wrong in the environment.
+    load_signing_key(path)
+    return path
+
+
+class AuthSettings(MeshSettings):
+    """`PROMPTMESH_…` variables of the auth service, beside those of the kit."""
+
+    service: ClassVar[str] = "auth"
+
+    auth_signing_key_file: Annotated[Path, AfterValidator(_signing_key_file)] = Field(
+        description="the path of a PEM file with an EC private key on P-256, as from "
+        "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`"
+    )
+
+    # Tokens
+    access_lifetime_s: int = Field(default=600, ge=1)  # of an access token
+    refresh_lifetime_s: int = Field(default=30 * 86_400, ge=1)  # of a refresh token; a refresh gives a new one
+    session_retention_s: int = Field(default=86_400, ge=0)  # how long sessions that are over are kept
+    session_purge_s: float = Field(default=300.0, gt=0)  # between two removals of those
+
+    # Passwords: argon2id as OWASP's Password Storage Cheat Sheet has it (19 MiB, 2 passes, 1 lane)
+    password_memory_kib: int = Field(default=19_456, ge=8)
+    password_passes: int = Field(default=2, ge=1)
+    password_lanes: int = Field(default=1, ge=1)
+    password_threads: int = Field(default=2, ge=1)  # that hash; the rest of the service goes on beside them
+    password_waiting_max: int = Field(default=64, ge=0)  # for a thread; beyond it RATE_LIMITED
+
+    api_keys_max: int = Field(default=100, ge=1)  # of a person, in force at once
+
+    # The feed of identities
+    identity_grace_s: int = Field(default=600, ge=1)  # how long services may go on with what they know, auth being away
+    identity_heartbeat_s: float = Field(default=5.0, gt=0)
+    signing_key_seen_s: float = Field(default=60.0, gt=0)  # how often a process says which key it signs with

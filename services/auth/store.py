@@ -1,0 +1,184 @@
+"""What auth keeps, in the words of its contract: rows to messages, changes to events.
+
+A change and its event are one transaction, which is the caller's. Rows are locked in the order user, session, API key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+from promptmesh.auth.v1 import auth_pb2, events_pb2
+
+from services.auth.signing import jwk_of
+from services.mesh.database import Connection, queries
+from services.mesh.events import NewEvent, Outbox
+from services.mesh.ids import uuid7
+
+SQL = queries("services.auth")
+
+# After a token's end its restriction is kept this long: verifiers allow for clocks that differ (LEEWAY_S of tokens.py).
+RESTRICTION_MARGIN_S = 60
+_FIRST_VERSION = 1
+_REVOKED_VERSION = 2
+_ENDED_VERSION = 2
+
+Row = asyncpg.Record
+
+
+# Rows → messages
+
+
+def user_of(row: Row) -> auth_pb2.User:
+    """The contract's user from a row of `users`."""
+    user = auth_pb2.User(
+        user_id=row["user_id"],
+        org_id=row["org_id"],
+        email=row["email"],
+        display_name=row["display_name"],
+        roles=row["roles"],
+    )
+    user.create_time.FromDatetime(row["create_time"])
+    return user
+
+
+def api_key_of(row: Row) -> auth_pb2.ApiKey:
+    """The contract's API key from a row of `api_keys`."""
+    key = auth_pb2.ApiKey(
+        api_key_id=row["api_key_id"],
+        org_id=row["org_id"],
+        display_name=row["display_name"],
+        prefix=row["prefix"],
+        scopes=row["scopes"],
+    )
+    key.create_time.FromDatetime(row["create_time"])
+    if row["expire_time"] is not None:
+        key.expire_time.FromDatetime(row["expire_time"])
+    if row["revoke_time"] is not None:
+        key.revoke_time.FromDatetime(row["revoke_time"])
+    return key
+
+
+def key_identity_of(row: Row, display_name: str, roles: Iterable[Any]) -> auth_pb2.KeyIdentity:
+    """What services are told of an API key, from its row and its person's present name and roles."""
+    identity = auth_pb2.KeyIdentity(
+        api_key_id=row["api_key_id"],
+        digest=row["digest"],
+        org_id=row["org_id"],
+        user_id=row["user_id"],
+        display_name=display_name,
+        roles=roles,
+        scopes=row["scopes"],
+        revoked=row["revoke_time"] is not None,
+    )
+    if row["expire_time"] is not None:
+        identity.expire_time.FromDatetime(row["expire_time"])
+    return identity
+
+
+def user_restriction_of(row: Row) -> auth_pb2.UserRestriction:
+    """A person's roles as they are since they changed, from a row of `users`."""
+    restriction = auth_pb2.UserRestriction(user_id=row["user_id"], roles=row["roles"])
+    restriction.change_time.FromDatetime(row["roles_change_time"])
+    return restriction
+
+
+def session_restriction_of(row: Row) -> auth_pb2.SessionRestriction:
+    """An ended session, until its last access token has ended everywhere, from a row of `sessions`."""
+    restriction = auth_pb2.SessionRestriction(session_id=row["session_id"])
+    restriction.forget_time.FromDatetime(row["access_expire_time"] + timedelta(seconds=RESTRICTION_MARGIN_S))
+    return restriction
+
+
+# People
+
+
+async def add_user(
+    conn: Connection, outbox: Outbox, *, email: str, display_name: str, password_hash: str, roles: Sequence[int]
+) -> auth_pb2.User | None:
+    """Makes a person with an organisation of their own. None if the email is taken: roll back then."""
+    row = await conn.fetchrow(SQL["insert_user"], uuid7(), uuid7(), email, display_name, password_hash, sorted(roles))
+    if row is None:
+        return None
+    user = user_of(row)
+    registered = events_pb2.UserRegistered(user=user)
+    await outbox.append(conn, [NewEvent(user.org_id, user.user_id, _FIRST_VERSION, registered)])
+    return user
+
+
+async def change_roles(conn: Connection, outbox: Outbox, user_id: str, roles: Sequence[int]) -> Row:
+    """Replaces a person's roles; the row as it then is."""
+    row = await conn.fetchrow(SQL["set_roles"], user_id, roles)
+    assert row is not None, "the caller holds the lock of the row"
+    changed = events_pb2.UserRolesChanged(user_id=user_id, roles=row["roles"])
+    changed.change_time.FromDatetime(row["roles_change_time"])
+    await outbox.append(conn, [NewEvent(row["org_id"], user_id, row["version"], changed)])
+    return row
+
+
+# Sessions
+
+
+async def add_session(
+    conn: Connection,
+    user: Row,
+    *,
+    session_id: str,
+    refresh_digest: bytes,
+    now: datetime,
+    access_expire_time: datetime,
+    refresh_expire_time: datetime,
+) -> None:
+    """Opens a session of a person."""
+    await conn.execute(
+        SQL["insert_session"],
+        *(session_id, user["org_id"], user["user_id"], refresh_digest),
+        *(access_expire_time, refresh_expire_time, now),
+    )
+
+
+async def end_session(conn: Connection, outbox: Outbox, session_id: str) -> bool:
+    """Ends a session; whether it was still open."""
+    return await _ended(conn, outbox, await conn.fetch(SQL["end_session"], session_id)) > 0
+
+
+async def end_sessions_of(conn: Connection, outbox: Outbox, user_id: str) -> int:
+    """Ends all sessions of a person; how many there were."""
+    return await _ended(conn, outbox, await conn.fetch(SQL["end_sessions_of_user"], user_id))
+
+
+async def _ended(conn: Connection, outbox: Outbox, rows: Sequence[Row]) -> int:
+    events = []
+    for row in rows:
+        restriction = session_restriction_of(row)
+        ended = events_pb2.SessionEnded(session_id=restriction.session_id, forget_time=restriction.forget_time)
+        events.append(NewEvent(row["org_id"], row["session_id"], _ENDED_VERSION, ended))
+    await outbox.append(conn, events)
+    return len(events)
+
+
+# API keys
+
+
+async def tell_of_key(conn: Connection, outbox: Outbox, row: Row, user: Row) -> None:
+    """Tells that a key was made or revoked. user: a row of `users`."""
+    version = _FIRST_VERSION if row["revoke_time"] is None else _REVOKED_VERSION
+    changed = events_pb2.ApiKeyChanged(identity=key_identity_of(row, user["display_name"], user["roles"]))
+    await outbox.append(conn, [NewEvent(row["org_id"], row["api_key_id"], version, changed)])
+
+
+# Signing keys
+
+
+async def signing_keys(conn: Connection) -> auth_pb2.JsonWebKeySet:
+    """The keys that tokens are verified with."""
+    rows = await conn.fetch(SQL["signing_keys"])
+    return auth_pb2.JsonWebKeySet(keys=[jwk_of(row["x"], row["y"]) for row in rows])
+
+
+async def tell_of_signing_keys(conn: Connection, outbox: Outbox, kid: str) -> None:
+    """Tells that a key came into force or went."""
+    changed = events_pb2.SigningKeysChanged(jwks=await signing_keys(conn))
+    await outbox.append(conn, [NewEvent("", kid, _FIRST_VERSION, changed)])

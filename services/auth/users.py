@@ -1,0 +1,89 @@
+"""Register, GetMe, SetRoles: people and what they may do."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from promptmesh.access.v1.access_pb2 import Role
+from promptmesh.auth.v1 import auth_pb2
+
+from services.auth import store
+from services.auth.passwords import Passwords
+from services.auth.store import SQL
+from services.mesh.call import Caller
+from services.mesh.database import Database
+from services.mesh.errors import MeshError
+from services.mesh.events import Outbox
+from services.mesh.telemetry.logs import get_logger
+
+log = get_logger()
+
+
+class Users:
+    """People. Raises MeshError for what a caller did wrong."""
+
+    def __init__(self, database: Database, outbox: Outbox, passwords: Passwords) -> None:
+        self._database, self._outbox, self._passwords = database, outbox, passwords
+
+    async def register(self, request: auth_pb2.RegisterRequest) -> auth_pb2.User:
+        """A new person with an organisation of their own. EMAIL_TAKEN, RATE_LIMITED."""
+        password_hash = await self._passwords.hash(request.password)
+        async with self._database.transaction() as conn:
+            user = await store.add_user(
+                conn,
+                self._outbox,
+                email=normal_email(request.email),
+                display_name=normal_name(request.display_name),
+                password_hash=password_hash,
+                roles=[Role.ROLE_USER],
+            )
+            if user is None:  # raised inside, so that what was written is rolled back
+                raise MeshError(
+                    "EMAIL_TAKEN", "Somebody is registered with this email. Log in with CreateSession, or use another."
+                )
+        return user
+
+    async def me(self, caller: Caller) -> auth_pb2.User:
+        """The person who calls. USER_NOT_FOUND."""
+        async with self._database.connection() as conn:
+            row = await conn.fetchrow(SQL["user_by_id"], caller.user_id)
+        if row is None:
+            raise _no_such_user(caller.user_id)
+        return store.user_of(row)
+
+    async def set_roles(self, caller: Caller, request: auth_pb2.SetRolesRequest) -> auth_pb2.User:
+        """Replaces a person's roles. USER_NOT_FOUND, LAST_ADMIN."""
+        roles = sorted({int(Role.ROLE_USER), *(int(role) for role in request.roles)})
+        async with self._database.transaction() as conn:
+            await conn.execute(SQL["lock_roles"])
+            row = await conn.fetchrow(SQL["lock_user"], request.user_id)
+            if row is None:
+                raise _no_such_user(request.user_id)
+            before = list(row["roles"])
+            if before == roles:
+                return store.user_of(row)
+            loses_admin = Role.ROLE_ADMIN in before and Role.ROLE_ADMIN not in roles
+            if loses_admin and not await conn.fetchval(SQL["another_admin"], row["user_id"]):
+                raise MeshError(
+                    "LAST_ADMIN",
+                    "This is the last administrator: without one, nobody could make another. Give the role to "
+                    "somebody else first.",
+                    metadata={"user_id": row["user_id"]},
+                )
+            changed = await store.change_roles(conn, self._outbox, row["user_id"], roles)
+        log.info("roles changed", user_id=changed["user_id"], by=caller.user_id, before=before, after=roles)
+        return store.user_of(changed)
+
+
+def normal_email(email: str) -> str:
+    """The form under which an email is unique: NFC, lower case."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", email).lower())
+
+
+def normal_name(name: str) -> str:
+    """A display name in one form (NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _no_such_user(user_id: str) -> MeshError:
+    return MeshError("USER_NOT_FOUND", f"There is no user {user_id}.", metadata={"user_id": user_id})
