@@ -2,8 +2,8 @@
 
     python -m bench.events [--rate 1500] [--seconds 10] [--batch 20]
 
-Prints events/s, Python's CPU an event (producer's append, relay and consumer together), and how long an event takes from
-its append to the commit of its handler. PostgreSQL and Redis are the embedded ones, durable as in `promptmesh up`.
+Prints events/s, Python's CPU an event (producer's append, relay and consumer together), and how long an event takes
+from its append to the commit of its handler. PostgreSQL and Redis are the embedded ones, durable as in `promptmesh up`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
-
 from promptmesh.prompts.v1.events_pb2 import PostSubmitted
+
 from services.local.embedded.postgres import running_postgres, temporary_cluster
 from services.local.embedded.redis import running_redis, temporary_redis
 from services.mesh.database import Connection, Database
@@ -49,6 +49,13 @@ class Handler:
     def __init__(self) -> None:
         self.done = 0
         self.delays_s: list[float] = []
+        self._more = asyncio.Event()
+
+    async def until(self, count: int) -> None:
+        """Waits for the commit of so many events."""
+        while self.done < count:
+            self._more.clear()
+            await self._more.wait()
 
     async def __call__(self, conn: Connection, events: Sequence[Event]) -> None:
         await conn.execute(
@@ -60,6 +67,7 @@ class Handler:
     def committed(self, events: Sequence[Event]) -> None:
         now = time.time()
         self.done += len(events)
+        self._more.set()
         self.delays_s += [now - event.create_time.timestamp() for event in events]
 
 
@@ -121,16 +129,14 @@ async def measure(
             written += batch
         await asyncio.sleep(0.001)
     await asyncio.gather(*appends)
-    while handler.done < written:
-        await asyncio.sleep(0.005)
+    await handler.until(written)
     took, used = time.perf_counter() - started, cpu() - cpu_started
     delays_ms = sorted(1000 * one for one in handler.delays_s)
     print(f"events               {written} in transactions of {batch}, {written / took:.0f}/s")
     print(f"CPU, Python          {1e6 * used / written:.0f} µs an event, {100 * used / took:.0f} % of a core")
     print(f"CPU, Python, idle    {100 * idle_share:.1f} % of a core")
-    print(
-        f"append to commit     p50 {statistics.median(delays_ms):.1f} ms, p99 {delays_ms[int(len(delays_ms) * 0.99)]:.1f} ms"
-    )
+    p50, p99 = statistics.median(delays_ms), delays_ms[int(len(delays_ms) * 0.99)]
+    print(f"append to commit     p50 {p50:.1f} ms, p99 {p99:.1f} ms")
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

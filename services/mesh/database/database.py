@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from services.mesh.backoff import Backoff
 from services.mesh.database.after_commit import collecting
 from services.mesh.database.faults import is_away
 from services.mesh.database.versions import check_versions
@@ -144,7 +145,9 @@ class Database:
             raise self._unavailable(error) from error
         try:
             yield connection
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except Exception as error:
+            if isinstance(error, asyncpg.InternalClientError):
+                connection.terminate()  # whatever state it is in, nobody shall get it
             if is_away(error):
                 raise self._unavailable(error) from error
             raise
@@ -164,7 +167,7 @@ async def _open_pool(url: str, schema: str, application_name: str, options: Data
         idle_ms = int(options.idle_in_transaction_timeout_s * 1000)
         settings["idle_in_transaction_session_timeout"] = str(idle_ms)
     deadline = asyncio.get_running_loop().time() + options.start_timeout_s
-    pause_s = FIRST_CONNECT_PAUSE_S
+    backoff = Backoff(FIRST_CONNECT_PAUSE_S, MAX_CONNECT_PAUSE_S)
     while True:
         try:
             pool: Any = await asyncpg.create_pool(
@@ -185,6 +188,7 @@ async def _open_pool(url: str, schema: str, application_name: str, options: Data
         except (OSError, TimeoutError, asyncpg.PostgresError) as error:
             if not (isinstance(error, OSError | TimeoutError) or is_away(error)):
                 raise
+            pause_s = backoff.next_s()
             if asyncio.get_running_loop().time() + pause_s > deadline:
                 raise MeshError(
                     "DEPENDENCY_UNAVAILABLE",
@@ -193,7 +197,6 @@ async def _open_pool(url: str, schema: str, application_name: str, options: Data
                 ) from error
             log.info("waiting for PostgreSQL: %s: %s", type(error).__name__, error)
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, MAX_CONNECT_PAUSE_S)
 
 
 async def _set_codecs(connection: Connection) -> None:

@@ -29,7 +29,9 @@ def is_away(error: BaseException) -> bool:
     """True for an error that says that PostgreSQL cannot be used now: refused, cut, shutting down, full, too slow."""
     if isinstance(error, (*_AWAY, ConnectionError)):
         return True
-    # asyncpg says so only in words when a connection was lost before the call.
+    # asyncpg says it only in words when a connection was lost before the call, or is being ended at this moment.
+    if isinstance(error, asyncpg.InternalClientError):
+        return "another operation" in str(error)
     return isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
 
 

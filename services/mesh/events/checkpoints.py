@@ -57,11 +57,15 @@ class Checkpoints:
         async with self._database.connection() as connection:
             await connection.execute(SQL["want_replay"], *self._key, wanted)
 
-    async def lease(self, partitions: Sequence[int], lease_s: float) -> dict[int, int]:
-        """Takes the replay of partitions upon this worker, where no other has it; returns position by partition."""
+    async def lease(self, partitions: Sequence[int], lease_s: float) -> tuple[dict[int, int], int]:
+        """Takes the replay of partitions upon this worker, where no other has it.
+
+        Returns position by partition, and how many replays were begun since one brought anything, this one included.
+        """
         async with self._database.connection() as connection:
             rows = await connection.fetch(SQL["lease_replay"], *self._key, list(partitions), self._worker, lease_s)
-        return {row["partition"]: row["position"] for row in rows}
+        after = {row["partition"]: row["position"] for row in rows}
+        return after, max((row["replays_begun"] for row in rows), default=0)
 
     async def replayed(self, partitions: Sequence[int], position: int, lease_s: float) -> None:
         """A replay has done everything up to `position` in these partitions; the lease goes on."""

@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from redis.exceptions import RedisError
 
 from services.mesh import dependencies
+from services.mesh.backoff import Backoff
 from services.mesh.database import Database
 from services.mesh.errors import MeshError
 from services.mesh.events.catch_up import CatchUp, Replay
@@ -101,9 +102,7 @@ class Consumer:
         self._processor = Processor(
             database, producer=producer, consumer=group, types=types, handle=handle, attempts=options.attempts
         )
-        self._catch_up = CatchUp(
-            replay, self._checkpoints, self._processor.process, consumer=group, batch=options.batch
-        )
+        self._catch_up = CatchUp(replay, self._checkpoints, self._processor, consumer=group, batch=options.batch)
         # Epochs to replay for, by partition. '' stands for a stream without one: the relay was not there since a loss.
         self._wanted: dict[int, str] = {}
         self._replay_now = asyncio.Event()
@@ -111,6 +110,7 @@ class Consumer:
         self._in_hand: set[tuple[int, int]] = set()
         self._next_reclaim = 0.0
         self._next_read = 0.0
+        self._making_group = asyncio.Lock()
 
     async def run(self) -> None:
         """Consumes until it is cancelled. PostgreSQL, Redis or the producer being away is waited out."""
@@ -169,9 +169,12 @@ class Consumer:
 
     async def _make_group(self) -> None:
         """A group that is made anew has forgotten what it did: ask for everything after the checkpoints, then go on."""
-        await self._checkpoints.want_replay()
-        await self._group.create()
-        log.warning("%s: the group is new, or Redis lost it; asking for a replay", self.group_name)
+        async with self._making_group:
+            if all(one.delivered >= 0 for one in await self._group.progress()):
+                return  # made by another loop or worker meanwhile
+            log.warning("%s: the group is new, or Redis lost it; asking for a replay", self.group_name)
+            await self._checkpoints.want_replay()
+            await self._group.create()
 
     # Keeping
 
@@ -256,7 +259,7 @@ class Consumer:
 
     async def _patiently(self, what: str, work: Work) -> None:
         """Awaits `work()`, again and again while a part is away."""
-        pause_s = FIRST_PAUSE_S
+        backoff = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S)
         while True:
             try:
                 await work()
@@ -265,9 +268,9 @@ class Consumer:
                 if not _is_away(error):
                     raise
                 CONSUMER_FAILURES.labels(self.group_name, "away").inc()
+                pause_s = backoff.next_s()
                 log.warning("%s: cannot %s now, again in %.2f s: %s", self.group_name, what, pause_s, error)
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-                pause_s = min(pause_s * 2, MAX_PAUSE_S)
+                await asyncio.sleep(pause_s)
 
 
 def _is_away(error: Exception) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import grpc
 from google.protobuf.message import Message
 
 from services.mesh import dependencies
+from services.mesh.backoff import Backoff
 from services.mesh.database import Database, queries
 from services.mesh.database.faults import is_conflict
 from services.mesh.errors import MeshError
@@ -113,7 +113,7 @@ class Processor:
 
     async def _run(self, events: Sequence[Event], entries: dict[int, Entry], suspect: bool = False) -> None:
         failures = timeouts = 0
-        pause_s = FIRST_PAUSE_S
+        backoff = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S)
         while True:
             try:
                 await self._once(events, suspect)
@@ -144,6 +144,7 @@ class Processor:
                     for event in events:
                         await self._run([event], entries)
                     return
+                pause_s = backoff.next_s()
                 log.warning(
                     "%s: %d events at position %d, %s, again in %.2f s: %s",
                     self._consumer,
@@ -153,8 +154,7 @@ class Processor:
                     pause_s,
                     explain(error),
                 )
-                await self._sleep(pause_s * random.uniform(0.5, 1.0))
-                pause_s = min(pause_s * 2, MAX_PAUSE_S)
+                await self._sleep(pause_s)
 
     async def _once(self, events: Sequence[Event], suspect: bool) -> None:
         started = time.perf_counter()
@@ -169,8 +169,8 @@ class Processor:
                 fresh = [event for event in by_id.values() if event.id in recorded]
             if fresh:
                 await self._handle(connection, fresh)
-                if suspect:
-                    await connection.execute(SQL["clear_suspect"], self._consumer, events[0].id)
+            if suspect:
+                await connection.execute(SQL["clear_suspect"], self._consumer, events[0].id)
             BEFORE_COMMIT.hit()
         AFTER_COMMIT.hit()
         if fresh:
@@ -214,16 +214,16 @@ class Processor:
 
     async def _until_there(self, work: Callable[[], Any]) -> Any:
         """Awaits `work()`, again and again while PostgreSQL is away."""
-        pause_s = FIRST_PAUSE_S
+        backoff = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S)
         while True:
             try:
                 return await work()
             except Exception as error:
                 if _kind(error) == "failure":
                     raise
+                pause_s = backoff.next_s()
                 log.warning("%s: the database is away, again in %.2f s: %s", self._consumer, pause_s, explain(error))
-                await self._sleep(pause_s * random.uniform(0.5, 1.0))
-                pause_s = min(pause_s * 2, MAX_PAUSE_S)
+                await self._sleep(pause_s)
 
 
 def _pairs(events: Sequence[Event], entries: Sequence[Entry]) -> Iterable[tuple[Event, Entry]]:

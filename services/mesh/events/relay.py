@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
+from services.mesh.backoff import Backoff
 from services.mesh.database import Database, queries
 from services.mesh.errors import MeshError
 from services.mesh.events.metrics import OUTBOX_PENDING, RELAY_BATCH, RELAY_FAILURES, STREAM_EPOCHS
@@ -114,22 +115,19 @@ class Relay:
     # Sequencing
 
     async def _sequence_forever(self) -> None:
-        pause_s = 0.0
+        backoff = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S)
         next_at = 0.0
         while True:
-            if pause_s:
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-            elif await _set_within(self._woken, self._options.poll_interval_s):
+            if await _set_within(self._woken, self._options.poll_interval_s):
                 await asyncio.sleep(max(self._options.linger_s, next_at - time.monotonic()))
             next_at = time.monotonic() + self._options.interval_s
             self._woken.clear()
             try:
                 alone = await self.sequence()
-                pause_s = 0.0
+                backoff.reset()
             except MeshError as error:
-                pause_s = min(pause_s * 2 or FIRST_PAUSE_S, MAX_PAUSE_S)
                 RELAY_FAILURES.labels("sequence").inc()
-                log.warning("events cannot be numbered now; next try in %.2f s: %s", pause_s, error)
+                await _pause("events cannot be numbered now", backoff, error)
                 continue
             if not alone:
                 await asyncio.sleep(self._options.contended_pause_s)
@@ -159,22 +157,21 @@ class Relay:
     # Publishing
 
     async def _publish_forever(self) -> None:
-        pause_s = 0.0
+        backoff = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S)
+        failed = False
         while True:
-            if pause_s:
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-            audit = not await _set_within(self._to_publish, self._options.audit_interval_s)
+            audit = failed or not await _set_within(self._to_publish, self._options.audit_interval_s)
             self._to_publish.clear()
             try:
-                alone = await self.publish(audit=audit or pause_s > 0)
-                if pause_s:
+                alone = await self.publish(audit=audit)
+                if failed:
                     log.info("events are published again")
-                pause_s = 0.0
+                failed = False
+                backoff.reset()
             except (MeshError, RedisError, OSError) as error:
-                pause_s = min(pause_s * 2 or FIRST_PAUSE_S, MAX_PAUSE_S)
+                failed = True
                 RELAY_FAILURES.labels("publish").inc()
-                log.warning("events wait in the outbox; next try in %.2f s: %s", pause_s, error)
-                self._to_publish.set()
+                await _pause("events wait in the outbox", backoff, error)
                 continue
             if not alone and not audit:
                 await asyncio.sleep(self._options.contended_pause_s)
@@ -287,6 +284,12 @@ class Relay:
             assert row is not None
             OUTBOX_PENDING.labels("sequence").set(row["unsequenced"])
             OUTBOX_PENDING.labels("publish").set(row["unpublished"])
+
+
+async def _pause(what: str, backoff: Backoff, error: Exception) -> None:
+    pause_s = backoff.next_s()
+    log.warning("%s; next try in %.2f s: %s", what, pause_s, error)
+    await asyncio.sleep(pause_s)
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

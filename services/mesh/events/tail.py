@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from services.mesh.backoff import Backoff
 from services.mesh.database import Database, queries
 from services.mesh.errors import MeshError
 from services.mesh.events.envelope import Decoder, EnvelopeError, Event
@@ -109,7 +110,7 @@ class Tail:
 
     async def run(self) -> None:
         """Follows the log for the subscribers until it is cancelled."""
-        pause_s = 0.0
+        backoff = Backoff(FIRST_PAUSE_S, MAX_PAUSE_S)
         while True:
             if self._position is None:
                 self._woken.clear()
@@ -117,9 +118,9 @@ class Tail:
                 continue
             try:
                 rows = await self._follow(self._position)
-                pause_s = 0.0
+                backoff.reset()
             except MeshError as error:
-                pause_s = min(pause_s * 2 or FIRST_PAUSE_S, MAX_PAUSE_S)
+                pause_s = backoff.next_s()
                 log.warning("the log cannot be followed now, again in %.2f s: %s", pause_s, error)
                 await asyncio.sleep(pause_s)
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from promptmesh.prompts.v1.events_pb2 import PostDeleted
+
 from services.mesh.events import NewEvent
 from services.mesh.events.streams import StreamNames
 from tests.integration.mesh_data.world import GROUP, ORG, PARTITIONS, PRODUCER, Effects, World, until

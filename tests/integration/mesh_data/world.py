@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-from redis.asyncio import Redis
-
 from promptmesh.events.v1.events_pb2 import ReplayRequest, ReplayResponse
 from promptmesh.prompts.v1.events_pb2 import PostSubmitted
+from redis.asyncio import Redis
+
 from services.mesh.database import Database, DatabaseOptions
 from services.mesh.database.migrate import migrate, read_migrations
 from services.mesh.database.provision import provision, role_of
@@ -121,7 +121,6 @@ class World:
     streams: Redis
     blocking: Redis
     outbox: Outbox
-    stack: contextlib.AsyncExitStack
     relay_options: RelayOptions = FAST_RELAY
     replays: list[ReplayRequest] = field(default_factory=list)
     producer_away: bool = False
@@ -164,6 +163,15 @@ class World:
         self.replays.append(request)
         async for answer in EventSource(self.producer).Replay(request, None):
             yield answer
+
+    async def kill_connections(self) -> None:
+        """Ends every session of the two services' roles, as a PostgreSQL that restarts does."""
+        admin = await asyncpg.connect(self.database_url)
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        await admin.close()
 
     @contextlib.asynccontextmanager
     async def running(self, *parts: Relay | Consumer) -> AsyncIterator[None]:
@@ -217,5 +225,5 @@ async def open_world(database_url: str, redis_url: str) -> AsyncIterator[World]:
         stack.push_async_callback(streams.aclose)
         stack.push_async_callback(blocking.aclose)
         yield World(
-            database_url, redis_url, databases[0], databases[1], streams, blocking, Outbox(PRODUCER, PARTITIONS), stack
+            database_url, redis_url, databases[0], databases[1], streams, blocking, Outbox(PRODUCER, PARTITIONS)
         )

@@ -153,6 +153,8 @@ CREATE TABLE checkpoints (
     -- The worker that replays, and until when others leave it to it.
     replayer       text,
     replayer_until timestamptz,
+    -- Replays begun since the last one that brought anything: workers may be dying of an event in it.
+    replays_begun  integer  NOT NULL DEFAULT 0,
     PRIMARY KEY (producer, consumer, partition)
 ) WITH (fillfactor = 50);
 
