@@ -44,8 +44,6 @@ PASSING = frozenset(
         "INTERNAL",
     }
 )
-    {"PROVIDER_RATE_LIMITED", "PROVIDER_UNAVAILABLE", "PROVIDER_ANSWER_BROKEN", "PROVIDER_TIMEOUT", "INTERNAL"}
-)
 
 _log = structlog.get_logger(__name__)
 

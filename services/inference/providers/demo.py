@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Sequence
 from services.inference.providers.base import AnswerRecord, ChatMessage, OpenAiCall, Piece, ProviderRequest, TokenUsage
 from services.inference.providers.openai_shapes import OpenAiAnswers, request_of
 from services.inference.usage import estimate_input_tokens
+from services.mesh.errors import MeshError
 
 # Several words a tick keep a brisk pace from waking the loop once a word.
 TICK_S = 0.02
@@ -59,11 +60,17 @@ class Demo:
 
     async def complete_openai(self, call: OpenAiCall, record: AnswerRecord) -> bytes:
         """See Provider."""
-        return await self._openai.complete(self.stream(request_of(call)), call, record)
+        return await self._openai.complete(self.stream(_request(call)), call, record)
 
     def stream_openai(self, call: OpenAiCall, record: AnswerRecord) -> AsyncGenerator[bytes, None]:
         """See Provider."""
-        return self._openai.stream(self.stream(request_of(call)), call, record)
+        return self._openai.stream(self.stream(_request(call)), call, record)
+
+
+def _request(call: OpenAiCall) -> ProviderRequest:
+    if call.body.get("n") not in (None, 1):
+        raise MeshError("INVALID_FIELD", "The demo gives one choice; `n` must be 1.", metadata={"param": "n"})
+    return request_of(call)
 
 
 def answer(messages: Sequence[ChatMessage]) -> str:

@@ -1,0 +1,169 @@
+"""The gRPC face of inference behind the kit's real pipeline, and a bridge from HTTP that does what the edge does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import grpc
+from aiohttp import web
+from google.api import httpbody_pb2
+from google.protobuf import empty_pb2
+from promptmesh.access.v1.access_pb2 import Role
+from promptmesh.auth.v1.auth_pb2 import IdentityState, KeyIdentity, WatchIdentitiesResponse
+from promptmesh.inference.v1 import inference_pb2_grpc, openai_pb2, openai_pb2_grpc
+
+from services.inference.catalog import Offers
+from services.inference.concurrency import Concurrency
+from services.inference.config import parse
+from services.inference.generate import Inference
+from services.inference.openai.errors import STATUS_KEY, render
+from services.inference.openai.service import OpenAi
+from services.inference.providers.http import Timeouts
+from services.mesh.access import keys
+from services.mesh.access.control import AccessControl
+from services.mesh.access.service_tokens import ServiceTokens
+from services.mesh.errors import MeshError
+from services.mesh.paging import PageTokens
+from services.mesh.server import Server
+from tests.support.provider import MisbehavingProvider
+
+PEPPER = b"pepper-of-a-test-pepper-of-a-test"
+ORG = "0190aaaa-0000-7000-8000-000000000001"
+CALLS_MAX = 4
+MODELS = """
+providers:
+  - {{name: mock, kind: openai, base_url: "{base_url}", api_key_env: MOCK_KEY}}
+models:
+  - name: house
+    provider: mock
+    upstream_model: mock-small
+    context_tokens: 8192
+    max_output_tokens: 1000
+    price: {{input_per_million_usd: 1.5, output_per_million_usd: 2}}
+    default: true
+  - {{name: unpriced, provider: mock, upstream_model: mock-large}}
+"""
+
+
+class KeysOfATest:
+    """Where identities come from: one key that may call models, one that may not."""
+
+    def __init__(self) -> None:
+        self.good = keys.new_secret()
+        self.scopeless = keys.new_secret()
+
+    async def watch(self, after_version: int) -> AsyncIterator[WatchIdentitiesResponse]:
+        yield WatchIdentitiesResponse(version=1, state=IdentityState(grace_seconds=60))
+        await asyncio.Event().wait()
+
+    async def resolve(self, digest: bytes) -> KeyIdentity:
+        for secret, scopes in ((self.good, ["inference:invoke"]), (self.scopeless, ["posts:read"])):
+            if keys.digest(PEPPER, secret) == digest:
+                return KeyIdentity(
+                    api_key_id=ORG, digest=digest, org_id=ORG, user_id=ORG, roles=[Role.ROLE_USER], scopes=scopes
+                )
+        raise MeshError("API_KEY_NOT_FOUND", "No such key.")
+
+
+@dataclass
+class Api:
+    """Stubs, and the address of the bridge for HTTP clients."""
+
+    offers: Offers
+    concurrency: Concurrency
+    inference: Any
+    openai: Any
+    identities: KeysOfATest
+    http_url: str = ""
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Of a caller who may call models."""
+        return (("authorization", f"Bearer {self.identities.good}"),)
+
+
+@contextlib.asynccontextmanager
+async def running_api(session: aiohttp.ClientSession, upstream: MisbehavingProvider) -> AsyncIterator[Api]:
+    """Everything on free ports."""
+    timeouts = Timeouts(connect_s=2, first_token_s=0.5, idle_s=0.5, total_s=5)
+    offers = Offers(session, {"MOCK_KEY": "sk-mock-key-12345678"}, timeouts, 0)
+    offers.configure(7, parse(MODELS.format(base_url=upstream.base_url)))
+    identities = KeysOfATest()
+    access = AccessControl(identities, ServiceTokens("inference", PEPPER), PEPPER)
+    follower = asyncio.create_task(access.follower.run())
+    concurrency = Concurrency(CALLS_MAX)
+    server = Server(access)
+    page_tokens = PageTokens(PEPPER)
+    server.add(inference_pb2_grpc.add_InferenceServiceServicer_to_server, Inference(offers, concurrency, page_tokens))
+    server.add(openai_pb2_grpc.add_OpenAiServiceServicer_to_server, OpenAi(offers, concurrency), render_error=render)
+    port = await server.start()
+    await access.ready.wait()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        api = Api(
+            offers,
+            concurrency,
+            inference_pb2_grpc.InferenceServiceStub(channel),
+            openai_pb2_grpc.OpenAiServiceStub(channel),
+            identities,
+        )
+        async with _bridge(api) as api.http_url:
+            yield api
+    await server.stop()
+    follower.cancel()
+    await asyncio.wait([follower])
+    await access.close()
+
+
+@contextlib.asynccontextmanager
+async def _bridge(api: Api) -> AsyncIterator[str]:
+    """HTTP to HttpBody and back, as Envoy does it: the status comes from initial metadata."""
+
+    async def chat(request: web.Request) -> web.StreamResponse:
+        body = httpbody_pb2.HttpBody(content_type=request.content_type, data=await request.read())
+        return await _carry(request, api.openai.ChatCompletions(body, metadata=_metadata(request)))
+
+    async def models(request: web.Request) -> web.StreamResponse:
+        return await _carry(request, api.openai.ListModels(empty_pb2.Empty(), metadata=_metadata(request)))
+
+    async def model(request: web.Request) -> web.StreamResponse:
+        asked = openai_pb2.GetModelRequest(model=request.match_info["model"])
+        return await _carry(request, api.openai.GetModel(asked, metadata=_metadata(request)))
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", chat)
+    app.router.add_get("/v1/models", models)
+    app.router.add_get("/v1/models/{model:.+}", model)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
+
+
+def _metadata(request: web.Request) -> tuple[tuple[str, str], ...]:
+    credential = request.headers.get("Authorization")
+    return (("authorization", credential),) if credential else ()
+
+
+async def _carry(request: web.Request, call: Any) -> web.StreamResponse:
+    metadata = dict(await call.initial_metadata())
+    response = web.StreamResponse(status=int(metadata.get(STATUS_KEY, "200")))
+    for name in ("retry-after", "x-request-id"):
+        if name in metadata:
+            response.headers[name] = metadata[name]
+    first = True
+    async for part in call:
+        if first:
+            response.content_type = part.content_type
+            await response.prepare(request)
+            first = False
+        await response.write(part.data)
+    await response.write_eof()
+    return response

@@ -1,0 +1,64 @@
+"""The inference service's parts on a real PostgreSQL, Redis and provider."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from services.inference.providers.http import open_session
+from services.local.plan import with_user
+from services.mesh.database import Database
+from services.mesh.database.provision import role_of
+from services.mesh.database.setup import set_up
+from services.mesh.events import Outbox
+from tests.integration.inference.api import Api, running_api
+from tests.integration.inference.moderation import ToyModeration, running_moderation
+from tests.support.provider import MisbehavingProvider, running_provider
+
+SECRET = "secret-of-a-test"
+
+
+@pytest.fixture
+async def inference_url(database_url: str) -> str:
+    """DSN of the service's own role, its schema migrated."""
+    url = with_user(database_url, role_of("inference"), SECRET)
+    await set_up({"inference": url}, database_url, ("inference",))
+    return url
+
+
+@pytest.fixture
+async def database(inference_url: str) -> AsyncIterator[Database]:
+    opened = await Database.open(inference_url, schema="inference", serves=(1, 1))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def outbox() -> Outbox:
+    return Outbox("inference", 4)
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[MisbehavingProvider]:
+    async with running_provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with open_session(connections=64) as session:
+        yield session
+
+
+@pytest.fixture
+async def moderation() -> AsyncIterator[ToyModeration]:
+    async with running_moderation() as running:
+        yield running
+
+
+@pytest.fixture
+async def api(session: aiohttp.ClientSession, upstream: MisbehavingProvider) -> AsyncIterator[Api]:
+    async with running_api(session, upstream) as running:
+        yield running

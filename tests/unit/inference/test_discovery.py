@@ -1,0 +1,185 @@
+"""What is there is found and offered, without keeping anybody waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from services.inference.catalog import Offers
+from services.inference.config import Config, parse
+from services.inference.discovery import Discovery, ollama_url, sources
+from services.inference.providers.http import Timeouts
+from services.mesh.errors import MeshError
+from tests.support.provider import MisbehavingProvider
+from tests.unit.inference.calls import answer_text, request
+
+
+def offers_of(session: aiohttp.ClientSession, environment: dict[str, str]) -> Offers:
+    offers = Offers(session, environment, Timeouts(), 0)
+    offers.configure(1, Config(discover=True))
+    return offers
+
+
+@pytest.fixture
+def nobody() -> str:
+    """An address of this machine where nobody answers, for Ollama."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+async def test_without_anything_there_is_the_demo(session: aiohttp.ClientSession, nobody: str) -> None:
+    environment = {"OLLAMA_HOST": nobody}
+    offers = offers_of(session, environment)
+    await Discovery(session, environment, offers, litellm_installed=lambda: True).probe()
+    assert list(offers.catalog.models) == ["demo"]
+    assert offers.catalog.default.name == "demo"
+    assert offers.catalog.examples.name == "demo"
+    assert offers.catalog.default.price is not None
+    assert offers.catalog.default.price.is_zero
+
+
+async def test_an_upstream_by_its_address(
+    session: aiohttp.ClientSession, upstream: MisbehavingProvider, nobody: str
+) -> None:
+    environment = {"OPENAI_BASE_URL": upstream.base_url + "/", "OLLAMA_HOST": nobody}
+    offers = offers_of(session, environment)
+    await Discovery(session, environment, offers, litellm_installed=lambda: True).probe()
+    assert list(offers.catalog.models) == ["demo", "mock-large", "mock-small"]
+    found = offers.catalog.models["mock-small"]
+    assert found.price is None
+    assert await answer_text(found.provider, request()) == upstream.default.text
+    # Nobody's money is spent unasked: neither by default nor by examples.
+    assert offers.catalog.default.name == "demo"
+    assert offers.catalog.examples.name == "demo"
+
+
+async def test_the_same_name_from_two_sources(session: aiohttp.ClientSession, upstream: MisbehavingProvider) -> None:
+    environment = {"OPENAI_BASE_URL": upstream.base_url, "OLLAMA_HOST": f"127.0.0.1:{upstream.port}"}
+    offers = offers_of(session, environment)
+    await Discovery(session, environment, offers, litellm_installed=lambda: False).probe()
+    assert list(offers.catalog.models) == [
+        "demo", "mock-large", "mock-small", "ollama/mock-large", "ollama/mock-small",
+    ]  # fmt: skip
+    assert offers.catalog.models["ollama/mock-small"].upstream_model == "mock-small"
+
+
+async def test_an_ollama_that_comes_and_goes(
+    session: aiohttp.ClientSession, upstream: MisbehavingProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.inference.discovery.LOCAL_INTERVAL_S", 0.0)
+    environment = {"OLLAMA_HOST": f"127.0.0.1:{upstream.port}"}
+    offers = offers_of(session, environment)
+    discovery = Discovery(session, environment, offers, litellm_installed=lambda: False)
+    upstream.models = []
+    await discovery.probe()
+    assert list(offers.catalog.models) == ["demo"]
+    upstream.models = ["llama:8b"]
+    await discovery.probe()
+    assert "llama:8b" in offers.catalog.models
+    upstream.models = ["not a name", "x" * 500]
+    await discovery.probe()
+    assert list(offers.catalog.models) == ["demo"]
+
+
+async def test_a_silent_source_keeps_nobody_waiting(
+    session: aiohttp.ClientSession, upstream: MisbehavingProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.inference.discovery.PROBE_TIMEOUT_S", 0.2)
+    async with _silent_server() as address:
+        environment = {"OPENAI_BASE_URL": upstream.base_url, "OLLAMA_HOST": address}
+        offers = offers_of(session, environment)
+        discovery = Discovery(session, environment, offers, litellm_installed=lambda: False)
+        assert list(offers.catalog.models) == ["demo"]  # there at once
+        await discovery.probe()
+    assert "mock-small" in offers.catalog.models
+
+
+async def test_nobody_is_asked_unless_the_configuration_wants_it(
+    session: aiohttp.ClientSession, upstream: MisbehavingProvider, nobody: str
+) -> None:
+    environment = {"OPENAI_BASE_URL": upstream.base_url, "OLLAMA_HOST": nobody}
+    offers = Offers(session, environment, Timeouts(), 0)
+    changed = asyncio.Event()
+    offers.on_change(changed.set)
+    task = asyncio.create_task(Discovery(session, environment, offers, litellm_installed=lambda: False).run())
+    offers.configure(1, parse("models: [{name: mine, provider: demo}]"))
+    await asyncio.sleep(0)
+    assert list(offers.catalog.models) == ["demo", "mine"]
+    changed.clear()
+    offers.configure(2, Config(discover=True))
+    async with asyncio.timeout(10):
+        while "mock-small" not in offers.catalog.models:
+            changed.clear()
+            await changed.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_what_an_operator_wrote_stands_above_what_was_found(
+    session: aiohttp.ClientSession, upstream: MisbehavingProvider, nobody: str
+) -> None:
+    environment = {"OPENAI_BASE_URL": upstream.base_url, "OLLAMA_HOST": nobody}
+    offers = Offers(session, environment, Timeouts(), 0)
+    offers.configure(1, parse("discover: true\nmodels: [{name: mock-small, provider: demo}]"))
+    await Discovery(session, environment, offers, litellm_installed=lambda: False).probe()
+    assert offers.catalog.models["mock-small"].provider.name == "demo"
+    assert offers.catalog.models["mock-large"].provider.name == "openai"
+
+
+def test_sources_by_their_variables() -> None:
+    environment = {"OPENAI_API_KEY": "a", "ANTHROPIC_API_KEY": "b", "GEMINI_API_KEY": "c"}
+    assert [source.provider.name for source in sources(environment, True)] == [
+        "openai", "anthropic", "gemini", "ollama",
+    ]  # fmt: skip
+    assert [source.provider.name for source in sources(environment, False)] == ["openai", "ollama"]
+    assert sources(environment, True)[0].url == "https://api.openai.com/v1/models"
+    assert [source.provider.name for source in sources({}, True)] == ["ollama"]
+
+
+async def test_a_variable_that_is_no_address_is_left_out(session: aiohttp.ClientSession, nobody: str) -> None:
+    environment = {"OPENAI_BASE_URL": "not a url", "OLLAMA_HOST": nobody}
+    offers = offers_of(session, environment)
+    await Discovery(session, environment, offers, litellm_installed=lambda: False).probe()
+    assert list(offers.catalog.models) == ["demo"]
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("", "http://127.0.0.1:11434"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        ("box", "http://box:11434"),
+        ("box:80", "http://box:80"),
+        ("https://box/", "https://box"),
+    ],
+)
+def test_where_ollama_is(host: str, url: str) -> None:
+    assert ollama_url(host) == url
+
+
+async def test_an_unknown_model_is_refused(session: aiohttp.ClientSession) -> None:
+    with pytest.raises(MeshError) as caught:
+        offers_of(session, {}).catalog.model("gpt-99")
+    assert caught.value.reason == "MODEL_NOT_FOUND"
+
+
+@contextlib.asynccontextmanager
+async def _silent_server() -> AsyncIterator[str]:
+    """Takes connections and says nothing."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()

@@ -1,0 +1,130 @@
+"""Chat completions requests: what is refused, and which parameter is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.inference.catalog import OfferedModel
+from services.inference.openai.bodies import call_of, read
+from services.inference.openai.errors import error_json, http_status, render
+from services.inference.providers.demo import Demo
+from services.mesh.errors import CODES, MeshError
+
+MESSAGES = [{"role": "user", "content": "Hi"}]
+
+
+def body(**fields: Any) -> bytes:
+    return orjson.dumps({"model": "m", "messages": MESSAGES, **fields})
+
+
+@pytest.mark.parametrize(
+    ("data", "param"),
+    [
+        (b"", None),
+        (b"{", None),
+        (b"[1]", None),
+        (b'{"messages": [{"role":"user","content":"\xff"}]}', None),
+        (b"[" * 100_000, None),
+        (b'{"model":"m"}', "messages"),
+        (body(messages=[]), "messages"),
+        (body(messages="Hi"), "messages"),
+        (body(messages=["Hi"]), "messages[0]"),
+        (body(messages=[{"role": "wizard", "content": "x"}]), "messages[0].role"),
+        (body(messages=[{"role": ["user"], "content": "x"}]), "messages[0].role"),
+        (body(messages=[*MESSAGES, {"role": "user", "content": 5}]), "messages[1].content"),
+        (body(messages=[{"role": "user"}]), "messages[0].content"),
+        (body(model=7), "model"),
+        (body(stream="yes"), "stream"),
+        (body(stream_options={"include_usage": True}), "stream_options"),
+        (body(temperature="hot"), "temperature"),
+        (body(temperature=2.1), "temperature"),
+        (body(temperature=True), "temperature"),
+        (body(top_p=-0.1), "top_p"),
+        (body(n=0), "n"),
+        (body(n=1.5), "n"),
+        (body(max_tokens=0), "max_tokens"),
+        (body(max_completion_tokens="7"), "max_completion_tokens"),
+        (body(stop=["a", "b", "c", "d", "e"]), "stop"),
+        (body(stop=[1]), "stop"),
+        (body(tools={}), "tools"),
+        (body(response_format="json"), "response_format"),
+    ],
+)
+def test_a_faulty_request_names_its_parameter(data: bytes, param: str | None) -> None:
+    with pytest.raises(MeshError) as caught:
+        read(data)
+    assert http_status(caught.value) == 400
+    error = orjson.loads(error_json(caught.value))["error"]
+    assert error["type"] == "invalid_request_error"
+    assert error["param"] == param
+    assert error["message"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"temperature": 0, "top_p": 1, "n": 1, "seed": -1, "stop": "x", "unknown": {"a": 1}},
+        {"temperature": None, "stream": None, "stream_options": None, "stop": None, "max_tokens": None},
+        {"stream": True, "stream_options": {"include_usage": True}},
+        {"messages": [{"role": "assistant", "content": None, "tool_calls": []}, {"role": "tool", "content": "x"}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]},
+    ],
+)
+def test_what_is_right_is_taken_as_it_is(fields: dict[str, Any]) -> None:
+    assert read(body(**fields)) == {"model": "m", "messages": MESSAGES, **fields}
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5), lambda inner: (
+    st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["messages", "role", "content", "stream", "n", "stop", "model"]), inner)
+), max_leaves=8))  # fmt: skip
+def test_any_json_is_taken_or_refused_with_400(value: Any) -> None:
+    try:
+        read(orjson.dumps(value))
+    except MeshError as error:
+        refused = error
+    else:
+        return
+    assert http_status(refused) == 400
+
+
+@pytest.mark.parametrize(
+    ("fields", "cap", "sent"),
+    [
+        ({}, 100, {}),
+        ({"max_tokens": 50}, None, {"max_tokens": 50}),
+        ({"max_tokens": 500}, None, {"max_tokens": 100}),
+        ({"max_completion_tokens": 500}, None, {"max_completion_tokens": 100}),
+    ],
+)
+def test_the_models_cap(fields: dict[str, Any], cap: int | None, sent: dict[str, Any]) -> None:
+    model = OfferedModel("house", Demo("demo", 0), "up", 0, 100, None)
+    call = call_of(read(body(**fields)), model)
+    assert call.output_cap == cap
+    assert {name: call.body[name] for name in sent} == sent
+    assert (call.model, call.upstream_model) == ("house", "up")
+
+
+@pytest.mark.parametrize("reason", sorted(CODES))
+def test_every_error_has_openais_shape(reason: str) -> None:
+    error = MeshError(reason, "What happened.", retry_after_s=0.2)
+    rendered = render(error, "the-request", started=False)
+    metadata = dict(rendered.metadata)
+    status = int(metadata["x-promptmesh-http-status"])
+    assert 400 <= status <= 504
+    assert metadata["retry-after"] == "1"
+    shape = orjson.loads(rendered.message.data)["error"]
+    assert set(shape) == {"message", "type", "param", "code"}
+    assert shape["message"] == "What happened."
+
+
+def test_after_a_stream_began_an_error_is_its_last_event() -> None:
+    rendered = render(MeshError("PROVIDER_TIMEOUT", "Slow."), "r", started=True)
+    assert rendered.metadata == ()
+    assert rendered.message.data.startswith(b'data: {"error":')
+    assert b"[DONE]" not in rendered.message.data
