@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -117,6 +117,14 @@ def make_plan(
 ) -> Plan:
     """The plan of a mesh. Reads and writes nothing, but for finding the embedded programs."""
     return _Planner(data, settings, secrets, ports).plan(bootstrap_admin=bootstrap_admin)
+
+
+def reset_password_task(
+    data: DataFolder, settings: MeshSettings, secrets: Secrets, ports: Mapping[str, int]
+) -> TaskSpec:
+    """Gives the admin the password in `bootstrap_password_file`, on a mesh that runs."""
+    planner = _Planner(data, settings, secrets, ports)
+    return planner.account_task("reset-password", "reset-password", "another password")
 
 
 def embedded_postgres(data: DataFolder, secrets: Secrets, port: int, *, workers: int = 1) -> PostgresCluster:
@@ -294,21 +302,19 @@ class _Planner:
             depends_on=() if self._settings.database_url else (POSTGRES,),
         )
 
-    def _bootstrap_admin(self) -> TaskSpec:
+    def account_task(self, name: str, command: str, title: str) -> TaskSpec:
+        """A command of the auth service about the admin's account; see `services/auth/commands.py`."""
+        file = str(bootstrap_password_file(self._data))
         return TaskSpec(
-            name=BOOTSTRAP_ADMIN,
-            title="the first admin",
-            command=(
-                *_python("services.auth"),
-                "bootstrap-admin",
-                "--email",
-                ADMIN_EMAIL,
-                "--password-file",
-                str(bootstrap_password_file(self._data)),
-            ),
+            name=name,
+            title=title,
+            command=(*_python("services.auth"), command, "--email", ADMIN_EMAIL, "--password-file", file),
             environment=self._service_environment("auth", "auth-0"),
-            depends_on=(*(one.name for one in self._embedded), DATABASE_SETUP),
         )
+
+    def _bootstrap_admin(self) -> TaskSpec:
+        task = self.account_task(BOOTSTRAP_ADMIN, "bootstrap-admin", "the first admin")
+        return replace(task, depends_on=(*(one.name for one in self._embedded), DATABASE_SETUP))
 
     # The edge
 

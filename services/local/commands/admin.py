@@ -12,7 +12,7 @@ from services.local.data_folder import DataFolder
 from services.local.errors import PlainError
 from services.local.files import write_private
 from services.local.options import data_option
-from services.local.plan import BOOTSTRAP_ADMIN, bootstrap_password_file, make_plan, port_names, ports_of
+from services.local.plan import bootstrap_password_file, port_names, ports_of, reset_password_task
 from services.local.secrets import (
     ADMIN_PASSWORD_BYTES,
     load_or_make_admin,
@@ -47,8 +47,7 @@ def reset_password(data: DataFolder) -> None:
         )
     known = load_or_make_admin(data)
     changed = replace(known, password=make_secret(ADMIN_PASSWORD_BYTES), made=True)
-    plan = make_plan(data, settings, load_or_make_secrets(data), ports, bootstrap_admin=True)
-    task = next(one for one in plan.tasks if one.name == BOOTSTRAP_ADMIN)
+    task = reset_password_task(data, settings, load_or_make_secrets(data), ports)
     file = bootstrap_password_file(data)
     write_private(file, changed.password)
     try:

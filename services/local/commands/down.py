@@ -7,6 +7,7 @@ import signal
 import time
 
 import click
+import psutil
 
 from services.local.data_folder import DataFolder, DataFolderError
 from services.local.options import data_option
@@ -29,10 +30,18 @@ def end_mesh(data: DataFolder, pid: int) -> None:
     """Asks the supervisor to drain, and waits until it has let go of the folder."""
     deadline = time.monotonic() + DOWN_TIMEOUT_S
     os.kill(pid, signal.SIGTERM)
-    while data.running_pid() is not None:
+    while data.running_pid() is not None or is_alive(pid):
         if time.monotonic() > deadline:
             raise DataFolderError(
                 f"The mesh in {data.path} (process {pid}) has not ended within {DOWN_TIMEOUT_S:.0f} s. See "
                 f"{data.log('mesh')} for what holds it; `kill -9 {pid}` ends it with all its processes."
             )
         time.sleep(POLL_INTERVAL_S)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process still does anything; one that only waits for its parent to take note does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

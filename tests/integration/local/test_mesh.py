@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from services.local.commands.down import is_alive
 from services.local.data_folder import DataFolder
 from services.local.embedded.postgres import processes_in
 from services.local.testing import LocalMesh, local_mesh
@@ -222,7 +223,7 @@ def test_down_leaves_nothing_and_a_backup_serves_again_beside_the_first(tmp_path
         assert len(status["processes"]) == 12
         down = run(first, "down")
         assert down.returncode == 0, down.stderr
-    assert not [pid for pid in processes_of(status) if psutil.pid_exists(pid)]
+    assert not [pid for pid in processes_of(status) if is_alive(pid)]
     assert processes_in(DataFolder(tmp_path / "first").postgres) == []
     for one in status["processes"]:
         with pytest.raises(OSError), socket.create_connection(("127.0.0.1", one["port"]), timeout=1):
@@ -243,4 +244,24 @@ def test_ctrl_c_ends_a_mesh_in_the_foreground(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=COMMAND_TIMEOUT_S)
     assert process.returncode == 0
-    assert not [one for one in summary["processes"] if psutil.pid_exists(one["pid"])]
+    assert not [one for one in summary["processes"] if is_alive(one["pid"])]
+
+
+def test_external_parts_are_used_instead_of_embedded_ones(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    environment = {
+        "PROMPTMESH_DATABASE_URL": database_url,
+        "PROMPTMESH_REDIS_URL": redis_url,
+        "PROMPTMESH_REDIS_CACHE_URL": redis_url,
+    }
+    with local_mesh(tmp_path / "data", environment=environment) as mesh:
+        assert list(mesh.processes()) == ["auth-0", "prompts-0", "moderation-0", "inference-0", "edge"]
+        posted = run(mesh, "post", "Name a mountain.", "--watch")
+        assert "is published" in posted.stdout, posted.stderr
+        assert not DataFolder(mesh.data).postgres.exists()
+        refused = run(mesh, "backup", str(tmp_path / "mesh.backup"))
+        assert refused.returncode == 1
+        assert "back that up with its own tools" in refused.stderr
+        forgotten = run(mesh, "admin", "reset-password")
+        assert forgotten.returncode == 1
+        assert "without postgres, redis-state, redis-cache of its own" in forgotten.stderr
+        assert run(mesh, "admin", "reset-password", **environment).returncode == 0
