@@ -12,6 +12,7 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from typing import cast
 
 import orjson
 import uvloop
@@ -53,8 +54,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are not of its type
 
     def send(self, due: float, data: bytes) -> None:
         self.due = due
@@ -99,6 +99,8 @@ class Run:
         self.first_error = ""
         self.done = asyncio.Event()
         self.sent = 0
+        self.openings: set[asyncio.Future[None]] = set()
+        self.failure: BaseException | None = None
 
     def request(self, index: int) -> bytes:
         if not self.job.bodies:
@@ -118,6 +120,12 @@ class Run:
             self.opening -= 1
         self.free(connection)
 
+    def opened(self, task: asyncio.Future[None]) -> None:
+        self.openings.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self.failure = self.failure or error
+            self.done.set()
+
     def free(self, connection: Connection) -> None:
         self.busy.discard(connection)
         if self.waiting:
@@ -136,8 +144,8 @@ class Run:
         self.waiting.append((due, data))
         if len(self.busy) + self.opening < self.job.connections_max:
             self.opening += 1
-            task = asyncio.ensure_future(self.open())
-            task.add_done_callback(lambda _: None)
+            self.openings.add(task := asyncio.ensure_future(self.open()))
+            task.add_done_callback(self.opened)
 
     def count(self, status: str, body: str = "") -> None:
         self.statuses[status] = self.statuses.get(status, 0) + 1
@@ -162,7 +170,7 @@ class Run:
     async def run(self) -> Result:
         start = time.perf_counter()
         interval_s = 1 / self.job.rate_per_second
-        while self.sent < self.job.count:
+        while self.sent < self.job.count and not self.failure:
             now = time.perf_counter()
             while self.sent < self.job.count and (due := start + self.sent * interval_s) <= now:
                 self.offer(due, self.request(self.sent))
@@ -173,6 +181,8 @@ class Run:
             await asyncio.wait_for(self.done.wait(), self.job.drain_s)
         except TimeoutError:
             self.count("unanswered")
+        if self.failure:
+            raise self.failure
         return Result(self.latencies, self.statuses, time.perf_counter() - start, self.first_error)
 
 

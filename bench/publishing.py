@@ -11,6 +11,7 @@ import asyncio
 import statistics
 import time
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 import asyncpg
@@ -76,7 +77,9 @@ async def _measure(mesh: LocalMesh, key: str, rate: float, seconds: float) -> Me
         published=len(published),
         to_published_s=[(one["publish_time"] - one["create_time"]).total_seconds() for one in published],
         to_example_s=[
-            (one["example_time"] - one["publish_time"]).total_seconds() for one in published if one["example_time"]
+            (example.create_time.ToDatetime(UTC) - one["publish_time"]).total_seconds()
+            for one in published
+            if (example := posts_pb2.Example.FromString(one["example"] or b"")).state == posts_pb2.EXAMPLE_STATE_READY
         ],
     )
 
@@ -86,10 +89,12 @@ async def _settled(conn: Any, begun: Any) -> list[Any]:
     end = time.monotonic() + SETTLE_TIMEOUT_S
     while True:
         rows: list[Any] = await conn.fetch(
-            "SELECT create_time, publish_time, example_time, state FROM prompts.posts WHERE create_time >= $1", begun
+            "SELECT create_time, publish_time, example, example_state, state"
+            " FROM prompts.posts WHERE create_time >= $1",
+            begun,
         )
         waiting = sum(
-            one["state"] == posts_pb2.POST_STATE_PENDING or (one["publish_time"] and not one["example_time"])
+            one["state"] == posts_pb2.POST_STATE_PENDING or one["example_state"] == posts_pb2.EXAMPLE_STATE_WRITING
             for one in rows
         )
         if not waiting or time.monotonic() > end:
