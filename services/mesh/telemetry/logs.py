@@ -47,7 +47,7 @@ def configure(
     structlog.configure(
         processors=[_complete, _redact, *([] if form == "text" else [_exception]), render],
         wrapper_class=structlog.make_filtering_bound_logger(_level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=_Stderr,
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -136,6 +136,18 @@ def _exception(_logger: Any, _level: str, event: MutableMapping[str, Any]) -> Mu
 
 def _json(_logger: Any, _level: str, event: MutableMapping[str, Any]) -> str:
     return orjson.dumps(dict(event), default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+class _Stderr:
+    """Where structlog's lines go: to what stderr is when the line is written. One write a line, so lines stay whole."""
+
+    def __init__(self, *_arguments: Any) -> None:
+        """structlog hands over what a logger was asked for with; nothing is needed."""
+
+    def msg(self, line: str) -> None:
+        sys.stderr.write(line + "\n")
+
+    debug = info = warning = error = critical = exception = fatal = log = msg
 
 
 class _ToStructlog(logging.Handler):

@@ -1,8 +1,8 @@
 """Traces: W3C traceparent everywhere, OpenTelemetry spans only for calls that are sampled.
 
-OpenTelemetry's own interceptor costs 100 µs for a call that is not sampled (seen), so the decision comes before it: the
-flag of the traceparent that came with the call, else PROMPTMESH_TRACE_RATIO. Without OTEL_EXPORTER_OTLP_ENDPOINT nothing is
-recorded and nothing of the SDK is imported; trace ids travel all the same.
+OpenTelemetry's own interceptor costs 100 µs for a call that is not sampled (seen), so the decision comes before it:
+the flag of the traceparent that came with the call, else PROMPTMESH_TRACE_RATIO. Without OTEL_EXPORTER_OTLP_ENDPOINT
+nothing is recorded and nothing of the SDK is imported; trace ids travel all the same.
 """
 
 from __future__ import annotations
