@@ -1,0 +1,343 @@
+"""Examples of posts: written, screened before they are shown, superseded, cancelled, tried again, within a budget."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from promptmesh.inference.v1 import events_pb2
+from promptmesh.prompts.v1.events_pb2 import PostDeleted
+
+from services.mesh.database import Database
+from services.mesh.events import Outbox
+from services.mesh.ids import uuid7
+from tests.integration.inference.examples_world import World, models, requested, running_world, until
+from tests.integration.inference.moderation import ToyModeration
+from tests.support.provider import Behaviour, Fault, MisbehavingProvider
+
+READY, FAILED, WITHHELD = (
+    events_pb2.EXAMPLE_OUTCOME_READY,
+    events_pb2.EXAMPLE_OUTCOME_FAILED,
+    events_pb2.EXAMPLE_OUTCOME_WITHHELD,
+)
+QUEUED, RUNNING, OVER, CANCELLED = 1, 2, 3, 4
+DEMO = "{}"
+LONG = " ".join(f"word{i}" for i in range(300))
+
+
+@pytest.fixture
+async def world(
+    database: Database,
+    outbox: Outbox,
+    redis_url: str,
+    session: aiohttp.ClientSession,
+    moderation: ToyModeration,
+) -> AsyncIterator[World]:
+    async with running_world(database, outbox, redis_url, session, moderation) as running:
+        yield running
+
+
+async def test_an_example_by_the_demo(world: World) -> None:
+    process = await world.process(DEMO)
+    post = uuid7()
+    await process.handle(requested(post))
+    (finished,) = await world.until_finished(1)
+    assert (finished.post_id, finished.revision, finished.outcome, finished.model) == (post, 1, READY, "demo")
+    assert "demo" in finished.text
+    assert finished.usage.cost_nanos == 0
+    assert finished.usage.HasField("cost_nanos")
+    await until(lambda: _is(world.shown(post) == finished.text))
+    assert await world.state_of(post) == OVER
+    async with world.database.connection() as conn:
+        assert await conn.fetchrow("SELECT title, body FROM examples") == ("", "")
+
+
+async def test_a_stream_is_screened_in_windows_and_shown_as_it_clears(
+    world: World, upstream: MisbehavingProvider
+) -> None:
+    upstream.default = Behaviour(text=LONG, pace_s=0.001)
+    process = await world.process(models(upstream.base_url))
+    post = uuid7()
+    await process.handle(requested(post, body="The body."))
+    (finished,) = await world.until_finished(1)
+    assert finished.text == LONG
+    await until(lambda: _is(world.shown(post) == LONG))
+    assert len(world.pieces) > 1
+    assert len(world.moderation.batches) > 1
+    body = upstream.calls[0].body
+    assert body["messages"][1] == {"role": "user", "content": "A title\n\nThe body."}
+    assert body["max_tokens"] == 256
+
+
+@pytest.mark.parametrize("word", ["forbidden", "dubious"])
+async def test_what_moderation_does_not_allow_is_withheld(
+    world: World, upstream: MisbehavingProvider, word: str
+) -> None:
+    upstream.default = Behaviour(text=f"{LONG} {word} {LONG * 50}", pace_s=0.001)
+    process = await world.process(models(upstream.base_url))
+    post = uuid7()
+    await process.handle(requested(post))
+    (finished,) = await world.until_finished(1)
+    assert (finished.outcome, finished.text) == (WITHHELD, "")
+    assert finished.failure
+    assert finished.usage.output_tokens > 0
+    # What was shown before is void, and the model writes no further.
+    await until(lambda: _is(bool(world.pieces) and world.pieces[-1].offset == 0 and world.pieces[-1].text == ""))
+    assert world.shown(post) == ""
+    assert all(word not in piece.text for piece in world.pieces)
+    await upstream.calls[0].aborted.wait()
+
+
+async def test_with_moderation_away_examples_wait_unseen_and_the_model_is_not_asked_twice(
+    world: World, upstream: MisbehavingProvider
+) -> None:
+    world.moderation.away = True
+    upstream.default = Behaviour(text=LONG)
+    process = await world.process(models(upstream.base_url))
+    posts = [uuid7() for _ in range(3)]
+    await process.handle(*(requested(post) for post in posts))
+    await world.moderation.asked.wait()
+    for number in range(3):
+        await (await upstream.call(number)).ended.wait()
+    assert await world.finished() == []
+    assert world.pieces == []
+    world.moderation.away = False
+    finished = await world.until_finished(3)
+    assert {one.text for one in finished} == {LONG}
+    assert len(upstream.calls) == 3
+
+
+async def test_texts_of_many_examples_are_screened_together(world: World, upstream: MisbehavingProvider) -> None:
+    upstream.default = Behaviour(latency_s=0.05)
+    process = await world.process(models(upstream.base_url))
+    await process.handle(*(requested(uuid7()) for _ in range(100)))
+    await world.until_finished(100)
+    assert sum(len(batch) for batch in world.moderation.batches) == 100
+    assert len(world.moderation.batches) < 50
+    assert max(len(batch) for batch in world.moderation.batches) <= 64
+
+
+async def test_a_newer_revision_cancels_the_older(world: World, upstream: MisbehavingProvider) -> None:
+    upstream.then(Behaviour(fault=Fault.STALL))
+    process = await world.process(models(upstream.base_url))
+    post = uuid7()
+    await process.handle(requested(post, 1))
+    seen = await upstream.call(0)
+    await process.handle(requested(post, 3), requested(post, 2))
+    await seen.aborted.wait()
+    (finished,) = await world.until_finished(1)
+    assert (finished.revision, finished.outcome) == (3, READY)
+    await process.handle(requested(post, 2), requested(post, 3))  # late, and once more
+    await process.runner.sweep()
+    assert len(upstream.calls) == 2
+
+
+async def test_deleting_a_post_aborts_upstream_and_nothing_comes_of_it(
+    world: World, upstream: MisbehavingProvider
+) -> None:
+    upstream.default = Behaviour(fault=Fault.STALL)
+    process = await world.process(models(upstream.base_url))
+    post, other = uuid7(), uuid7()
+    await process.handle(requested(post))
+    seen = await upstream.call(0)
+    await process.handle(PostDeleted(post_id=post), PostDeleted(post_id=other))
+    await seen.aborted.wait()
+    await process.handle(requested(other), requested(post, 2))  # behind its deletion
+    assert await world.state_of(post) == await world.state_of(other) == CANCELLED
+    assert await world.finished() == []
+    assert len(upstream.calls) == 1
+
+
+async def test_a_deletion_that_another_process_hears_of(world: World, upstream: MisbehavingProvider) -> None:
+    upstream.default = Behaviour(fault=Fault.STALL)
+    first = await world.process(models(upstream.base_url), "inference-0")
+    second = await world.process(models(upstream.base_url), "inference-1")
+    post = uuid7()
+    await first.handle(requested(post))
+    seen = await upstream.call(0)
+    await second.handle(PostDeleted(post_id=post))
+    await seen.aborted.wait()
+    assert await world.finished() == []
+
+
+@pytest.mark.parametrize("fault", [Fault.CUT, Fault.RESET_BEFORE_HEADERS, Fault.BROKEN_CHUNK])
+async def test_a_provider_that_fails_is_tried_again(world: World, upstream: MisbehavingProvider, fault: Fault) -> None:
+    upstream.then(Behaviour(text=LONG, fault=fault, after_chunks=250), Behaviour(status=503))
+    process = await world.process(models(upstream.base_url))
+    post = uuid7()
+    await process.handle(requested(post))
+    (finished,) = await world.until_finished(1)
+    assert (finished.outcome, finished.text) == (READY, upstream.default.text)
+    assert len(upstream.calls) == 3
+    await until(lambda: _is(world.shown(post) == upstream.default.text))
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "attempts"),
+    [(Behaviour(status=500), 3), (Behaviour(status=400), 1), (Behaviour(status=401), 1), (Behaviour(text=" "), 1)],
+)
+async def test_after_the_last_attempt_it_failed(
+    world: World, upstream: MisbehavingProvider, behaviour: Behaviour, attempts: int
+) -> None:
+    behaviour.error_message = "Our account org-12345 is in trouble"
+    upstream.default = behaviour
+    process = await world.process(models(upstream.base_url))
+    await process.handle(requested(uuid7()))
+    (finished,) = await world.until_finished(1)
+    assert finished.outcome == FAILED
+    assert finished.failure
+    assert "org-12345" not in finished.failure  # everyone who sees the post may read it
+    assert len(upstream.calls) == attempts
+
+
+async def test_more_than_fit_wait_and_are_run_in_turn(world: World, upstream: MisbehavingProvider) -> None:
+    upstream.default = Behaviour(latency_s=0.02)
+    process = await world.process(models(upstream.base_url), streams_max=3)
+    await process.handle(*(requested(uuid7()) for _ in range(20)))
+    assert process.runner.running <= 3
+    finished = await world.until_finished(20)
+    assert len({one.post_id for one in finished}) == 20
+    assert len(upstream.calls) == 20
+
+
+# Money
+
+
+async def test_a_paid_call_is_reserved_and_settled(world: World, upstream: MisbehavingProvider) -> None:
+    process = await world.process(models(upstream.base_url, price="1000", cap="100"))
+    await process.handle(requested(uuid7()))
+    (finished,) = await world.until_finished(1)
+    assert finished.usage.cost_nanos > 0
+    assert await world.spent_nanos() == finished.usage.cost_nanos
+    async with world.database.connection() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM example_reservations") == 0
+
+
+async def test_the_cap_is_not_passed_however_many_run_at_once(world: World, upstream: MisbehavingProvider) -> None:
+    upstream.default = Behaviour(latency_s=0.05)
+    # The largest cost of one call is about $0.75; three fit in at once.
+    processes = [
+        await world.process(models(upstream.base_url, price="1000", cap="2.5"), f"inference-{i}") for i in range(3)
+    ]
+    await asyncio.gather(*(process.handle(*(requested(uuid7()) for _ in range(10))) for process in processes))
+    finished = await world.until_finished(30)
+    ready = [one for one in finished if one.outcome == READY]
+    assert 1 <= len(ready) == len(upstream.calls) < 30
+    assert await world.spent_nanos() == sum(one.usage.cost_nanos for one in ready) <= 2_500_000_000
+    assert all("daily cap" in one.failure for one in finished if one.outcome == FAILED)
+
+
+async def test_a_cap_of_nothing_spends_nothing(world: World, upstream: MisbehavingProvider) -> None:
+    process = await world.process(models(upstream.base_url, price="1000", cap="0"))
+    await process.handle(requested(uuid7()))
+    (finished,) = await world.until_finished(1)
+    assert finished.outcome == FAILED
+    assert upstream.calls == []
+
+
+async def test_what_a_cancelled_call_cost_is_settled(world: World, upstream: MisbehavingProvider) -> None:
+    upstream.default = Behaviour(fault=Fault.STALL)
+    process = await world.process(models(upstream.base_url, price="1000", cap="100"))
+    post = uuid7()
+    await process.handle(requested(post))
+    await (await upstream.call(0)).began.wait()
+    reserved = await world.spent_nanos()
+    await process.handle(PostDeleted(post_id=post))
+
+    async def settled() -> bool:
+        return 0 < await world.spent_nanos() < reserved
+
+    await until(settled)
+
+
+# Processes that die
+
+
+async def test_a_process_that_starts_anew_takes_its_own_leftovers_at_once(
+    world: World, upstream: MisbehavingProvider
+) -> None:
+    upstream.then(Behaviour(fault=Fault.STALL))
+    first = await world.process(models(upstream.base_url))
+    post = uuid7()
+    await first.handle(requested(post))
+    await (await upstream.call(0)).began.wait()
+    await first.kill()
+    assert await world.state_of(post) == RUNNING
+    other = await world.process(models(upstream.base_url), "inference-1", sweep=False)
+    await other.runner.sweep()
+    assert other.runner.running == 0  # the lease of the first still runs
+    await world.process(models(upstream.base_url))
+    (finished,) = await world.until_finished(1)
+    assert finished.outcome == READY
+
+
+async def test_another_process_takes_over_when_the_lease_ends(world: World, upstream: MisbehavingProvider) -> None:
+    upstream.then(Behaviour(fault=Fault.STALL))
+    first = await world.process(models(upstream.base_url), lease_s=0.3)
+    await first.handle(requested(uuid7()))
+    await (await upstream.call(0)).began.wait()
+    await first.kill()
+    await world.process(models(upstream.base_url), "inference-1")
+    (finished,) = await world.until_finished(1)
+    assert finished.outcome == READY
+
+
+async def test_a_process_that_stops_gives_back_what_it_holds(world: World, upstream: MisbehavingProvider) -> None:
+    upstream.then(Behaviour(fault=Fault.STALL))
+    first = await world.process(models(upstream.base_url))
+    post = uuid7()
+    await first.handle(requested(post))
+    seen = await upstream.call(0)
+    await first.runner.stop()
+    await seen.aborted.wait()
+    assert await world.state_of(post) == QUEUED
+    await world.process(models(upstream.base_url), "inference-1")
+    (finished,) = await world.until_finished(1)
+    assert finished.outcome == READY
+
+
+async def test_a_process_whose_name_was_taken_finishes_nothing(world: World, upstream: MisbehavingProvider) -> None:
+    upstream.default = Behaviour(latency_s=0.2)
+    first = await world.process(models(upstream.base_url), sweep=False)
+    post = uuid7()
+    await first.handle(requested(post))
+    await upstream.call(0)
+    second = await world.process(models(upstream.base_url), sweep=False)
+    await upstream.call(1)
+    (finished,) = await world.until_finished(1)
+    await until(lambda: _is(first.runner.running == second.runner.running == 0))
+    assert await world.finished() == [finished]
+
+
+async def test_a_commit_whose_answer_was_lost_is_found_by_the_sweep(
+    world: World, upstream: MisbehavingProvider
+) -> None:
+    process = await world.process(models(upstream.base_url))
+    async with world.database.connection() as conn:
+        await conn.execute(
+            "INSERT INTO examples (post_id, org_id, revision, state, holder, title, body) "
+            "VALUES ($1, $2, 1, 2, $3, 't', 'b')",
+            uuid7(),
+            uuid7(),
+            process.table.incarnation,
+        )
+    (finished,) = await world.until_finished(1)
+    assert finished.outcome == READY
+
+
+async def test_old_rows_are_removed(world: World) -> None:
+    process = await world.process(DEMO)
+    old, new = uuid7(), uuid7()
+    await process.handle(requested(old), requested(new))
+    await world.until_finished(2)
+    async with world.database.connection() as conn:
+        await conn.execute("UPDATE examples SET update_time = now() - interval '31 days' WHERE post_id = $1", old)
+    await process.table.purge()
+    async with world.database.connection() as conn:
+        assert [row[0] for row in await conn.fetch("SELECT post_id FROM examples")] == [new]
+
+
+async def _is(condition: bool) -> bool:
+    return condition
