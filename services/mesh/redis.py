@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError
 
 from services.mesh.errors import MeshError
+from services.mesh.redis_connections import make_cancellable
 from services.mesh.telemetry.metrics import REDIS_FAILED
 
 if TYPE_CHECKING:
@@ -164,5 +165,6 @@ def open_blocking(url: str, block_s: float = BLOCK_S) -> aioredis.Redis:
         protocol=2,
     )
     client = aioredis.Redis(connection_pool=pool)
+    make_cancellable(client)
     client.auto_close_connection_pool = True
     return client

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from services.mesh.database.queries import package_folder
+from services.mesh.redis_connections import make_cancellable
 
 CONNECT_TIMEOUT_S = 0.5
 COMMAND_TIMEOUT_S = 1.0
@@ -47,7 +48,7 @@ class ScriptsLostError(RedisError):
     """Redis was restarted and forgot the scripts; loading them and calling again helps."""
 
 
-def connect_streams(url: str, *, command_timeout_s: float = COMMAND_TIMEOUT_S, max_connections: int = 8) -> Redis:
+def connect_streams(url: str, *, command_timeout_s: float = COMMAND_TIMEOUT_S, max_connections: int = 64) -> Redis:
     """A client with raw answers (bytes, lists of them), each command bounded, no retries of its own."""
     client: Redis = Redis.from_url(
         url,
@@ -61,6 +62,7 @@ def connect_streams(url: str, *, command_timeout_s: float = COMMAND_TIMEOUT_S, m
         max_connections=max_connections,
         health_check_interval=0,
     )
+    make_cancellable(client)
     client.response_callbacks.clear()
     return client
 
