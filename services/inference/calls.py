@@ -81,7 +81,9 @@ def metered(model: OfferedModel, message_bytes: Callable[[], Iterable[int]]) -> 
     except MeshError as error:
         outcome = error.reason.lower()
         if error.reason == "PROVIDER_CREDENTIAL_REFUSED":
-            _log.error("provider_refused_credential", provider=model.provider.name, model=model.name, said=str(error))
+            _log.error(
+                "a provider refused our credential", provider=model.provider.name, model=model.name, said=str(error)
+            )
         raise
     finally:
         provider = model.provider.name

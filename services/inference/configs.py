@@ -114,13 +114,17 @@ class Configs:
             parsed = configuration.parse(row["yaml"])
         except ConfigError as error:
             # Applied by a newer release that knows more. The version in force serves on, and the log says so.
-            _log.error("config_not_understood", version=row["version"], faults=[str(one) for one in error.faults])
+            _log.error(
+                "a version of the configuration is not understood, the one before serves on",
+                version=row["version"],
+                faults=[str(one) for one in error.faults],
+            )
             return
         for fault in configuration.missing_keys(parsed, self._environment):
-            _log.warning("provider_key_missing", version=row["version"], fault=str(fault))
+            _log.warning("the key of a provider is missing", version=row["version"], fault=str(fault))
         self._offers.configure(row["version"], parsed)
         self._row = row
-        _log.info("config_in_force", version=row["version"], models=len(self._offers.catalog.models))
+        _log.info("a configuration is in force", version=row["version"], models=len(self._offers.catalog.models))
 
 
 class ConfigAdmin(pb_grpc.ConfigServiceServicer):

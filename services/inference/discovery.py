@@ -162,12 +162,14 @@ class Discovery:
             if source.local:
                 source.models = None
             elif before is None:
-                _log.warning("discovery_failed", provider=source.provider.name, error=type(error).__name__)
+                _log.warning(
+                    "a source of models does not answer", provider=source.provider.name, error=type(error).__name__
+                )
         answered = source.models is not None
         interval = REMOTE_INTERVAL_S if answered and not source.local else LOCAL_INTERVAL_S
         source.next_probe_time = asyncio.get_running_loop().time() + interval
         if answered and source.models != before:
-            _log.info("discovery_found", provider=source.provider.name, models=len(source.models or ()))
+            _log.info("models found", provider=source.provider.name, models=len(source.models or ()))
 
     async def _models(self, source: Source) -> tuple[str, ...]:
         async with (
@@ -216,7 +218,7 @@ def _valid_sources(environment: Mapping[str, str], litellm_installed: bool) -> l
         try:
             return sources(usable, litellm_installed)
         except ValueError:
-            _log.warning("discovery_ignores_variable", variable=variable, why="it is no usable http:// or https:// URL")
+            _log.warning("a variable is no usable http:// or https:// URL and is left out", variable=variable)
             usable.pop(variable, None)
     return sources(usable, litellm_installed)
 

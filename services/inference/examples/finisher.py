@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
+from prometheus_client import Counter
 from promptmesh.inference.v1 import events_pb2
 
 from services.inference.examples.budget import Settlement, settle
@@ -22,6 +24,12 @@ SQL = queries("services.inference")
 BEFORE_FINISH = Failpoint("examples.before_finish")
 AFTER_FINISH = Failpoint("examples.after_finish")
 GROUP_MAX = 128
+EXAMPLES = Counter("promptmesh_examples", "Examples that ended, by how.", ("outcome",))
+_OUTCOMES: Mapping[int, str] = {
+    events_pb2.EXAMPLE_OUTCOME_READY: "ready",
+    events_pb2.EXAMPLE_OUTCOME_FAILED: "failed",
+    events_pb2.EXAMPLE_OUTCOME_WITHHELD: "withheld",
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -97,13 +105,16 @@ class Finisher:
         except Exception as error:
             if is_away(error):
                 return False
-            _log.exception("examples_not_committed", examples=len(group))
+            _log.exception("ends of examples could not be committed together", examples=len(group))
             if len(group) > 1:
                 # One that PostgreSQL refuses must not hold up the rest; its row stays, and it is run again.
                 for ending in group:
                     await self._commit_surely([ending], Backoff(0.1, 2.0))
             return True
         AFTER_FINISH.hit()
+        for ending in group:
+            if ending.event is not None:
+                EXAMPLES.labels(_OUTCOMES.get(ending.event.outcome, "unknown")).inc()
         return True
 
     async def _commit_surely(self, group: list[Ending], backoff: Backoff) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
+from prometheus_client import Gauge
 
 from services.inference.catalog import Catalog, Offers
 from services.inference.examples.budget import Budget, CapReachedError, Settlement
@@ -27,6 +28,7 @@ from services.mesh.errors import MeshError
 
 # Rows that end free room for rows that wait; looking for those is bundled.
 CLAIM_PAUSE_S = 0.01
+UNDER_WAY = Gauge("promptmesh_examples_under_way", "Examples that this process writes.")
 
 _log = structlog.get_logger(__name__)
 
@@ -106,6 +108,7 @@ class ExampleRunner:
         running = _Running(job, task, self._time())
         self._running[job.post_id] = running
         self._tasks.add(task)
+        UNDER_WAY.set(len(self._running))
         task.add_done_callback(lambda _: self._ended(running))
 
     def cancel(self, post_id: str, before_revision: int | None = None) -> None:
@@ -207,6 +210,7 @@ class ExampleRunner:
         self._tasks.discard(running.task)
         if self._running.get(running.job.post_id) is running:
             del self._running[running.job.post_id]
+            UNDER_WAY.set(len(self._running))
         self.wake()
 
     async def _run(self, job: ExampleJob) -> None:
@@ -220,7 +224,7 @@ class ExampleRunner:
             reservation_id = await self._reserve(catalog, request)
         except CapReachedError:
             cap = dollars(catalog.examples_daily_cap_nanos or 0)
-            _log.warning("example_cap_reached", post_id=job.post_id, cap=cap)
+            _log.warning("the daily cap of examples is reached", post_id=job.post_id, cap=cap)
             return Ending(job, failed(job, f"The daily cap for examples ({cap}) is reached.", catalog.examples.name))
         costs: list[int] = []
         ending: Ending | None = None
@@ -229,7 +233,7 @@ class ExampleRunner:
         except MeshError as error:
             ending = self._after_failure(job, catalog.examples.name, error)
         except Exception as error:
-            _log.exception("example_failed_unexpectedly", post_id=job.post_id, revision=job.revision)
+            _log.exception("an example failed for no known reason", post_id=job.post_id, revision=job.revision)
             ending = self._after_failure(job, catalog.examples.name, MeshError("INTERNAL", type(error).__name__))
         finally:
             if reservation_id is not None:
@@ -253,7 +257,7 @@ class ExampleRunner:
         attempts = job.attempts + 1
         again = error.reason in PASSING and attempts < self._options.attempts_max
         _log.warning(
-            "example_attempt_failed",
+            "an attempt at an example failed",
             post_id=job.post_id,
             revision=job.revision,
             attempts=attempts,

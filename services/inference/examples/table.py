@@ -60,7 +60,7 @@ class ExampleTable:
             async with self._database.connection() as conn:
                 ours = await conn.fetchval(SQL["renew_worker"], self._worker, self.incarnation, self._lease_s)
             if self.entered and ours is None:
-                _log.error("worker_name_taken", why="another process runs under the name of this one")
+                _log.error("another process runs under the name of this one")
             self.entered = ours is not None
             self._next_renewal = now + self._lease_s / 3
         if now >= self._next_purge:
@@ -95,7 +95,7 @@ class ExampleTable:
                 await conn.execute(SQL["release_examples"], self.incarnation)
                 await conn.execute(SQL["leave_worker"], self._worker, self.incarnation)
         except MeshError as error:
-            _log.warning("examples_not_given_back", error=str(error))
+            _log.warning("examples under way could not be given back", error=str(error))
 
     async def purge(self) -> None:
         """Removes what is long over."""

@@ -131,7 +131,7 @@ class Writer:
             await self._screen_once(writing)
         except MeshError as error:
             writing.moderation_away = True
-            _log.warning("example_waits_for_moderation", post_id=writing.job.post_id, error=str(error))
+            _log.warning("an example waits for moderation", post_id=writing.job.post_id, error=str(error))
 
     async def _wait_for_moderation(self, writing: _Writing) -> None:
         backoff = Backoff(0.1, 5.0)

@@ -29,6 +29,7 @@ class ChunkReader:
         self._begun: set[int] = set()
         self.record = record
         self.done = False
+        self.saw_usage = False  # in the last read
 
     @property
     def saw_comment(self) -> bool:
@@ -60,6 +61,7 @@ class ChunkReader:
 
     def _read(self, events: list[bytes]) -> list[tuple[bytes, dict[str, Any]]]:
         chunks: list[tuple[bytes, dict[str, Any]]] = []
+        self.saw_usage = False
         for event in events:
             if self.done:
                 break
@@ -80,6 +82,7 @@ class ChunkReader:
         if error := chunk.get("error"):
             raise faults.stream_error(self._provider, error, model=self._model, key=self._key)
         if usage := chunk.get("usage"):
+            self.saw_usage = True
             self.record.usage = usage_of(usage) or self.record.usage
         choices = chunk.get("choices")
         if choices is None:
@@ -103,6 +106,8 @@ class ChunkReader:
 
 def answer_bytes(message: dict[str, Any]) -> int:
     """UTF-8 bytes that a delta or message adds to the answer: text, reasoning, refusals, arguments of tools."""
+    if len(message) == 1 and type(text := message.get("content")) is str:  # nearly every chunk of a stream
+        return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     size = 0
     for field in ("content", "reasoning_content", "reasoning", "refusal"):
         text = message.get(field)

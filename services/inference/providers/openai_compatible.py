@@ -20,6 +20,8 @@ from services.inference.providers.http import Answer, Timeouts, post
 from services.inference.providers.openai_chunks import DONE, ChunkReader, answer_bytes, text_of, usage_of
 
 _KEEP_ALIVE = b": keep-alive\n\n"
+_DONE_EVENT = b"data: " + DONE + b"\n\n"
+_BETWEEN = b"\n\ndata: "
 
 
 class OpenAiCompatible:
@@ -89,20 +91,19 @@ class OpenAiCompatible:
         said_done = False
         async with aclosing(self._chunks(body, call.upstream_model, reader)) as reads:
             async for chunks in reads:
-                events = [
-                    renamer.rename(raw, chunk)
-                    for raw, chunk in chunks
-                    if wants_usage or chunk.get("choices") or not chunk.get("usage")
-                ]
+                if reader.saw_usage and not wants_usage:
+                    part = renamer.events([one for one in chunks if one[1].get("choices") or not one[1].get("usage")])
+                else:
+                    part = renamer.events(chunks)
                 if reader.done:
-                    events.append(DONE)
+                    part += _DONE_EVENT
                     said_done = True
-                if events:
-                    yield b"data: " + b"\n\ndata: ".join(events) + b"\n\n"
+                if part:
+                    yield part
                 elif reader.saw_comment:
                     yield _KEEP_ALIVE
         if not said_done:
-            yield b"data: " + DONE + b"\n\n"
+            yield _DONE_EVENT
 
     async def _chunks(
         self, body: Mapping[str, Any], model: str, reader: ChunkReader
@@ -184,7 +185,7 @@ class OpenAiCompatible:
 
 
 class _Renamer:
-    """Puts the caller's name of the model where the upstream's stands, without writing the chunk anew where it can."""
+    """Puts the caller's name of the model where the upstream's stands, without writing chunks anew where it can."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -192,18 +193,24 @@ class _Renamer:
         self._upstream: Any = None
         self._needles: tuple[bytes, ...] = ()
 
-    def rename(self, raw: bytes, chunk: dict[str, Any]) -> bytes:
-        upstream = chunk.get("model")
-        if upstream == self._model:
-            # An event of several lines would lose its data prefix on the way out.
-            return raw if b"\n" not in raw else orjson.dumps(chunk)
+    def events(self, chunks: list[tuple[bytes, dict[str, Any]]]) -> bytes:
+        """Server-sent events of the chunks of one read."""
+        if not chunks:
+            return b""
+        upstream = chunks[0][1].get("model")
         if upstream != self._upstream or not self._needles:
             self._upstream = upstream
             name = orjson.dumps(upstream)
             self._needles = (b'"model":' + name, b'"model": ' + name)
-        for needle in self._needles:
-            # Inside a JSON string a quote is escaped, so the needle can only be a member named `model`.
-            if raw.count(needle) == 1 and b"\n" not in raw:
-                return raw.replace(needle, self._replacement)
+        block = _BETWEEN.join([raw for raw, _ in chunks])
+        # Nearly always each chunk names its model once, as the first one did, and has no line break within: then one
+        # replacement does for all. Inside a JSON string a quote is escaped, so what is found is a member's name.
+        if block.count(b"\n") == 2 * (len(chunks) - 1):
+            for needle in self._needles:
+                if block.count(needle) == len(chunks) == block.count(b'"model"'):
+                    return b"data: " + block.replace(needle, self._replacement) + b"\n\n"
+        return b"data: " + _BETWEEN.join([self._one(chunk) for _, chunk in chunks]) + b"\n\n"
+
+    def _one(self, chunk: dict[str, Any]) -> bytes:
         chunk["model"] = self._model
         return orjson.dumps(chunk)

@@ -1,3 +1,0 @@
-SELECT nanos
-  FROM example_spend
- WHERE day = (now() AT TIME ZONE 'UTC')::date
