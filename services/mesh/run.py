@@ -292,21 +292,10 @@ def run(settings_type: type[S], main: Callable[[Mesh[S]], Awaitable[None]]) -> N
 
 
 async def _run(settings: S, main: Callable[[Mesh[S]], Awaitable[None]]) -> int:
+    stop = _Stop()  # first of all, so that no signal meets Python's own handling
     async with opened(settings) as mesh:
-        loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(main(mesh))
-
-        def told_to_stop(number: int) -> None:
-            if mesh.draining.is_set():
-                logs.flush()
-                os._exit(128 + number)
-            log.info("told to stop", signal=signal.Signals(number).name)
-            mesh.draining.set()
-            if not mesh.serving:
-                task.cancel()  # it has not begun to serve: there is nothing to drain
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, told_to_stop, number)
+        stop.told(mesh, task)
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:
@@ -314,6 +303,37 @@ async def _run(settings: S, main: Callable[[Mesh[S]], Awaitable[None]]) -> int:
             await asyncio.wait([task])
             raise
         return _outcome(task)
+
+
+class _Stop:
+    """SIGTERM and SIGINT: the first drains, or ends what does not serve yet; the second ends the process at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._drain: Callable[[], None] | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
+
+    def told(self, mesh: Mesh[Any], task: asyncio.Future[None]) -> None:
+        """Says what to stop; at once, if it was asked for before."""
+
+        def drain() -> None:
+            mesh.draining.set()
+            if not mesh.serving:
+                task.cancel()
+
+        self._drain = drain
+        if self._asked:
+            drain()
+
+    def _signalled(self, number: int) -> None:
+        if self._asked:
+            logs.flush()
+            os._exit(128 + number)
+        self._asked = True
+        log.info("told to stop", signal=signal.Signals(number).name)
+        if self._drain is not None:
+            self._drain()
 
 
 def _outcome(task: asyncio.Future[None]) -> int:
