@@ -4,8 +4,9 @@ Behind PgBouncer (transaction pooling) set PROMPTMESH_DATABASE_PGBOUNCER=true. T
 
 - `statement_cache_size=0`: a prepared statement lives in one server connection, and PgBouncer changes it under us;
 - every use of the pool is a transaction, since asyncpg parses and executes in two steps that must meet one server;
-- no start-up parameters but `application_name`: PgBouncer refuses those it does not track. `search_path` and the time
-  limits then come from the role, where `services.mesh.database.provision` puts them for every service.
+- no start-up parameters but `application_name`: PgBouncer refuses those it does not track. `search_path`, the time
+  limits and the planner's settings then come from the role, where `services.mesh.database.provision` puts them for
+  every service.
 
 Nothing in the kit keeps state in a session (advisory locks are of the transaction, nobody LISTENs), so a connection is
 given back without asyncpg's reset query, which would cost a round trip for each use.
@@ -25,6 +26,7 @@ import asyncpg
 from services.mesh.backoff import Backoff
 from services.mesh.database.after_commit import collecting
 from services.mesh.database.faults import is_away
+from services.mesh.database.planner import PLANNER_SETTINGS
 from services.mesh.database.versions import check_versions
 from services.mesh.errors import MeshError
 
@@ -163,6 +165,7 @@ async def _open_pool(url: str, schema: str, application_name: str, options: Data
     settings = {"application_name": application_name}
     if not options.pgbouncer:
         settings["search_path"] = f'"{schema}"'
+        settings |= PLANNER_SETTINGS
         settings["statement_timeout"] = str(int(options.statement_timeout_s * 1000))
         idle_ms = int(options.idle_in_transaction_timeout_s * 1000)
         settings["idle_in_transaction_session_timeout"] = str(idle_ms)

@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 
 if TYPE_CHECKING:
-    from services.mesh.database.database import Connection
+    from services.mesh.database.planner import PLANNER_SETTINGS
+from services.mesh.database.database import Connection
 
 ROLE_PREFIX = "promptmesh_"
 STATEMENT_TIMEOUT = "10s"
@@ -84,9 +85,11 @@ async def _provision(admin: Connection, service: str, password: str) -> None:
     # quote_literal: utility statements take no parameters. PostgreSQL logs statements without their passwords only if
     # log_statement is off, as it is by default.
     secret = await admin.fetchval("SELECT quote_literal($1::text)", password)
-    await admin.execute(f"{verb} ROLE {role} LOGIN NOINHERIT NOCREATEDB NOCREATEROLE PASSWORD {secret}")
+    await admin.execute(f"{verb} ROLE {role} LOGIN PASSWORD {secret}")
     if not await admin.fetchval("SELECT pg_has_role(current_user, $1, 'SET')", role_of(service)):
         await admin.execute(f"GRANT {role} TO CURRENT_USER WITH SET TRUE, INHERIT TRUE")
+    for name, value in PLANNER_SETTINGS.items():
+        await admin.execute(f"ALTER ROLE {role} IN DATABASE {database} SET {name} = {value}")
     await admin.execute(
         f"CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {role};"
         f"ALTER SCHEMA {schema} OWNER TO {role};"
