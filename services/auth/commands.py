@@ -47,7 +47,7 @@ def run_command(arguments: Sequence[str]) -> int:
     logs.configure(settings.service, settings.worker, settings.log_level, settings.log_format)
     try:
         asked = RegisterRequest(
-            email=given.email, password=_password_in(given.password_file), display_name=given.display_name
+            email=given.email, password=password_in(given.password_file), display_name=given.display_name
         )
         validate(asked)
         answer = uvloop.run(_run(settings, given.command, asked))
@@ -143,7 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _password_in(file: Path) -> str:
+def password_in(file: Path) -> str:
+    """The first line of a file. Raises CommandError."""
     try:
         with file.open("rb") as opened:
             raw = opened.read(PASSWORD_FILE_BYTES_MAX)

@@ -49,7 +49,7 @@ class IdentityFeed:
         Raises WATCHER_TOO_SLOW, DEPENDENCY_UNAVAILABLE, WATCH_LIMIT: the watcher comes again with its version.
         """
         if after_version > 0:
-            with suppress(_StateNeeded):
+            with suppress(StateNeeded):
                 async with aclosing(self._changes(after_version, {})) as messages:
                     async for message in messages:
                         yield message
@@ -57,7 +57,7 @@ class IdentityFeed:
             state = await self._state()
             yield state
             newest = {one.user_id: one.change_time.ToNanoseconds() for one in state.state.users}
-            with suppress(_StateNeeded):
+            with suppress(StateNeeded):
                 async with aclosing(self._changes(state.version, newest)) as messages:
                     async for message in messages:
                         yield message
@@ -83,7 +83,7 @@ class IdentityFeed:
         """Messages after a version. newest: when roles changed as far as the watcher knows (epoch nanoseconds), since a
         state may be ahead of the log's numbering, and must not be undone by the changes that led to it.
 
-        Raises _StateNeeded where changes do not tell enough.
+        Raises StateNeeded where changes do not tell enough.
         """
         try:
             async with self._tail.subscribe(version) as log, aclosing(self._or_silence(log)) as events:
@@ -92,11 +92,11 @@ class IdentityFeed:
                         yield WatchIdentitiesResponse(version=version, heartbeat=auth_pb2.FeedHeartbeat())
                     else:
                         version += 1
-                        yield _message_of(event, version, newest)
+                        yield message_of(event, version, newest)
         except MeshError as error:
             if error.reason != "CURSOR_EXPIRED":
                 raise
-            raise _StateNeeded from None
+            raise StateNeeded from None
 
     async def _or_silence(self, events: AsyncIterator[Event]) -> AsyncGenerator[Event | None, None]:
         """Events as they come; None for each silence in which PostgreSQL answered."""
@@ -121,16 +121,16 @@ class IdentityFeed:
                     waiting.exception()  # seen
 
 
-class _StateNeeded(Exception):  # noqa: N818 - it is no error
+class StateNeeded(Exception):  # noqa: N818 - it is no error
     """The watcher has to have the whole state."""
 
 
-def _message_of(event: Event, version: int, newest: Mapping[str, int]) -> WatchIdentitiesResponse:
-    """The message of an event, which has to be the one of this version. Raises _StateNeeded."""
+def message_of(event: Event, version: int, newest: Mapping[str, int]) -> WatchIdentitiesResponse:
+    """The message of an event, which has to be the one of this version. Raises StateNeeded."""
     payload = event.payload
     if event.position != version or isinstance(payload, events_pb2.SigningKeysChanged):
         # A gap is an event that this release does not know, as while another one is being rolled out.
-        raise _StateNeeded
+        raise StateNeeded
     message = WatchIdentitiesResponse(version=version)
     if isinstance(payload, events_pb2.UserRolesChanged):
         if payload.change_time.ToNanoseconds() >= newest.get(payload.user_id, 0):

@@ -123,10 +123,11 @@ class Sessions:
 
     async def purge(self, *, retention_s: int, every_s: float) -> None:
         """Removes sessions that are over, for ever."""
+        kept_s = retention_s + store.RESTRICTION_MARGIN_S  # watchers are told of ended ones as long
         while True:
             while True:
                 async with self._database.connection() as conn:
-                    rows = await conn.fetch(SQL["purge_sessions"], retention_s)
+                    rows = await conn.fetch(SQL["purge_sessions"], kept_s)
                 if not rows:
                     break
                 log.info("sessions removed", count=len(rows))

@@ -195,11 +195,11 @@ async def test_sessions_that_are_over_are_removed(place: Place, rows: asyncpg.Co
             kept, _ = await client.somebody()
             await person("DeleteSession", pb.DeleteSessionRequest())
             await rows.execute(
-                "UPDATE sessions SET refresh_expire_time = now() - interval '1 s' WHERE session_id = $1",
+                "UPDATE sessions SET refresh_expire_time = now() - interval '1 h' WHERE session_id = $1",
                 over.session_id,
             )
             await rows.execute(
-                "UPDATE sessions SET access_expire_time = now() - interval '1 s' WHERE session_id = $1",
+                "UPDATE sessions SET access_expire_time = now() - interval '1 h' WHERE session_id = $1",
                 ended.session_id,
             )
             while await rows.fetchval(
