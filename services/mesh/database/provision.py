@@ -10,8 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
+from services.mesh.database.planner import PLANNER_SETTINGS
+
 if TYPE_CHECKING:
-    from services.mesh.database.planner import PLANNER_SETTINGS
 from services.mesh.database.database import Connection
 
 ROLE_PREFIX = "promptmesh_"
