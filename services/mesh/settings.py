@@ -165,7 +165,7 @@ def _explain(settings_type: type[MeshSettings], error: ValidationError) -> str:
         info = settings_type.model_fields.get(name)
         variable = PREFIX + name.upper()
         if fault["type"] == "missing":
-            lines.append(f"  {variable} is not set; expected {_allowed(info)}")
+            lines.append(f"  {variable} is not set; expected {_allowed(name, info)}")
         else:
             lines.append(f"  {variable}: {fault['msg'].removeprefix('Value error, ')}{_given(info, fault)}")
     service = settings_type.service or settings_type.__name__
@@ -191,10 +191,9 @@ _ALLOWED = {
 }
 
 
-def _allowed(info: FieldInfo | None) -> str:
-    for name, field in MeshSettings.model_fields.items():
-        if field is info and name in _ALLOWED:
-            return _ALLOWED[name]
+def _allowed(name: str, info: FieldInfo | None) -> str:
+    if name in _ALLOWED:
+        return _ALLOWED[name]
     if info is None:
         return "a value"
     if info.description:
