@@ -13,7 +13,7 @@ import asyncpg
 from services.mesh.database.planner import PLANNER_SETTINGS
 
 if TYPE_CHECKING:
-from services.mesh.database.database import Connection
+    from services.mesh.database.database import Connection
 
 ROLE_PREFIX = "promptmesh_"
 STATEMENT_TIMEOUT = "10s"
