@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -44,6 +45,21 @@ def run(mesh: LocalMesh | Path, *arguments: str, **environment: str) -> subproce
         check=False,
         timeout=COMMAND_TIMEOUT_S,
     )
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "services.local", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:  # closes the pipes and waits
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def processes_of(status: dict[str, object]) -> list[int]:
@@ -165,18 +181,13 @@ def test_another_meshs_address_never_gets_our_admins_password(mesh: LocalMesh) -
 
 
 def test_ctrl_c_cancels_a_chat(mesh: LocalMesh) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "services.local", "chat", "word " * 3000, "--data", str(mesh.data)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.read(1), process.communicate()[1]  # the answer has begun
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=COMMAND_TIMEOUT_S)
-    assert process.returncode == 130
-    assert "Cancelled." in said
+    with started("chat", "Say hello. " * 3000, "--data", str(mesh.data)) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1), process.communicate()[1]  # the answer has begun
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=COMMAND_TIMEOUT_S)
+        assert process.returncode == 130
+        assert "Cancelled." in said
 
 
 def test_the_admins_password_is_reset(mesh: LocalMesh) -> None:
@@ -232,18 +243,15 @@ def test_down_leaves_nothing_and_a_backup_serves_again_beside_the_first(tmp_path
 
 
 def test_ctrl_c_ends_a_mesh_in_the_foreground(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "services.local", "up", "--json", "--data", str(tmp_path / "data")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    summary = json.loads(process.stdout.readline())
-    assert summary["url"].startswith("http://127.0.0.1:")
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=COMMAND_TIMEOUT_S)
-    assert process.returncode == 0
+    with started("up", "--json", "--data", str(tmp_path / "data")) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, process.communicate()[1]
+        summary = json.loads(line)
+        assert summary["url"].startswith("http://127.0.0.1:")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=COMMAND_TIMEOUT_S)
+        assert process.returncode == 0
     assert not [one for one in summary["processes"] if is_alive(one["pid"])]
 
 
