@@ -6,6 +6,7 @@ from promptmesh.inference.v1.events_pb2 import ExampleFinished
 from promptmesh.moderation.v1.events_pb2 import PostScreened
 from promptmesh.prompts.v1 import posts_pb2_grpc
 
+from services.mesh.events import TailOptions
 from services.mesh.live import LiveStream
 from services.mesh.run import Mesh
 from services.prompts.example_buffer import ExampleBuffer
@@ -27,7 +28,7 @@ async def main(mesh: Mesh[PromptsSettings]) -> None:
     redis = await mesh.open_redis()
     access = await mesh.follow_identities()
     outbox = mesh.outbox(database)
-    tail = mesh.tail(outbox)
+    tail = mesh.tail(outbox, TailOptions(max_subscribers=settings.watch_streams_max + 1))  # one is the follower
     store = PostStore(database, outbox)
 
     waiters = Waiters()
@@ -40,6 +41,7 @@ async def main(mesh: Mesh[PromptsSettings]) -> None:
     follower = Follower(tail, LiveStream(redis, "examples"), buffer, waiters)
     mesh.background("follow_log", follower.follow_log)
     mesh.background("follow_pieces", follower.follow_pieces)
+    mesh.ready_when("log", follower.ready.wait)
 
     mesh.consume("moderation", group="prompts.screened", types=[PostScreened], handle=ScreenedHandler(outbox))
     mesh.consume("inference", group="prompts.examples", types=[ExampleFinished], handle=ExampleHandler(outbox))
@@ -49,7 +51,7 @@ async def main(mesh: Mesh[PromptsSettings]) -> None:
         posts_pb2_grpc.add_PostServiceServicer_to_server,
         PostService(
             store,
-            mesh.page_tokens,
+            mesh.page_tokens(),
             host=mesh,
             tail=tail,
             follower=follower,

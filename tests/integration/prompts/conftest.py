@@ -11,6 +11,7 @@ from services.mesh.database.setup import set_up
 from services.mesh.events import Outbox
 from services.prompts.store import PostStore
 from tests.integration.prompts.support import Bench
+from tests.integration.prompts.world import World, running_world
 
 PASSWORD = "prompts-of-the-tests"
 PARTITIONS = 4
@@ -40,3 +41,10 @@ def bench(database: Database) -> Bench:
     """Store and handlers over the database."""
     outbox = Outbox("prompts", PARTITIONS)
     return Bench(database, outbox, PostStore(database, outbox))
+
+
+@pytest.fixture
+async def world(database_url: str, redis_url: str) -> AsyncIterator[World]:
+    """The service as it runs."""
+    async with running_world(database_url, redis_url) as world:
+        yield world
