@@ -36,6 +36,7 @@ class Configs:
         self._offers = offers
         self._environment = environment
         self._row: asyncpg.Record | None = None
+        self._seen_version = 0  # also of one that was not understood
 
     async def start(self, first_file: Path | None) -> None:
         """Takes the newest version; where there is none yet, applies `first_file`, or offers what is found.
@@ -70,7 +71,7 @@ class Configs:
     async def refresh(self) -> None:
         """Takes a newer version if there is one."""
         async with self._database.connection() as conn:
-            row = await conn.fetchrow(SQL["current_config"], self._offers.version)
+            row = await conn.fetchrow(SQL["current_config"], self._seen_version)
         if row is not None:
             self._take(row)
 
@@ -93,8 +94,7 @@ class Configs:
                     )
                 row = await conn.fetchrow(SQL["insert_config"], text, text_digest, author_id)
         assert row is not None
-        if row["version"] > self._offers.version:
-            self._take(row)
+        self._take(row)
         return _message(row)
 
     async def current(self) -> pb.ConfigVersion:
@@ -108,8 +108,9 @@ class Configs:
         return _message(self._row)
 
     def _take(self, row: asyncpg.Record) -> None:
-        if row["version"] <= self._offers.version:
+        if row["version"] <= self._seen_version:
             return
+        self._seen_version = row["version"]
         try:
             parsed = configuration.parse(row["yaml"])
         except ConfigError as error:

@@ -31,6 +31,8 @@ PROBE_TIMEOUT_S = 3.0
 MAX_PROBE_BYTES = 2 * 1024 * 1024
 MAX_MODELS_PER_SOURCE = 200
 OLLAMA_PORT = 11434
+OUTPUT_TOKENS = 4096
+MAX_CONTEXT_TOKENS = 100_000_000
 # Something local comes and goes; a provider's list of models changes by the month.
 LOCAL_INTERVAL_S = 30.0
 REMOTE_INTERVAL_S = 3600.0
@@ -45,7 +47,8 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Source:
-    """One place to ask. `models` is None until it answered, and while it does not."""
+    """One place to ask. `models`: names, each with the model's context length in tokens, 0 where it is not told; None
+    until the source answered, and while it does not."""
 
     provider: ProviderConfig
     url: str
@@ -53,7 +56,7 @@ class Source:
     upstream_prefix: str = ""
     local: bool = False
     only_chat: bool = False
-    models: tuple[str, ...] | None = None
+    models: Mapping[str, int] | None = None
     next_probe_time: float = 0.0
 
 
@@ -171,7 +174,7 @@ class Discovery:
         if answered and source.models != before:
             _log.info("models found", provider=source.provider.name, models=len(source.models or ()))
 
-    async def _models(self, source: Source) -> tuple[str, ...]:
+    async def _models(self, source: Source) -> dict[str, int]:
         async with (
             asyncio.timeout(PROBE_TIMEOUT_S),
             self._session.get(source.url, headers=source.headers, allow_redirects=False) as response,
@@ -183,10 +186,9 @@ class Discovery:
                 body += part
                 if len(body) > MAX_PROBE_BYTES:
                     raise ValueError("the list of models is too long")
-        names = _names(orjson.loads(body))
-        return tuple(sorted({name for name in names if not (source.only_chat and _NO_CHAT.search(name))}))[
-            :MAX_MODELS_PER_SOURCE
-        ]
+        listed = _listed(orjson.loads(body))
+        names = sorted(name for name in listed if not (source.only_chat and _NO_CHAT.search(name)))
+        return {name: listed[name] for name in names[:MAX_MODELS_PER_SOURCE]}
 
 
 def found(asked: list[Source]) -> Found:
@@ -198,14 +200,19 @@ def found(asked: list[Source]) -> Found:
         if not source.models:
             continue
         providers.append(source.provider)
-        for upstream in source.models:
+        for upstream, context_tokens in source.models.items():
             name = upstream if upstream not in taken else f"{source.provider.name}/{upstream}"
             if name in taken or name == "demo":
                 continue
             taken.add(name)
             models.append(
                 ModelConfig(
-                    name=name, provider=source.provider.name, upstream_model=f"{source.upstream_prefix}{upstream}"
+                    name=name,
+                    provider=source.provider.name,
+                    upstream_model=f"{source.upstream_prefix}{upstream}",
+                    context_tokens=context_tokens,
+                    # An upstream refuses a cap that leaves no room for the input.
+                    max_output_tokens=min(OUTPUT_TOKENS, context_tokens // 2 or OUTPUT_TOKENS),
                 )
             )
     return Found(tuple(providers), tuple(models))
@@ -223,8 +230,9 @@ def _valid_sources(environment: Mapping[str, str], litellm_installed: bool) -> l
     return sources(usable, litellm_installed)
 
 
-def _names(listed: Any) -> list[str]:
-    """Names in a list of models as OpenAI, Anthropic (`data[].id`) or Gemini (`models[].name`) give it."""
+def _listed(listed: Any) -> dict[str, int]:
+    """Models in a list as OpenAI, Anthropic (`data[].id`) or Gemini (`models[].name`) give it, each with its context
+    length as vLLM (`max_model_len`) tells it, else 0."""
     if not isinstance(listed, dict):
         raise ValueError("the list of models is no JSON object")
     entries = listed.get("data")
@@ -232,8 +240,8 @@ def _names(listed: Any) -> list[str]:
         entries = listed.get("models")
     if not isinstance(entries, list):
         # Ollama without models answers null.
-        return []
-    names: list[str] = []
+        return {}
+    models: dict[str, int] = {}
     for entry in entries:
         if not isinstance(entry, dict):
             continue
@@ -242,5 +250,6 @@ def _names(listed: Any) -> list[str]:
             continue
         name = str(entry.get("id") or entry.get("name") or "").removeprefix("models/")
         if _NAME.fullmatch(name):
-            names.append(name)
-    return names
+            length = entry.get("max_model_len")
+            models[name] = length if isinstance(length, int) and 2 <= length <= MAX_CONTEXT_TOKENS else 0
+    return models

@@ -9,7 +9,7 @@ that lost a row without noticing finishes nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -129,16 +129,11 @@ class ExampleRunner:
     async def sweep_forever(self) -> None:
         """Looks for orphaned and waiting rows, and at what became of our own; runs until cancelled."""
         while True:
-            try:
-                await self.sweep()
-            except MeshError as error:
-                if error.reason != "DEPENDENCY_UNAVAILABLE":
-                    raise
-            try:
-                async with asyncio.timeout(self._options.sweep_s):
-                    await self._claim_when_woken()
-            except TimeoutError:
-                pass
+            next_sweep_time = self._time() + self._options.sweep_s
+            await _unless_away(self.sweep)
+            while await self._woken_before(next_sweep_time):
+                await asyncio.sleep(CLAIM_PAUSE_S)
+                await _unless_away(self._claim)
 
     async def sweep(self) -> None:
         """One look at everything."""
@@ -162,16 +157,14 @@ class ExampleRunner:
         await self._finisher.close(self._options.stop_s)
         await self._table.leave()
 
-    async def _claim_when_woken(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            await asyncio.sleep(CLAIM_PAUSE_S)
-            try:
-                await self._claim()
-            except MeshError as error:
-                if error.reason != "DEPENDENCY_UNAVAILABLE":
-                    raise
+    async def _woken_before(self, time: float) -> bool:
+        try:
+            async with asyncio.timeout_at(time):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
 
     async def _claim(self) -> None:
         room = self._options.streams_max - len(self._running)
@@ -268,3 +261,12 @@ class ExampleRunner:
             return Ending(job, failed(job, FAILURES.get(error.reason, FAILURE), model))
         delay_s = min(self._options.retry_first_s * 2 ** (attempts - 1), self._options.retry_most_s)
         return Ending(job, retry_after_s=max(delay_s, min(error.retry_after_s or 0.0, self._options.retry_most_s)))
+
+
+async def _unless_away(look: Callable[[], Awaitable[None]]) -> None:
+    """With PostgreSQL away there is nothing to see; the next look comes soon."""
+    try:
+        await look()
+    except MeshError as error:
+        if error.reason != "DEPENDENCY_UNAVAILABLE":
+            raise

@@ -18,6 +18,7 @@ from services.inference.providers import faults
 from services.inference.providers.base import AnswerRecord, OpenAiCall, Piece, ProviderRequest
 from services.inference.providers.http import Answer, Timeouts, post
 from services.inference.providers.openai_chunks import DONE, ChunkReader, answer_bytes, text_of, usage_of
+from services.mesh.errors import MeshError
 
 _KEEP_ALIVE = b": keep-alive\n\n"
 _DONE_EVENT = b"data: " + DONE + b"\n\n"
@@ -128,11 +129,15 @@ class OpenAiCompatible:
                 yield chunks
 
     def _post(self, body: Mapping[str, Any], model: str) -> AbstractAsyncContextManager[Answer]:
+        try:
+            data = orjson.dumps(body)
+        except orjson.JSONEncodeError:
+            raise MeshError("INVALID_FIELD", "The body is nested too deeply; at most 250 levels go on.") from None
         return post(
             self._session,
             self._name,
             self._url,
-            orjson.dumps(body),
+            data,
             self._headers,
             self._timeouts,
             model=model,

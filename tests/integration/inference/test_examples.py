@@ -10,6 +10,7 @@ import pytest
 from promptmesh.inference.v1 import events_pb2
 from promptmesh.prompts.v1.events_pb2 import PostDeleted
 
+from services.local.embedded.postgres import PostgresCluster
 from services.mesh.database import Database
 from services.mesh.events import Outbox
 from services.mesh.ids import uuid7
@@ -325,6 +326,28 @@ async def test_a_commit_whose_answer_was_lost_is_found_by_the_sweep(
         )
     (finished,) = await world.until_finished(1)
     assert finished.outcome == READY
+
+
+async def test_postgresql_away_while_an_example_is_written(
+    world: World, upstream: MisbehavingProvider, postgres: PostgresCluster
+) -> None:
+    upstream.default = Behaviour(latency_s=0.2)
+    process = await world.process(models(upstream.base_url))
+    async with world.database.connection() as conn:
+        name = await conn.fetchval("SELECT current_database()")
+    post = uuid7()
+    await process.handle(requested(post))
+    await upstream.call(0)
+    postgres.run_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    postgres.run_sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    try:
+        await upstream.calls[0].ended.wait()
+        await until(lambda: _is(world.shown(post) == upstream.default.text))
+    finally:
+        postgres.run_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    (finished,) = await world.until_finished(1)
+    assert finished.text == upstream.default.text
+    assert len(upstream.calls) == 1
 
 
 async def test_old_rows_are_removed(world: World) -> None:

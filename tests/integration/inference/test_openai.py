@@ -104,6 +104,18 @@ async def test_errors_have_their_class_and_code(
         assert caught.value.response.headers["retry-after"] == "3"
 
 
+async def test_json_that_is_too_deep(client: openai.AsyncOpenAI, upstream: MisbehavingProvider) -> None:
+    deep: Any = "x"
+    for _ in range(500):
+        deep = [deep]
+    for model in ("house", "demo"):
+        with pytest.raises(openai.BadRequestError):
+            await client.chat.completions.create(
+                model=model, messages=[{"role": "user", "content": deep}], extra_body={"n": 2}
+            )
+    assert upstream.calls == []
+
+
 async def test_credentials(api: Api) -> None:
     async with client_of(api, keys.new_secret()) as stranger:
         with pytest.raises(openai.AuthenticationError) as caught:

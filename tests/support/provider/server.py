@@ -50,6 +50,7 @@ class MisbehavingProvider:
         self.default = Behaviour()
         self.calls: list[SeenCall] = []
         self.models = ["mock-small", "mock-large"]
+        self.max_model_len: int | None = None  # told in the list of models, as vLLM does
         self.running = 0
         self.port = 0
         self._next: deque[Behaviour] = deque()
@@ -94,6 +95,8 @@ class MisbehavingProvider:
     async def list_models(self, request: web.Request) -> web.Response:
         """GET /v1/models."""
         data = [{"id": name, "object": "model", "created": CREATED, "owned_by": "tests"} for name in self.models]
+        if self.max_model_len:
+            data = [{**entry, "max_model_len": self.max_model_len} for entry in data]
         return web.json_response({"object": "list", "data": data})
 
     async def _answer(self, request: web.Request, seen: SeenCall, do: Behaviour) -> web.StreamResponse:

@@ -59,6 +59,17 @@ async def test_an_upstream_by_its_address(
     assert offers.catalog.examples.name == "demo"
 
 
+async def test_a_context_length_that_is_told_bounds_the_cap(
+    session: aiohttp.ClientSession, upstream: MisbehavingProvider, nobody: str
+) -> None:
+    upstream.max_model_len = 2048
+    environment = {"OPENAI_BASE_URL": upstream.base_url, "OLLAMA_HOST": nobody}
+    offers = offers_of(session, environment)
+    await Discovery(session, environment, offers, litellm_installed=lambda: False).probe()
+    found = offers.catalog.models["mock-small"]
+    assert (found.context_tokens, found.max_output_tokens) == (2048, 1024)
+
+
 async def test_the_same_name_from_two_sources(session: aiohttp.ClientSession, upstream: MisbehavingProvider) -> None:
     environment = {"OPENAI_BASE_URL": upstream.base_url, "OLLAMA_HOST": f"127.0.0.1:{upstream.port}"}
     offers = offers_of(session, environment)
