@@ -156,7 +156,7 @@ async def run_task(spec: TaskSpec, data: DataFolder) -> str:
     log_path = data.log(spec.name)
     log_start = size_of(log_path)
     await asyncio.to_thread(spec.prepare)
-    output_path = data.run / f"{spec.name}.out"
+    output_path = data.run / f"{spec.name}.{os.getpid()}.out"
     try:
         output_path.unlink(missing_ok=True)
         process = _popen(spec.command, spec.environment, data.path, log_path, output=output_path)

@@ -21,6 +21,7 @@ _COMMANDS = {
     "chat": "chat",
     "admin": "admin",
     "config": "config",
+    "events": "events",
 }
 
 

@@ -119,14 +119,6 @@ def make_plan(
     return _Planner(data, settings, secrets, ports).plan(bootstrap_admin=bootstrap_admin)
 
 
-def reset_password_task(
-    data: DataFolder, settings: MeshSettings, secrets: Secrets, ports: Mapping[str, int]
-) -> TaskSpec:
-    """Gives the admin the password in `bootstrap_password_file`, on a mesh that runs."""
-    planner = _Planner(data, settings, secrets, ports)
-    return planner.account_task("reset-password", "reset-password", "another password")
-
-
 def embedded_postgres(data: DataFolder, secrets: Secrets, port: int, *, workers: int = 1) -> PostgresCluster:
     """The embedded cluster of a data folder."""
     connections = max(POSTGRES_CONNECTIONS_MIN, POSTGRES_CONNECTIONS_PER_WORKER * workers * len(SERVICES))
@@ -312,6 +304,15 @@ class _Planner:
             environment=self._service_environment("auth", "auth-0"),
         )
 
+    def events_task(self, service: str, *arguments: str) -> TaskSpec:
+        """The dead letters of a service, with its own role."""
+        return TaskSpec(
+            name="events",
+            title=f"the dead letters of {service}",
+            command=(*_python("services.mesh.events.command"), *arguments),
+            environment=self._service_environment(service, f"{service}-0"),
+        )
+
     def _bootstrap_admin(self) -> TaskSpec:
         task = self.account_task(BOOTSTRAP_ADMIN, "bootstrap-admin", "the first admin")
         return replace(task, depends_on=(*(one.name for one in self._embedded), DATABASE_SETUP))
@@ -366,6 +367,21 @@ class _Planner:
             stop_grace_s=EDGE_GRACE_S,
             drain=HttpReady(self._ports[EDGE_ADMIN], "/drain_listeners?graceful&skip_exit"),
         )
+
+
+class SideTasks:
+    """Programs that run beside a mesh, in the environment of a service."""
+
+    def __init__(self, data: DataFolder, settings: MeshSettings, secrets: Secrets, ports: Mapping[str, int]) -> None:
+        self._planner = _Planner(data, settings, secrets, ports)
+
+    def reset_password(self) -> TaskSpec:
+        """Gives the admin the password in `bootstrap_password_file`."""
+        return self._planner.account_task("reset-password", "reset-password", "another password")
+
+    def events(self, service: str, *arguments: str) -> TaskSpec:
+        """Reads or changes a service's dead letters; see `services/mesh/events/command.py`."""
+        return self._planner.events_task(service, *arguments)
 
 
 def _python(module: str) -> tuple[str, ...]:

@@ -9,19 +9,16 @@ import click
 
 from services.local.child import run_task
 from services.local.data_folder import DataFolder
-from services.local.errors import PlainError
 from services.local.files import write_private
 from services.local.options import data_option
-from services.local.plan import bootstrap_password_file, port_names, ports_of, reset_password_task
+from services.local.plan import bootstrap_password_file
+from services.local.running import side_tasks
 from services.local.secrets import (
     ADMIN_PASSWORD_BYTES,
     load_or_make_admin,
-    load_or_make_secrets,
     make_secret,
     save_admin,
 )
-from services.local.settings import SERVICES, MeshSettings
-from services.local.state import read_state
 
 
 @click.group()
@@ -33,25 +30,13 @@ def admin() -> None:
 @data_option
 def reset_password(data: DataFolder) -> None:
     """Give the first admin a new password, and print it. The mesh must run; open sessions of theirs end."""
-    data.require_running()
-    state = read_state(data.state)
-    assert state is not None, "a running mesh has written its state"
-    workers = sum(one.name.startswith(f"{SERVICES[0]}-") for one in state.processes)
-    settings = MeshSettings.read(workers=workers, edge_port=None, data=data.path)
-    ports = ports_of(state.processes)
-    missing = [name for name in port_names(settings) if name not in ports]
-    if missing:
-        raise PlainError(
-            f"This mesh runs without {', '.join(missing)} of its own. Set the variables that it was started with "
-            f"(PROMPTMESH_DATABASE_URL, PROMPTMESH_REDIS_URL, ...) for this command too."
-        )
+    tasks = side_tasks(data)
     known = load_or_make_admin(data)
     changed = replace(known, password=make_secret(ADMIN_PASSWORD_BYTES), made=True)
-    task = reset_password_task(data, settings, load_or_make_secrets(data), ports)
     file = bootstrap_password_file(data)
     write_private(file, changed.password)
     try:
-        asyncio.run(run_task(task, data))
+        asyncio.run(run_task(tasks.reset_password(), data))
     finally:
         file.unlink(missing_ok=True)
     save_admin(data, changed)

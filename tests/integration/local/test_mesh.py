@@ -21,6 +21,8 @@ import pytest
 from services.local.commands.down import is_alive
 from services.local.data_folder import DataFolder
 from services.local.embedded.postgres import processes_in
+from services.local.plan import DATABASE, embedded_postgres
+from services.local.secrets import load_or_make_secrets
 from services.local.testing import LocalMesh, local_mesh
 
 pytestmark = pytest.mark.timeout(300)
@@ -273,3 +275,25 @@ def test_external_parts_are_used_instead_of_embedded_ones(database_url: str, red
         assert forgotten.returncode == 1
         assert "without postgres, redis-state, redis-cache of its own" in forgotten.stderr
         assert run(mesh, "admin", "reset-password", **environment).returncode == 0
+
+
+def test_dead_letters_are_listed_done_again_and_discarded(mesh: LocalMesh) -> None:
+    assert json.loads(run(mesh, "events", "list", "--json").stdout) == {"letters": []}
+    folder = DataFolder(mesh.data)
+    cluster = embedded_postgres(folder, load_or_make_secrets(folder), mesh.processes()["postgres"]["port"])
+    ids = [f"00000000-0000-7000-8000-00000000000{number}" for number in (1, 2)]
+    for one in ids:
+        cluster.run_sql(
+            "INSERT INTO prompts.dead_letters (consumer, event_id, producer, org_id, type, aggregate_id, partition,"
+            " position, envelope, reason, error, attempts) VALUES"
+            f" ('prompts.test', '{one}', 'moderation', '', '', '', 0, 1, '', 'DECODE', 'cannot be read', 1)",
+            DATABASE,
+        )
+    listed = json.loads(run(mesh, "events", "list", "--json").stdout)["letters"]
+    assert [(one["service"], one["event_id"], one["reason"]) for one in listed] == [
+        ("prompts", one, "DECODE") for one in ids
+    ]
+    assert "cannot be read" in run(mesh, "events", "list").stdout
+    assert run(mesh, "events", "retry", ids[0]).stdout == "1 event will be done again.\n"
+    assert run(mesh, "events", "discard", *ids, "--service", "prompts").stdout == "2 events discarded.\n"
+    assert json.loads(run(mesh, "events", "list", "--json").stdout) == {"letters": []}

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from services.local.cli import cli
 from services.local.embedded.binaries import MissingBinaryError, envoy, postgres_program, redis_server
 
-COMMANDS = ["up", "status", "logs", "down", "backup", "restore", "post", "watch", "chat", "admin", "config"]
+COMMANDS = ["up", "status", "logs", "down", "backup", "restore", "post", "watch", "chat", "admin", "config", "events"]
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
