@@ -1,0 +1,109 @@
+"""Every limit on size, length, count and range in the contracts, at the bound and beyond it, in JSON and in gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from promptmesh.inference.v1 import inference_pb2
+from promptmesh.moderation.v1 import moderation_pb2
+from promptmesh.prompts.v1 import posts_pb2
+
+from gateway.contracts import Method
+from tests.mesh.client import Client
+from tests.mesh.errors import Fault
+from tests.mesh.people import CLEAN, PASSWORD, Person
+from tests.mesh.rules import RuledField, Value, new_message, ruled_fields
+from tests.mesh.upstreams import MODEL
+from tests.mesh.wire import NotSayableError, open_methods, refused_by_grpc, refused_by_rest
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
+
+NOWHERE = "00000000-0000-7000-8000-000000000007"  # an id that nothing has
+_HELLO = inference_pb2.Message(role=inference_pb2.MESSAGE_ROLE_USER, content="Hello.")
+#: A request that keeps all rules, of each method whose requests have any; the cases are made from it.
+BASES: Mapping[str, Mapping[str, Any]] = {
+    "AuthService.Register": {"email": "limits@example.com", "password": PASSWORD, "display_name": "Limits"},
+    "AuthService.CreateSession": {"email": "limits@example.com", "password": PASSWORD},
+    "AuthService.RefreshSession": {"refresh_token": "pmr_none"},
+    "AuthService.SetRoles": {"user_id": NOWHERE, "roles": [1]},
+    "AuthService.CreateApiKey": {"display_name": "limits"},
+    "AuthService.ListApiKeys": {},
+    "AuthService.RevokeApiKey": {"api_key_id": NOWHERE},
+    "PostService.CreatePost": {"title": "Limits", "body": CLEAN},
+    "PostService.GetPost": {"post_id": NOWHERE},
+    "PostService.ListPosts": {},
+    "PostService.UpdatePost": {
+        "post": posts_pb2.Post(post_id=NOWHERE, title="Limits"),
+        "update_mask": FieldMask(paths=["title"]),
+    },
+    "PostService.DeletePost": {"post_id": NOWHERE},
+    "PostService.LikePost": {"post_id": NOWHERE},
+    "PostService.UnlikePost": {"post_id": NOWHERE},
+    "PostService.WatchPost": {"post_id": NOWHERE},
+    "PostService.WatchFeed": {},
+    "ModerationService.Screen": {"text": CLEAN},
+    "ModerationService.BatchScreen": {"requests": [moderation_pb2.ScreenRequest(text=CLEAN)]},
+    "ModerationService.ListCases": {},
+    "ModerationService.GetCase": {"case_id": NOWHERE},
+    "ModerationService.ResolveCase": {"case_id": NOWHERE, "decision": moderation_pb2.VERDICT_ALLOW},
+    "PolicyService.ApplyPolicy": {"yaml": "# none", "validate_only": True},
+    "InferenceService.Generate": {"model": MODEL, "messages": [_HELLO, _HELLO], "sampling": inference_pb2.Sampling()},
+    "InferenceService.ListModels": {},
+    "ConfigService.ApplyConfig": {"yaml": "# none", "validate_only": True},
+}
+
+
+def short_name(method: Method) -> str:
+    return f"{method.service.rpartition('.')[2]}.{method.name}"
+
+
+def base_of(method: Method) -> Message:
+    return new_message(method.input_type, **BASES[short_name(method)])
+
+
+RULED = [
+    pytest.param(method, field, id=f"{short_name(method)}-{field.name}")
+    for method in open_methods()
+    for field in ruled_fields(method.input_type)
+]
+
+
+async def test_every_method_with_rules_is_tried() -> None:
+    ruled = {short_name(method) for method in open_methods() if ruled_fields(method.input_type)}
+
+    assert ruled == set(BASES)
+
+
+@pytest.mark.parametrize(("method", "field"), RULED)
+async def test_in_grpc(admin: Person, channel: grpc.aio.Channel, method: Method, field: RuledField) -> None:
+    for value in field.values(base_of(method)):
+        _check(value, await refused_by_grpc(channel, method, value.message, admin.token))
+
+
+@pytest.mark.parametrize(("method", "field"), RULED)
+async def test_in_json(admin: Person, client: Client, method: Method, field: RuledField) -> None:
+    for value in field.values(base_of(method)):
+        try:
+            fault = await refused_by_rest(client, method, value.message, admin.token)
+        except NotSayableError:
+            continue
+        _check(value, fault)
+
+
+def _check(value: Value, fault: Fault | None) -> None:
+    if not value.refused_at:
+        assert fault is None or fault.reason != "INVALID_FIELD", f"{value.what}: {fault}"
+        return
+    assert fault is not None, f"{value.what} was taken"
+    assert fault.brief == ("INVALID_ARGUMENT", "INVALID_FIELD"), f"{value.what}: {fault}"
+    if not fault.fields:  # refused by the edge already: what is no value of an enum is none of a query's
+        assert fault.message.startswith(f"{value.refused_at}: invalid value"), f"{value.what}: {fault}"
+        return
+    assert value.refused_at in fault.fields, f"{value.what}: {fault}"
+    said = fault.fields[value.refused_at]
+    assert value.said in said or value.said in said.replace(",", ""), f"{value.what}: {fault}"
