@@ -19,6 +19,7 @@ from promptmesh.prompts.v1 import posts_pb2
 from services.local.testing import LocalMesh, local_mesh
 from tests.chaos.breaker import Breaker, failpoints
 from tests.chaos.traffic import Kind, Traffic
+from tests.support.provider import Behaviour, running_provider
 
 POSTS = 1000
 SEED = 20261121
@@ -27,6 +28,28 @@ RANDOM_KILLS = 14
 SETTLE_TIMEOUT_S = 120.0
 PARTS = ("auth-0", "prompts-0", "moderation-0", "inference-0", "redis-state", "postgres", "edge")
 
+EDGE = {"rate_per_second": 10_000, "rate_burst": 20_000, "credential_rate_per_second": 1_000}
+
+#: Examples have a price and a cap, so that money is reserved for them; the provider takes its time, so that some are
+#: under way whenever something dies.
+MODELS = """
+providers:
+  - name: provider
+    kind: openai
+    base_url: {url}
+models:
+  - name: model
+    provider: provider
+    upstream_model: model
+    price: {{input_per_million_usd: 1, output_per_million_usd: 1}}
+examples:
+  model: model
+  daily_cap_usd: 1000
+"""
+
+#: Claimed are the examples of a process that died: one must, for this point to be hit.
+AFTER_CLAIM = "inference:examples.after_claim"
+
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 
@@ -34,29 +57,35 @@ async def test_nothing_is_lost_doubled_or_seen_unmoderated(tmp_path: Path) -> No
     armed = tmp_path / "failpoints"
     armed.mkdir()
     environment = {"PROMPTMESH_FAILPOINTS_DIR": str(armed), "PROMPTMESH_LOG_LEVEL": "warning"}
-    with local_mesh(environment=environment, edge={"rate_per_second": 10_000}) as mesh:
-        _, token = mesh.register("ada")
-        rng = random.Random(SEED)
-        traffic = Traffic(mesh, mesh.api_key(token, "posts:read", "posts:write"), rng)
-        breaker = Breaker(mesh, armed, random.Random(SEED + 1))
-        wanted = failpoints()
-        assert wanted, "no failpoint is declared"
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
-            readers = [
-                asyncio.create_task(traffic.list_forever(session)),
-                asyncio.create_task(traffic.watch_forever(session)),
-            ]
-            breaking = asyncio.create_task(_break_everything(mesh, breaker, wanted))
-            try:
-                await _post_while(traffic, session, breaking)
-                missed = await breaking
-                await _settle(mesh, len(traffic.accepted))
-                await traffic.list_once(session)
-            finally:
-                for task in (breaking, *readers):
-                    task.cancel()
-                await asyncio.gather(breaking, *readers, return_exceptions=True)
-        await _judge(mesh, traffic, breaker, wanted, missed)
+    async with running_provider() as provider:
+        provider.default = Behaviour(latency_s=0.3, pace_s=0.01)
+        with local_mesh(environment=environment, edge=EDGE, models_yaml=MODELS.format(url=provider.base_url)) as mesh:
+            await _publish_and_break(mesh, armed)
+
+
+async def _publish_and_break(mesh: LocalMesh, armed: Path) -> None:
+    _, token = mesh.register("ada")
+    rng = random.Random(SEED)
+    traffic = Traffic(mesh, mesh.api_key(token, "posts:read", "posts:write"), rng)
+    breaker = Breaker(mesh, armed, random.Random(SEED + 1))
+    wanted = failpoints()
+    assert wanted, "no failpoint is declared"
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+        readers = [
+            asyncio.create_task(traffic.list_forever(session)),
+            asyncio.create_task(traffic.watch_forever(session)),
+        ]
+        breaking = asyncio.create_task(_break_everything(mesh, breaker, wanted))
+        try:
+            await _post_while(traffic, session, breaking)
+            missed = await breaking
+            await _settle(mesh, len(traffic.accepted))
+            await traffic.list_once(session)
+        finally:
+            for task in (breaking, *readers):
+                task.cancel()
+            await asyncio.gather(breaking, *readers, return_exceptions=True)
+    await _judge(mesh, traffic, breaker, wanted, missed)
 
 
 async def _post_while(traffic: Traffic, session: aiohttp.ClientSession, breaking: asyncio.Task[list[str]]) -> None:
@@ -84,6 +113,8 @@ async def _break_everything(mesh: LocalMesh, breaker: Breaker, wanted: list[str]
         others = []
         if name.startswith("auth:"):  # the flow of posts does not pass auth: somebody must register meanwhile
             others.append(asyncio.create_task(_register(mesh, f"person{len(breaker.hit)}")))
+        if name == AFTER_CLAIM:
+            others.append(asyncio.create_task(asyncio.to_thread(mesh.kill, "inference-0")))
         if not await breaker.arm(name):
             missed.append(name)
         await asyncio.gather(*others)
