@@ -55,7 +55,7 @@ FAST_CONSUMER = ConsumerOptions(
     keep_interval_s=0.05,
     reclaim_interval_s=0.1,
     reclaim_idle_s=1.0,
-    attempts=Attempts(failures=3, timeouts=5, starts=4),
+    attempts=Attempts(failures=3, timeouts=5, starts=2),
 )
 
 

@@ -1,0 +1,155 @@
+"""Migrations, roles, and the set-up command."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from services.mesh.database import setup
+from services.mesh.database.migrate import Migration, MigrationError, migrate, migrations_of
+from services.mesh.database.provision import ProvisionError, provision, role_of
+from services.mesh.database.setup import ADMIN_VARIABLE, SERVICES, SetupError, set_up, url_variable
+from tests.integration.mesh_data.world import KIT, PASSWORD, make_schema, url_of
+
+REPO = Path(__file__).parents[3]
+
+
+def migration(number: int, sql: str, component: str = "prompts") -> Migration:
+    return Migration(component, number, f"step_{number}", sql, hashlib.sha256(sql.encode()).hexdigest())
+
+
+ONE, TWO = migration(1, "CREATE TABLE one (id int)"), migration(2, "CREATE TABLE two (id int)")
+
+
+async def test_applied_once_in_order_by_however_many_at_once(database_url: str) -> None:
+    url = await make_schema(database_url, "prompts")
+    connections = [await asyncpg.connect(url) for _ in range(4)]
+    done = await asyncio.gather(*(migrate(one, [*KIT, ONE, TWO]) for one in connections))
+    assert sorted(str(one) for part in done for one in part) == ["prompts 0001_step_1", "prompts 0002_step_2"]
+    assert await migrate(connections[0], [*KIT, ONE, TWO]) == []
+    for connection in connections:
+        await connection.close()
+
+
+async def test_a_failing_migration_leaves_those_before_it_and_nothing_of_itself(database_url: str) -> None:
+    connection = await asyncpg.connect(await make_schema(database_url, "prompts"))
+    bad = migration(2, "CREATE TABLE two (id int); SELECT * FROM nowhere")
+    with pytest.raises(MigrationError, match=r"prompts 0002_step_2 failed and was rolled back.*nowhere"):
+        await migrate(connection, [*KIT, ONE, bad])
+    assert await connection.fetchval("SELECT to_regclass('one')") == "one"
+    assert await connection.fetchval("SELECT to_regclass('two')") is None
+    assert [one.number for one in await migrate(connection, [*KIT, ONE, TWO])] == [2]
+    await connection.close()
+
+
+async def test_a_changed_or_missing_migration_is_refused(database_url: str) -> None:
+    connection = await asyncpg.connect(await make_schema(database_url, "prompts"))
+    await migrate(connection, [*KIT, ONE, TWO])
+    with pytest.raises(MigrationError, match=r"prompts 0001_step_1 was applied with another text.*prompts 0003"):
+        await migrate(connection, [*KIT, replace(ONE, checksum="0" * 64), TWO])
+    with pytest.raises(MigrationError, match="0001_step_1 was applied, but its file is gone"):
+        await migrate(connection, [*KIT, TWO])
+    # An older release meets a newer schema: not the set-up's business, services check what they serve.
+    assert await migrate(connection, [*KIT, ONE]) == []
+    await connection.close()
+
+
+async def test_a_role_reads_its_own_schema_and_no_other(database_url: str) -> None:
+    prompts = await asyncpg.connect(await make_schema(database_url, "prompts"))
+    await make_schema(database_url, "moderation")
+    assert await prompts.fetchval("SELECT count(*) FROM outbox") == 0
+    for statement in (
+        "SELECT * FROM moderation.outbox",
+        "INSERT INTO moderation.inbox VALUES ('x', gen_random_uuid())",
+        "SELECT moderation.mesh_uuid_at(now())",
+        "CREATE TABLE public.mine (id int)",
+        "CREATE SCHEMA mine",
+        "CREATE ROLE mine",
+        "SET ROLE promptmesh_moderation",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await prompts.execute(statement)
+    await prompts.close()
+
+
+async def test_a_new_password_takes_effect(database_url: str) -> None:
+    url = await make_schema(database_url, "prompts")
+    admin = await asyncpg.connect(database_url)
+    await provision(admin, "prompts", 'it\'s "another" \\ one')
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(url)
+    await provision(admin, "prompts", PASSWORD)
+    await (await asyncpg.connect(url)).close()
+    await admin.close()
+
+
+async def test_an_administrator_who_is_no_superuser_will_do(database_url: str) -> None:
+    superuser = await asyncpg.connect(database_url)
+    database = await superuser.fetchval("SELECT current_database()")
+    for service in SERVICES:
+        await superuser.execute(f"DROP ROLE IF EXISTS {role_of(service)}") if await _unused(
+            superuser, service
+        ) else None
+    await superuser.execute("DROP ROLE IF EXISTS test_admin")
+    await superuser.execute("CREATE ROLE test_admin LOGIN CREATEROLE PASSWORD 'x'")
+    await superuser.execute(f"ALTER DATABASE {database} OWNER TO test_admin")
+    for service in SERVICES:
+        if not await _unused(superuser, service):
+            await superuser.execute(f"GRANT {role_of(service)} TO test_admin WITH ADMIN TRUE")
+    admin_url = database_url.replace("postgres:postgres@", "test_admin:x@")
+    urls = {service: url_of(database_url, service) for service in SERVICES}
+    results = await set_up(urls, admin_url)
+    assert all(result.provisioned for result in results)
+    await superuser.execute(f"ALTER DATABASE {database} OWNER TO postgres")
+    await superuser.execute("REASSIGN OWNED BY test_admin TO postgres; DROP OWNED BY test_admin; DROP ROLE test_admin")
+    await superuser.close()
+
+
+async def _unused(superuser: asyncpg.Connection, service: str) -> bool:
+    """Whether no role of the service is there. Roles are the cluster's: an earlier test may have made it."""
+    return not await superuser.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role_of(service))
+
+
+async def test_the_set_up_of_all_services_does_nothing_the_second_time(database_url: str) -> None:
+    urls = {service: url_of(database_url, service) for service in SERVICES}
+    first = await set_up(urls, database_url)
+    for result in first:
+        assert result.provisioned
+        assert list(result.applied) == [str(one) for one in migrations_of(result.service)]
+    again = await set_up(urls, None)
+    assert [(result.provisioned, result.applied) for result in again] == [(False, ())] * len(SERVICES)
+    assert str(again[0]) == "auth: nothing to do"
+
+
+async def test_what_the_set_up_needs_is_named(database_url: str) -> None:
+    urls = {service: url_of(database_url, service) for service in SERVICES}
+    with pytest.raises(SetupError, match=ADMIN_VARIABLE):
+        await set_up(urls, None)
+    with pytest.raises(ProvisionError, match=r"PROMPTMESH_AUTH_DATABASE_URL.*'postgres'.*'promptmesh_auth'"):
+        await set_up({**urls, "auth": database_url}, database_url)
+    nowhere = url_of(database_url.replace("/test_", "/no_"), "prompts")
+    with pytest.raises(SetupError, match=r"Cannot connect with PROMPTMESH_PROMPTS_DATABASE_URL"):
+        await set_up({"prompts": nowhere}, database_url, services=("prompts",))
+
+
+def test_the_command(database_url: str) -> None:
+    urls = {url_variable(service): url_of(database_url, service) for service in SERVICES}
+    command = [sys.executable, "-m", "services.mesh.database.setup"]
+    environment = {"PATH": os.defpath, **urls, ADMIN_VARIABLE: database_url}
+    for _ in range(2):
+        done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert "prompts: nothing to do" in done.stdout
+    del environment[url_variable("auth")], environment[url_variable("inference")]
+    done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == setup.EXIT_SETTINGS
+    assert "PROMPTMESH_AUTH_DATABASE_URL, PROMPTMESH_INFERENCE_DATABASE_URL" in done.stderr
+    assert PASSWORD not in done.stderr
