@@ -39,7 +39,16 @@ PROVIDER_VARIABLES = (
     "SSL_CERT_FILE",
 )
 EDGE_SETTINGS_OF_OURS = frozenset({"edge_port", "admin_port", "clusters", "data_dir"})
-_SHARED_VARIABLES = ("PATH", "HOME", "TMPDIR", "PROMPTMESH_FAILPOINTS_DIR", "PYTHONDONTWRITEBYTECODE")
+KEY_SUFFIX = "_API_KEY"
+_SHARED_VARIABLES = ("PATH", "HOME", "TMPDIR", "PYTHONDONTWRITEBYTECODE")
+# Every other PROMPTMESH_… variable is a setting of the services (docs/kit.md) and is handed on to them as it is.
+_OWN_VARIABLES = frozenset(
+    f"PROMPTMESH_{name}"
+    for name in (
+        *("DATA", "DATABASE_URL", "REDIS_URL", "REDIS_CACHE_URL", "MODELS_FILE", "ENVOY_CONCURRENCY", "ENVOY"),
+        *("POSTGRES_BIN", "POSTGRES_USER", "REDIS_SERVER", "URL", "API_KEY", "EMAIL", "PASSWORD"),
+    )
+)
 _SHARED_PREFIXES = ("OTEL_",)
 
 
@@ -112,8 +121,17 @@ class MeshSettings:
             models_file=models,
             edge_settings=edge,
             shared_environment=_shared_environment(environment),
-            provider_environment={name: environment[name] for name in PROVIDER_VARIABLES if environment.get(name)},
+            provider_environment=_provider_environment(environment),
         )
+
+
+def _provider_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What inference may see: the providers' variables, and any key, since models.yaml names the one it wants."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if value and (name in PROVIDER_VARIABLES or (name.endswith(KEY_SUFFIX) and not name.startswith("PROMPTMESH_")))
+    }
 
 
 def _models_file(environment: Mapping[str, str], directory: Path, data: Path) -> tuple[Path | None, str | None]:
@@ -142,6 +160,11 @@ def _edge_settings(path: Path) -> tuple[dict[str, Any], str | None]:
 def _shared_environment(environment: Mapping[str, str]) -> dict[str, str]:
     shared = {name: environment[name] for name in _SHARED_VARIABLES if environment.get(name)}
     shared |= {name: value for name, value in environment.items() if name.startswith(_SHARED_PREFIXES)}
+    shared |= {
+        name: value
+        for name, value in environment.items()
+        if name.startswith("PROMPTMESH_") and name not in _OWN_VARIABLES
+    }
     shared |= {
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",

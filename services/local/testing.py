@@ -24,7 +24,7 @@ from typing import Any
 from services.local.data_folder import DataFolder
 from services.local.plan import DATABASE, POSTGRES, embedded_postgres
 from services.local.secrets import load_or_make_secrets
-from services.local.settings import PROVIDER_VARIABLES
+from services.local.settings import KEY_SUFFIX, PROVIDER_VARIABLES
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
@@ -198,7 +198,7 @@ def local_mesh(
         clean = {
             name: value
             for name, value in os.environ.items()
-            if name not in PROVIDER_VARIABLES and not name.startswith("PROMPTMESH_")
+            if name not in PROVIDER_VARIABLES and not name.endswith(KEY_SUFFIX) and not name.startswith("PROMPTMESH_")
         }
         clean |= environment or {}
         arguments = ["up", "--detach", "--json", "--data", str(folder), "--workers", str(workers)]

@@ -76,3 +76,17 @@ def test_the_children_find_the_code_and_the_stubs_where_we_did(tmp_path: Path) -
     folders = read(tmp_path).shared_environment["PYTHONPATH"].split(":")
     assert any((Path(one) / "services" / "local").is_dir() for one in folders)
     assert any((Path(one) / "promptmesh").is_dir() for one in folders)
+
+
+def test_any_providers_key_reaches_inference_alone(tmp_path: Path) -> None:
+    settings = read(tmp_path, MISTRAL_API_KEY="k", PROMPTMESH_API_KEY="ours", OPENAI_BASE_URL="http://x", SHELL="sh")
+    assert settings.provider_environment == {"MISTRAL_API_KEY": "k", "OPENAI_BASE_URL": "http://x"}
+    assert not {"MISTRAL_API_KEY", "PROMPTMESH_API_KEY", "SHELL"} & set(settings.shared_environment)
+
+
+def test_settings_of_the_services_are_handed_on_but_not_what_we_wire(tmp_path: Path) -> None:
+    shared = read(
+        tmp_path, PROMPTMESH_TRACE_RATIO="0.5", PROMPTMESH_DATABASE_URL="postgresql://u:p@h/d", PROMPTMESH_PASSWORD="p"
+    ).shared_environment
+    assert shared["PROMPTMESH_TRACE_RATIO"] == "0.5"
+    assert not {"PROMPTMESH_DATABASE_URL", "PROMPTMESH_PASSWORD"} & set(shared)
