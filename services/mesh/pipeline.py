@@ -28,7 +28,7 @@ from services.mesh.errors import DETAILS_KEY, RETRY_AFTER_KEY, MeshError, status
 from services.mesh.ids import uuid7
 from services.mesh.telemetry.logs import get_logger
 from services.mesh.telemetry.traces import Tracing
-from services.mesh.validation import validate
+from services.mesh.validation import refuse_nul, validate
 
 REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"
@@ -265,6 +265,7 @@ class _Method:
         except DecodeError:
             raise MeshError("INVALID_FIELD", "The request's bytes are not a message of this method.") from None
         validate(message)
+        refuse_nul(message, request)
         return message
 
     async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:

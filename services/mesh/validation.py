@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import protovalidate
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from services.mesh.errors import FieldViolation, MeshError
@@ -19,6 +21,15 @@ def validate(message: Message) -> None:
     found = _VALIDATOR.collect_violations(message)
     if found:
         raise error_of_violations([_violation(one.proto) for one in found])
+
+
+def refuse_nul(message: Message, raw: bytes) -> None:
+    """Returns if no text of the message holds U+0000, which PostgreSQL cannot store; raises MeshError INVALID_FIELD,
+    which names all that do. raw: the message's bytes, which tell of most messages that there is nothing to look for."""
+    if b"\0" in raw:
+        found = [FieldViolation(path, "must not hold the character U+0000", "text.nul") for path in _with_nul(message)]
+        if found:
+            raise error_of_violations(found)
 
 
 def error_of_violations(violations: list[FieldViolation], reason: str = "INVALID_FIELD") -> MeshError:
@@ -42,6 +53,19 @@ def error_of_violations(violations: list[FieldViolation], reason: str = "INVALID
 
 def _violation(violation: Any) -> FieldViolation:
     return FieldViolation(path_of(violation.field), violation.message or "is not valid", violation.rule_id or "")
+
+
+def _with_nul(message: Message, above: str = "") -> Iterator[str]:
+    for field, value in message.ListFields():
+        path = f"{above}{field.name}"
+        if field.type not in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE):
+            continue
+        for index, one in enumerate(value if field.is_repeated else [value]):
+            place = f"{path}[{index}]" if field.is_repeated else path
+            if isinstance(one, Message):
+                yield from _with_nul(one, f"{place}.")
+            elif isinstance(one, str) and "\0" in one:
+                yield place
 
 
 def path_of(field: Any) -> str:
