@@ -40,6 +40,7 @@ lint: setup ## ruff, mypy, buf
 	@$(BIN)/mypy
 	@$(BIN)/buf lint
 	@$(BIN)/buf format -d --exit-code
+	@for image in tests/fixtures/*/promptmesh.binpb; do $(BIN)/buf breaking protos --against $$image; done
 
 format: setup ## let the tools write
 	@$(BIN)/ruff check --fix-only .

@@ -43,10 +43,9 @@ def main() -> None:
         check=True,
         env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"},
     )
-    for folder in {path.parent for path in fresh.rglob("*_pb2.py")}:
-        while folder != fresh:
-            (folder / "__init__.py").touch()
-            folder = folder.parent
+    for stub in list(fresh.rglob("*_pb2.py")):
+        for folder in stub.relative_to(fresh).parents[:-1]:
+            (fresh / folder / "__init__.py").touch()
     (fresh / "promptmesh" / "py.typed").touch()
     for old in GEN.iterdir() if GEN.exists() else ():
         shutil.rmtree(old) if old.is_dir() else old.unlink()
