@@ -201,6 +201,7 @@ class Mesh(Generic[S_co]):
             handle=handle,
             replay=cast(Replay, EventSourceServiceStub(self.channel(producer)).Replay),
             options=options,
+            tracer=self.tracing,
         )
         self.background(group, consumer.run)
         return consumer

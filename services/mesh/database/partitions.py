@@ -8,6 +8,8 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import asyncpg
+
 from services.mesh.database.database import Database
 from services.mesh.errors import MeshError
 
@@ -39,6 +41,6 @@ async def maintain(
             done = await maintain_once(database, now())
             if done is not None and any(done):
                 log.info("partitions: %d made, %d dropped", *done, extra={"schema": database.schema})
-        except MeshError as error:
+        except (MeshError, asyncpg.LockNotAvailableError) as error:
             log.warning("partitions were not maintained: %s", error)
         await asyncio.sleep(interval_s * random.uniform(0.8, 1.2))

@@ -25,6 +25,7 @@ from services.mesh.database import Database
 from services.mesh.errors import MeshError
 from services.mesh.events.catch_up import CatchUp, Replay
 from services.mesh.events.checkpoints import Checkpoint, Checkpoints
+from services.mesh.events.context import Tracer
 from services.mesh.events.dead_letters import retry_requested
 from services.mesh.events.envelope import Decoder, Handler
 from services.mesh.events.group import Entry, Group, NoGroupError, PendingEntry, Progress
@@ -85,6 +86,7 @@ class Consumer:
         handle: Handler,
         replay: Replay,
         options: ConsumerOptions | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """streams, blocking_streams: from `connect_streams`, the second with a time-out well over `block_s`.
 
@@ -100,7 +102,13 @@ class Consumer:
         self._group = Group(streams, blocking_streams, producer, group, worker, partitions)
         self._checkpoints = Checkpoints(database, producer, group, partitions, worker)
         self._processor = Processor(
-            database, producer=producer, consumer=group, types=types, handle=handle, attempts=options.attempts
+            database,
+            producer=producer,
+            consumer=group,
+            types=types,
+            handle=handle,
+            attempts=options.attempts,
+            tracer=tracer,
         )
         self._catch_up = CatchUp(replay, self._checkpoints, self._processor, consumer=group, batch=options.batch)
         # Epochs to replay for, by partition. '' stands for a stream without one: the relay was not there since a loss.

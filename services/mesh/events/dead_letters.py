@@ -153,8 +153,8 @@ async def _retry(database: Database, consumer: str, event_id: str, decoder: Deco
                 return False  # another worker was quicker
             event = decoder.decode(row["envelope"], row["position"], row["partition"])
             if event is not None:
-                context.set_traceparent(event.traceparent)
-                await handle(connection, [event])
+                with context.handling(consumer, [event], None):
+                    await handle(connection, [event])
                 events.append(event)
     except Exception as error:
         log.warning("%s: dead letter %s failed again: %s", consumer, event_id, explain(error))

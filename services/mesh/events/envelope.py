@@ -26,7 +26,7 @@ class NewEvent:
     """A change to tell of, for `Outbox.append`.
 
     aggregate_version: the aggregate's version after the change. traceparent: of the change; by default that of the
-    call under way, or of the event being handled.
+    event about the same aggregate that is being handled, else of the call under way.
     """
 
     org_id: str

@@ -50,7 +50,7 @@ class Outbox:
     def row(self, event: NewEvent) -> OutboxRow:
         """The row of an event: for callers that insert it in a statement of their own."""
         event_id = self._new_id()
-        traceparent = context.traceparent() if event.traceparent is None else event.traceparent
+        traceparent = context.traceparent_for(event.aggregate_id) if event.traceparent is None else event.traceparent
         return OutboxRow(
             event_id,
             event.org_id,

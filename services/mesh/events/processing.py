@@ -69,6 +69,7 @@ class Processor:
         types: Iterable[type[Message]],
         handle: Handler,
         attempts: Attempts | None = None,
+        tracer: context.Tracer | None = None,
         sleep: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
         self._database = database
@@ -78,6 +79,7 @@ class Processor:
         self._handle = handle
         self._committed: Callable[[Sequence[Event]], None] | None = getattr(handle, "committed", None)
         self._attempts = attempts or Attempts()
+        self._tracer = tracer
         self._sleep = sleep
 
     async def process(self, entries: Sequence[Entry]) -> None:
@@ -159,7 +161,15 @@ class Processor:
     async def _once(self, events: Sequence[Event], suspect: bool) -> None:
         started = time.perf_counter()
         by_id = {event.id: event for event in events}
-        context.set_traceparent(events[0].traceparent if len(events) == 1 else "")
+        with context.handling(self._consumer, events, self._tracer):
+            fresh = await self._in_transaction(by_id, suspect)
+        AFTER_COMMIT.hit()
+        if fresh:
+            self._observe(fresh, started)
+            self._tell_committed(fresh)
+
+    async def _in_transaction(self, by_id: dict[str, Event], suspect: bool) -> list[Event]:
+        """Does those of the events that were not done before; returns them."""
         async with self._database.transaction() as connection:
             rows = await connection.fetch(SQL["record"], self._consumer, list(by_id))
             if len(rows) == len(by_id):
@@ -170,12 +180,10 @@ class Processor:
             if fresh:
                 await self._handle(connection, fresh)
             if suspect:
-                await connection.execute(SQL["clear_suspect"], self._consumer, events[0].id)
+                for event_id in by_id:
+                    await connection.execute(SQL["clear_suspect"], self._consumer, event_id)
             BEFORE_COMMIT.hit()
-        AFTER_COMMIT.hit()
-        if fresh:
-            self._observe(fresh, started)
-            self._tell_committed(fresh)
+        return fresh
 
     def _observe(self, fresh: Sequence[Event], started: float) -> None:
         CONSUMER_EVENTS.labels(self._consumer).inc(len(fresh))

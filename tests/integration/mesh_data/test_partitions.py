@@ -148,3 +148,20 @@ async def test_a_table_of_a_service_with_generated_columns(world: World) -> None
     await maintain_once(world.producer, datetime.now(UTC) + timedelta(days=40))
     rows = await world.fetch(world.producer, "SELECT doubled FROM requests ORDER BY id")
     assert [row[0] for row in rows] == [2, 42]
+
+
+async def test_a_lock_not_had_is_left_to_the_next_run(world: World) -> None:
+    later = datetime.now(UTC) + timedelta(days=2)
+    async with world.producer.transaction() as connection:
+        await connection.execute("LOCK TABLE outbox_default IN ACCESS SHARE MODE")
+        job = asyncio.create_task(maintain(world.producer, interval_s=0.01, now=lambda: later))
+        done, _ = await asyncio.wait([job], timeout=2.5)
+        assert not done
+        assert day(later + timedelta(days=7)) not in await days(world)
+
+    async def made() -> bool:
+        return day(later + timedelta(days=7)) in await days(world)
+
+    await until(made)
+    job.cancel()
+    await asyncio.wait([job])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from promptmesh.events.v1.events_pb2 import Envelope
 from promptmesh.prompts.v1.events_pb2 import PostDeleted, PostSubmitted
 
-from services.mesh.call import Call, enter
+from services.mesh.call import Call, current, enter
 from services.mesh.events import NewEvent, Outbox
-from services.mesh.events.context import set_traceparent
+from services.mesh.events.context import handling, traceparent_for
 from services.mesh.events.envelope import Decoder, EnvelopeError, encode, partition_of
 
 ORG = "0190aaaa-0000-7000-8000-000000000001"
@@ -90,8 +93,36 @@ async def test_the_trace_is_the_calls_or_the_handled_events_or_what_is_given() -
         return str(Envelope.FromString(outbox.row(event).envelope).traceparent)
 
     assert traced(new()) == ""
-    set_traceparent("00-event")
-    assert traced(new()) == "00-event"
     enter(Call("request", "/method", traceparent=TRACE))
     assert traced(new()) == TRACE
     assert traced(new(traceparent="00-given")) == "00-given"
+    handled = [
+        Decoder([PostSubmitted]).decode(encode(new(f"post-{number}"), f"id-{number}", 0, f"00-{number}-01"), 1, 0)
+        for number in (1, 2)
+    ]
+    with handling("moderation.screen", [event for event in handled if event], None):
+        assert traced(new("post-1")) == "00-1-01"
+        assert traced(new("post-2")) == "00-2-01"
+        assert traced(new("post-3")) == ""
+        assert current().request_id == "id-1"
+
+
+async def test_a_span_for_each_traced_event_and_what_follows_is_below_it() -> None:
+    spans: list[tuple[str, str]] = []
+
+    class Recorder:
+        @contextmanager
+        def span(self, name: str, traceparent: str = "") -> Iterator[str]:
+            spans.append((name, traceparent))
+            yield traceparent.replace("01", "02", 1)
+
+    decoder = Decoder([PostSubmitted])
+    events = [
+        event
+        for aggregate_id, traceparent in (("post-1", TRACE), ("post-2", TRACE[:-1] + "0"), ("post-3", ""))
+        if (event := decoder.decode(encode(new(aggregate_id), "id", 0, traceparent), 1, 0))
+    ]
+    with handling("moderation.screen", events, Recorder()):
+        assert traceparent_for("post-2") == TRACE[:-1] + "0"
+        assert traceparent_for("post-1") != TRACE
+    assert spans == [("moderation.screen promptmesh.prompts.v1.PostSubmitted", TRACE)]
