@@ -39,13 +39,13 @@ lint: setup ## ruff, mypy, buf
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/buf lint
-	@$(BIN)/buf format -d --exit-code
+	@$(BIN)/buf format protos -d --exit-code
 	@for image in tests/fixtures/*/promptmesh.binpb; do $(BIN)/buf breaking protos --against $$image; done
 
 format: setup ## let the tools write
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
-	@$(BIN)/buf format -w
+	@$(BIN)/buf format protos -w
 
 bench: setup ## the figures in README, measured on this machine
 	@$(BIN)/python -m bench
