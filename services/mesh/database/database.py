@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ else:
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1.0
+WARNING_INTERVAL_S = 1.0
 FIRST_CONNECT_PAUSE_S = 0.05
 MAX_CONNECT_PAUSE_S = 1.0
 
@@ -76,6 +78,7 @@ class Database:
     def __init__(self, pool: _Pool, schema: str, options: DatabaseOptions) -> None:
         self._pool = pool
         self._options = options
+        self._next_warning = 0.0
         self.schema = schema
 
     @classmethod
@@ -157,7 +160,11 @@ class Database:
             await self._pool.release(connection)
 
     def _unavailable(self, error: BaseException) -> MeshError:
-        log.warning("PostgreSQL cannot be used: %s: %s", type(error).__name__, error, extra={"schema": self.schema})
+        now = time.monotonic()
+        if now >= self._next_warning:
+            # Every call fails alike while PostgreSQL is away, and says so in its own access line.
+            self._next_warning = now + WARNING_INTERVAL_S
+            log.warning("PostgreSQL cannot be used: %s: %s", type(error).__name__, error, extra={"schema": self.schema})
         return MeshError("DEPENDENCY_UNAVAILABLE", "The database is away; try again.", retry_after_s=RETRY_AFTER_S)
 
 

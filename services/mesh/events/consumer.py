@@ -148,15 +148,22 @@ class Consumer:
         try:
             entries = await self._group.read(options.batch, options.block_s)
             if entries and len(entries) < options.batch:
-                self._in_hand.update((one.partition, one.position) for one in entries)
                 await asyncio.sleep(max(options.linger_s, self._next_read - time.monotonic()))
-                entries = sorted([*entries, *await self._group.read(options.batch, None)], key=lambda one: one.position)
+                entries += await self._read_more()
+                entries.sort(key=lambda one: one.position)
         except NoGroupError:
             await self._make_group()
             return
         self._next_read = time.monotonic() + options.interval_s
         for start in range(0, len(entries), options.batch):
             await self._do(entries[start : start + options.batch])
+
+    async def _read_more(self) -> list[Entry]:
+        """What came meanwhile. What was read before is in hand, so a failure here is left to the next read."""
+        try:
+            return await self._group.read(self._options.batch, None)
+        except (NoGroupError, RedisError, OSError):
+            return []
 
     async def _do(self, entries: Sequence[Entry]) -> None:
         keys = [(one.partition, one.position) for one in entries]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.local.embedded.redis import running_redis, temporary_redis
+from services.mesh.events.group import Entry, Group
 from services.mesh.events.streams import StreamNames
 from tests.integration.mesh_data.world import (
     FAST_RELAY,
@@ -202,6 +203,29 @@ async def test_publishing_twice_adds_nothing(world: World) -> None:
     assert await relay.publish()
     assert lengths == [await world.streams.xlen(NAMES.stream(one)) for one in range(PARTITIONS)]
     assert sum(lengths) == 40
+
+
+async def test_what_was_read_is_done_although_the_next_read_fails(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Group.read
+    failures = 0
+
+    async def fail_at_times(self: Group, count: int, block_s: float | None) -> list[Entry]:
+        nonlocal failures
+        if block_s is None:
+            failures += 1
+            raise ConnectionError("cut")
+        return await whole(self, count, block_s)
+
+    monkeypatch.setattr(Group, "read", fail_at_times)
+    # No reclaim within the test: what is lost from hand would stay undone.
+    consumer = world.new_consumer(Effects(), reclaim_idle_s=3600.0)
+    async with world.running(world.relay(), consumer):
+        for number in range(20):
+            await world.write(number)
+        await world.assert_each_once(20)
+    assert failures
 
 
 @pytest.mark.parametrize("lost", ["meta", "stream"])
