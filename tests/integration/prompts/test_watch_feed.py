@@ -217,6 +217,7 @@ async def test_streams_are_alive_and_limited(database_url: str, redis_url: str) 
             await feed(world)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         # What is passed over moves the cursor of heartbeats on: nothing of it is read again after a resume.
+        await create(world, ann)
         await collect(first.call, first.seen, until=lambda message: message.cursor > first.start)
         second.cancel()
         async with asyncio.timeout(30):

@@ -263,9 +263,10 @@ async def running_world(database_url: str, redis_url: str, **settings: Any) -> A
         stack.push_async_callback(mesh.close)
         task = asyncio.create_task(main(mesh), name="prompts")
         stack.push_async_callback(_stopped, mesh, task)
-        while mesh.started is None or not mesh.started.port:
+        while not mesh.serving:
             assert not task.done(), task.exception()
             await asyncio.sleep(0.01)
+        assert mesh.started is not None
         await mesh.started.ready()
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{mesh.started.port}"))
         live = LiveStream(await inference.mesh.open_redis(), "examples")
