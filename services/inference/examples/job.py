@@ -35,9 +35,9 @@ class ExampleJob:
 
 
 def request_for(job: ExampleJob, model: OfferedModel, output_tokens_max: int) -> ProviderRequest:
-    """The call of the model."""
+    """The call of the model: the post's body is the prompt; its title is for people."""
     return ProviderRequest(
         model=model.upstream_model,
-        messages=(ChatMessage("system", SYSTEM), ChatMessage("user", f"{job.title}\n\n{job.body}")),
+        messages=(ChatMessage("system", SYSTEM), ChatMessage("user", job.body)),
         max_output_tokens=model.cap(output_tokens_max),
     )

@@ -56,7 +56,7 @@ class ConsumerOptions:
     """Most events in a transaction, and most read of a partition at a time."""
     linger_s: float = 0.002
     """After the first new entries came out of quiet: the relay fills one partition after the other."""
-    interval_s: float = 0.02
+    interval_s: float = 0.04
     """Least time between two batches that are not full: under load more is done in one transaction."""
     block_s: float = 1.0
     keep_interval_s: float = 1.0

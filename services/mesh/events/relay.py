@@ -55,7 +55,7 @@ class RelayOptions:
     """Most events numbered, and most published, at a time."""
     linger_s: float = 0.002
     """Wait after a wake that comes out of quiet."""
-    interval_s: float = 0.02
+    interval_s: float = 0.04
     """Least time between two batches: under load what is written meanwhile goes along, one batch instead of many. A
     batch costs some six round trips, whatever is in it."""
     poll_interval_s: float = 0.2
