@@ -68,7 +68,7 @@ async def test_a_stream_is_screened_in_windows_and_shown_as_it_clears(
     assert len(world.pieces) > 1
     assert len(world.moderation.batches) > 1
     body = upstream.calls[0].body
-    assert body["messages"][1] == {"role": "user", "content": "A title\n\nThe body."}
+    assert body["messages"][1] == {"role": "user", "content": "The body."}
     assert body["max_tokens"] == 256
 
 
