@@ -75,6 +75,15 @@ class Messages:
         """All messages to the end, which must come; heartbeats left out."""
         return (await self._read(lambda message: False))[0]
 
+    async def remains(self) -> list[Json]:
+        """All messages to the end of a stream that is cut, which over HTTP/1.1 may look clean."""
+        seen: list[Json] = []
+        with contextlib.suppress(aiohttp.ClientPayloadError):
+            async with asyncio.timeout(PATIENCE_S):
+                while (message := await self.next()) is not None:
+                    seen.append(message)
+        return seen
+
     async def _read(self, wanted: Callable[[Json], object]) -> tuple[list[Json], bool]:
         seen: list[Json] = []
         try:
