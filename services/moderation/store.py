@@ -28,11 +28,14 @@ class Submission:
     author_id: str
     title: str
     body: str
+    tags: tuple[str, ...] = ()
+    author_name: str = ""
 
     @property
     def text(self) -> str:
-        """What is screened, and what the positions of findings count in."""
-        return f"{self.title}\n\n{self.body}"
+        """What is screened, and what the positions of findings count in: all that everyone would see. Tags and name
+        come last, so that positions in what a case shows are the same with and without them."""
+        return "\n\n".join((self.title, self.body, *filter(None, ("\n".join(self.tags), self.author_name))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,8 @@ def _submission(org_id: str, payload: prompts_events.PostSubmitted) -> Submissio
         author_id=payload.author_id,
         title=payload.title,
         body=payload.body,
+        tags=tuple(payload.tags),
+        author_name=payload.author_name,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from promptmesh.events.v1.events_pb2 import Envelope
@@ -77,6 +78,18 @@ async def test_findings_point_into_title_blank_line_body(database: Database, han
     (one,) = await screened(database)
     text = f"A title\n\n{DOUBTFUL}"
     assert any("gnore all previous" in text[finding.start : finding.end] for finding in one.findings)
+
+
+@pytest.mark.parametrize("seen", [{"tags": ["story", "kill-yourself"]}, {"author_name": "kill yourself"}])
+async def test_tags_and_the_name_of_the_author_are_screened_too(
+    database: Database, handler: Submitted, seen: dict[str, Any]
+) -> None:
+    post_id = uuid7()
+    payload = PostSubmitted(post_id=post_id, revision=1, author_id=ORG, title="A title", body=CLEAN, **seen)
+    await handle(database, handler, event(post_id, payload, 1))
+    (one,) = await screened(database)
+    assert one.verdict == pb.VERDICT_HOLD
+    assert all(finding.start >= len(f"A title\n\n{CLEAN}\n\n") for finding in one.findings)
 
 
 async def test_an_older_revision_that_comes_late_is_left_out(database: Database, handler: Submitted) -> None:
