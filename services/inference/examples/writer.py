@@ -20,7 +20,7 @@ from services.inference.providers.base import ProviderRequest
 from services.inference.usage import clean, usage_message, utf8_bytes
 from services.mesh.backoff import Backoff
 from services.mesh.errors import MeshError
-from services.mesh.screening_windows import ScreeningWindows, Window
+from services.mesh.screening_windows import WINDOW_CHARS, ScreeningWindows, Window
 
 WITHHELD = "Moderation withheld what the model wrote."
 # What everyone who sees the post may read; what exactly happened stands in the log.
@@ -34,6 +34,9 @@ FAILURES = {
 }
 FAILURE = "The model that writes examples could not be used."
 EMPTY = "The model answered nothing."
+# Of the look at a whole answer. A call of 64 texts of this length is as much as moderation takes.
+WHOLE_CHARS = 2048
+WHOLE_OVERLAP_CHARS = 1024
 # What another try may mend.
 PASSING = frozenset(
     {
@@ -88,6 +91,7 @@ class Writer:
             with metered(model, lambda: sizes) as running:
                 await self._answer(writing, model, request, running)
             await self._wait_for_moderation(writing)
+            await self._screen_whole("".join(writing.shown))
         except _WithheldError:
             self._progress.add(job.post_id, job.revision, 0, "")
             return _finished(job, model, running, events_pb2.EXAMPLE_OUTCOME_WITHHELD, failure=WITHHELD)
@@ -140,6 +144,24 @@ class Writer:
                 await self._screen_once(writing)
             except MeshError:
                 await asyncio.sleep(backoff.next_s())
+
+    async def _screen_whole(self, text: str) -> None:
+        """Once more in one piece, before it is attached: a phrase padded with what moderation takes out (accents upon
+        accents, blank letters) can be longer as it stands than windows overlap."""
+        if len(text) < WINDOW_CHARS:
+            return  # it was one window
+        whole = ScreeningWindows(window_chars=WHOLE_CHARS, overlap_chars=WHOLE_OVERLAP_CHARS)
+        windows = [window.text for window in (*whole.feed(text), *whole.finish())]
+        backoff = Backoff(0.1, 5.0)
+        while True:
+            try:
+                allowed = await self._screener.allowed(windows)
+            except MeshError:
+                await asyncio.sleep(backoff.next_s())
+                continue
+            if not all(allowed):
+                raise _WithheldError
+            return
 
     async def _screen_once(self, writing: _Writing) -> None:
         if not writing.waiting:

@@ -11,6 +11,8 @@ import grpc
 from promptmesh.moderation.v1 import moderation_pb2 as pb
 from promptmesh.moderation.v1 import moderation_pb2_grpc as pb_grpc
 
+ACCENT = "\u0301"
+
 
 class ToyModeration(pb_grpc.ModerationServiceServicer):
     """Remembers every batch; `away` makes it answer UNAVAILABLE."""
@@ -33,6 +35,7 @@ class ToyModeration(pb_grpc.ModerationServiceServicer):
 
 
 def _verdict(text: str) -> pb.Verdict.ValueType:
+    text = text.replace(ACCENT, "")  # as moderation reads it
     if "forbidden" in text:
         return pb.VERDICT_REJECT
     return pb.VERDICT_HOLD if "dubious" in text else pb.VERDICT_ALLOW

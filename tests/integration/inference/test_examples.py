@@ -15,7 +15,7 @@ from services.mesh.database import Database
 from services.mesh.events import Outbox
 from services.mesh.ids import uuid7
 from tests.integration.inference.examples_world import World, models, requested, running_world, until
-from tests.integration.inference.moderation import ToyModeration
+from tests.integration.inference.moderation import ACCENT, ToyModeration
 from tests.support.provider import Behaviour, Fault, MisbehavingProvider
 
 READY, FAILED, WITHHELD = (
@@ -89,6 +89,16 @@ async def test_what_moderation_does_not_allow_is_withheld(
     assert world.shown(post) == ""
     assert all(word not in piece.text for piece in world.pieces)
     await upstream.calls[0].aborted.wait()
+
+
+async def test_a_phrase_padded_beyond_a_window_is_not_attached(world: World, upstream: MisbehavingProvider) -> None:
+    upstream.default = Behaviour(text=f"{LONG} forb{ACCENT * 400}idden {LONG}")
+    process = await world.process(models(upstream.base_url))
+    post = uuid7()
+    await process.handle(requested(post))
+    (finished,) = await world.until_finished(1)
+    assert (finished.outcome, finished.text) == (WITHHELD, "")
+    await until(lambda: _is(bool(world.pieces) and world.shown(post) == ""))
 
 
 async def test_with_moderation_away_examples_wait_unseen_and_the_model_is_not_asked_twice(
