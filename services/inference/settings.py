@@ -29,6 +29,9 @@ class InferenceSettings(MeshSettings):
     provider_first_token_timeout_s: float = Field(default=60.0, gt=0)
     provider_idle_timeout_s: float = Field(default=60.0, gt=0)
     provider_total_timeout_s: float = Field(default=600.0, gt=0)
+    # The largest body that the edge lets through, 8 MiB, and what HttpBody puts around it: what is larger is refused
+    # there, as a body that is too large, and not here, where gRPC refuses it with the status of a limit on rates.
+    message_bytes_max: int = Field(default=8 * 1024 * 1024 + 64 * 1024, ge=1024)
     org_calls_max: int = Field(default=64, ge=1)  # of an organisation at once, in a process
 
     # Examples of posts
