@@ -79,7 +79,7 @@ def fault_of_rpc(error: grpc.aio.AioRpcError) -> Fault:
     """The error that a native call failed with, likewise."""
     trailers = {str(key): value for key, value in error.trailing_metadata() or ()}
     assert DETAILS_KEY in trailers, f"{error.code()} without details: {error.details()}"
-    status = status_pb2.Status.FromString(bytes(trailers[DETAILS_KEY]))  # type: ignore[arg-type]
+    status = status_pb2.Status.FromString(bytes(trailers[DETAILS_KEY]))
     assert status.code == error.code().value[0]
     assert not INTERNALS.search(error.details() or ""), error.details()
     return _fault(json_format.MessageToDict(status))

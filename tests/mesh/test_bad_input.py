@@ -16,6 +16,7 @@ from tests.mesh.errors import fault_of, fault_of_rpc
 from tests.mesh.people import CLEAN, PASSWORD, Person
 from tests.mesh.upstreams import MODEL
 from tests.mesh.wire import json_name, open_methods
+from tests.support.provider import MisbehavingProvider
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
@@ -150,6 +151,19 @@ async def test_a_huge_body_is_413(someone: Person, path: str, limit: int, field:
 
     assert answer.status == 413
     assert fault_of(answer).brief == TOO_LARGE
+
+
+async def test_a_large_input_goes_to_the_provider(someone: Person, provider: MisbehavingProvider) -> None:
+    """What the edge takes, the service takes too."""
+    content = "x" * 900_000
+    large = [{"role": "user", "content": content}] * 8
+
+    (await someone.ask("POST", "/v1/chat/completions", {"model": MODEL, "messages": large})).ok()
+    native = [{"role": "MESSAGE_ROLE_USER", "content": content}] * 8
+    answer = await someone.ask("POST", "/api/v1/generate", {"model": MODEL, "messages": native})
+
+    assert answer.status == 200
+    assert [len(call.body["messages"]) for call in provider.calls] == [8, 8]
 
 
 async def test_a_huge_body_for_openai_is_413_in_openai_shape(someone: Person) -> None:
