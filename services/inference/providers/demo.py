@@ -18,7 +18,6 @@ from services.mesh.errors import MeshError
 
 # Several words a tick keep a brisk pace from waking the loop once a word.
 TICK_S = 0.02
-QUOTE_CHARACTERS = 60
 FREQUENT_WORDS = 3
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 _TOKEN = re.compile(r"\s*\S+")
@@ -82,18 +81,23 @@ def answer(messages: Sequence[ChatMessage]) -> str:
             "This is a demo answer: no model was called. Your prompt holds no words, so there is nothing to say "
             "about it. To get answers from a model, an operator names one in models.yaml."
         )
-    opening = " ".join(prompt.split())
-    if len(opening) > QUOTE_CHARACTERS:
-        opening = opening[:QUOTE_CHARACTERS].rstrip() + "…"
     counts = Counter(word.lower() for word in words if len(word) > 3)
     frequent = sorted(counts, key=lambda word: (-counts[word], word))[:FREQUENT_WORDS]
     topic = f" It speaks most of {_listed(frequent)}." if frequent else ""
     asks = "asks a question" if "?" in prompt else "gives an instruction"
     noun = "word" if len(words) == 1 else "words"
+    # Long enough to be seen streaming: moderation clears it in windows. It quotes no more than single words of the
+    # prompt, so that what a moderator let through is not withheld for being repeated.
     return (
-        f"This is a demo answer: no model was called. Your prompt has {len(words)} {noun}, {asks}, and begins "
-        f"“{opening}”.{topic} A model would answer it here, and its answer would stream to you just as this one "
-        "does. To get one, an operator names a model in models.yaml."
+        "This is a demo answer: no model was called, so it costs nothing and knows nothing. "
+        f"Your prompt has {len(words)} {noun}, {len(prompt)} characters in all, and {asks}.{topic} "
+        "A model that read it would settle what is asked and for whom, and then write its answer word by word; you "
+        "would see each part as soon as moderation had cleared it, just as you see this one. That is why the first "
+        "words may take a moment: text is read in overlapping windows before any of it is shown. "
+        "To get real answers, name a provider and a model in models.yaml, hand the provider's key to the inference "
+        "service by an environment variable, and apply the file with `promptmesh config apply models.yaml`. Every "
+        "prompt that is published from then on gets an example by that model, within the daily cap that the same "
+        "file sets."
     )
 
 

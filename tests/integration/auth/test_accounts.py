@@ -53,7 +53,7 @@ async def test_of_many_at_once_one_gets_the_email(client: Client) -> None:
         ("password", "012345678", False),
         ("password", "é" * 256, True),
         ("password", "é" * 257, False),
-        ("password", "\0" * 10, True),
+        ("password", "\0" * 10, False),
         ("display_name", "A", True),
         ("display_name", "𝄞" * 64, True),
         ("display_name", "x" * 65, False),

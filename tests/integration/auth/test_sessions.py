@@ -37,7 +37,7 @@ async def test_an_access_token_says_who_and_verifies_with_the_published_key(clie
     assert lasting_s == pytest.approx(30 * 86_400 - 600, abs=1)
 
 
-@pytest.mark.parametrize("email", ["nobody@example.test", "not an email", "nul\0@example.test", "known@example.test"])
+@pytest.mark.parametrize("email", ["nobody@example.test", "not an email", "known@example.test"])
 async def test_a_wrong_email_and_a_wrong_password_are_told_alike(client: Client, email: str) -> None:
     if email.startswith("known"):
         await client.register(email)
