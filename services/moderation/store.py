@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from promptmesh.moderation.v1 import moderation_pb2 as pb
 
 from services.mesh.database import Connection, queries
@@ -98,6 +99,8 @@ async def keep(conn: Connection, screened: Sequence[Screened]) -> None:
             [one.submission.author_id for one, _, _ in held],
             [one.submission.title for one, _, _ in held],
             [one.submission.body for one, _, _ in held],
+            [orjson.dumps(one.submission.tags).decode() for one, _, _ in held],
+            [one.submission.author_name for one, _, _ in held],
             [found for _, found, _ in held],
             [version for _, _, version in held],
         )
@@ -122,6 +125,8 @@ def case_of(row: Any) -> pb.Case:
         author_id=row["author_id"],
         title=row["title"],
         body=row["body"],
+        tags=row["tags"],
+        author_name=row["author_name"],
         findings=pb.Screening.FromString(row["findings"]).findings,
         policy_version=str(row["policy_version"]),
         state=row["state"],

@@ -30,6 +30,8 @@ CREATE TABLE cases (
     author_id      uuid NOT NULL,
     title          text NOT NULL,
     body           text NOT NULL,
+    tags           text[] NOT NULL,
+    author_name    text NOT NULL,
     findings       bytea NOT NULL, -- serialized promptmesh.moderation.v1.Screening, without categories
     policy_version bigint NOT NULL,
     state          smallint NOT NULL DEFAULT 1 CHECK (state BETWEEN 1 AND 3), -- CaseState

@@ -16,6 +16,7 @@ from services.mesh.database import Database
 from services.mesh.events import Event, Outbox
 from services.mesh.ids import uuid7
 from services.moderation.policies import Policies
+from services.moderation.store import case_of
 from services.moderation.submitted import Submitted
 
 CLEAN = "Write a short story about a lighthouse keeper."
@@ -27,7 +28,15 @@ positions = itertools.count(1)
 
 
 def submitted(post_id: str, body: str, revision: int = 1) -> Event:
-    payload = PostSubmitted(post_id=post_id, revision=revision, author_id=ORG, title="A title", body=body)
+    payload = PostSubmitted(
+        post_id=post_id,
+        revision=revision,
+        author_id=ORG,
+        title="A title",
+        body=body,
+        tags=["a", "b"],
+        author_name="Ada",
+    )
     return event(post_id, payload, revision)
 
 
@@ -92,6 +101,13 @@ async def test_tags_and_the_name_of_the_author_are_screened_too(
     assert all(finding.start >= len(f"A title\n\n{CLEAN}\n\n") for finding in one.findings)
 
 
+async def test_a_case_shows_all_that_was_screened(database: Database, handler: Submitted) -> None:
+    await handle(database, handler, submitted(uuid7(), DOUBTFUL))
+    async with database.connection() as conn:
+        case = case_of(await conn.fetchrow("SELECT * FROM cases"))
+    assert (case.title, case.body, case.tags, case.author_name) == ("A title", DOUBTFUL, ["a", "b"], "Ada")
+
+
 async def test_an_older_revision_that_comes_late_is_left_out(database: Database, handler: Submitted) -> None:
     post_id = uuid7()
     await handle(database, handler, submitted(post_id, CLEAN, revision=2))
@@ -119,9 +135,9 @@ async def test_a_deletion_closes_the_case_and_erases_its_text(database: Database
     await handle(database, handler, deleted(post_id))
     assert await cases(database) == [(post_id, 1, pb.CASE_STATE_OBSOLETE)]
     async with database.connection() as conn:
-        row = await conn.fetchrow("SELECT title, body, findings FROM cases")
+        row = await conn.fetchrow("SELECT title, body, tags, author_name, findings FROM cases")
     assert row is not None
-    assert (row["title"], row["body"], row["findings"]) == ("", "", b"")
+    assert tuple(row) == ("", "", [], "", b"")
 
 
 async def test_a_deleted_post_is_not_screened_any_more(database: Database, handler: Submitted) -> None:
