@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import grpc
@@ -15,7 +16,7 @@ import pytest_asyncio
 
 from services.local.testing import LocalMesh, local_mesh
 from tests.mesh.client import Client, open_client
-from tests.mesh.people import MODERATOR, Person, log_in, register, set_roles
+from tests.mesh.people import MODERATOR, PASSWORD, Person, log_in, register, set_roles
 from tests.mesh.upstreams import Upstreams, models_yaml, running_upstreams
 from tests.support.provider import Behaviour, MisbehavingProvider
 
@@ -26,6 +27,8 @@ EDGE_WIDE_OPEN = {
     "credential_rate_per_second": 10_000,
     "credential_rate_burst": 20_000,
 }
+#: A provider that refuses our credential, which a test makes one do.
+EXPECTED_ERRORS = re.compile(r"refused our credential")
 _numbers = itertools.count(1)
 
 NewPerson = Callable[[], Awaitable[Person]]
@@ -43,6 +46,8 @@ def mesh(upstreams: Upstreams) -> Iterator[LocalMesh]:
     """The mesh. Tests share it: they make people and posts of their own, and kill nothing."""
     with local_mesh(models_yaml=models_yaml(upstreams), edge=EDGE_WIDE_OPEN) as running:
         yield running
+        for process in running.processes():
+            _check_log(process, running.log(process))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -110,6 +115,16 @@ def examples(upstreams: Upstreams) -> Iterator[MisbehavingProvider]:
 def running_loop(request: pytest.FixtureRequest) -> None:
     """A test that blocks the loop would starve the providers: all are coroutines."""
     assert asyncio.iscoroutinefunction(request.function), "tests of the mesh are `async def`"
+
+
+def _check_log(process: str, log: str) -> None:
+    """Whatever the tests did, no handler failed unexpectedly, and nothing secret was written down."""
+    failed = [line[:2000] for line in log.splitlines() if "Traceback" in line or '"level":"error"' in line]
+    assert not [line for line in failed if not EXPECTED_ERRORS.search(line)], (process, failed)
+    assert PASSWORD not in log, f"a password stands in the log of {process}"
+    assert not re.search(r"eyJ[\w-]{20,}\.[\w-]{20,}\.|\bpm_[0-9A-Za-z]{46}\b|\bpmr_\w{20,}", log), (
+        f"a credential stands in the log of {process}"
+    )
 
 
 def _fresh(provider: MisbehavingProvider) -> MisbehavingProvider:
