@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, aclosing
 from typing import Any
 
-from promptmesh.prompts.v1 import posts_pb2
+from promptmesh.prompts.v1 import events_pb2, posts_pb2
 
-from services.mesh.call import Caller, current
+from services.mesh.call import Call, Caller, current
 from services.mesh.dependencies import unavailable
-from services.mesh.errors import MeshError, QuotaViolation
+from services.mesh.errors import MeshError
 from services.mesh.events import Tail
 from services.mesh.streams import CREDENTIAL_ENDED, HEARTBEAT, GuardHost, Item, Signal, guard
 from services.prompts.ahead import Ahead, reading_ahead
 from services.prompts.example_buffer import ExampleBuffer
 from services.prompts.feed_view import FeedView
 from services.prompts.follower import Follower
+from services.prompts.places import Places, address_of
 from services.prompts.post_view import PostView
+from services.prompts.replay import Replay
 from services.prompts.store import PostStore
 from services.prompts.waiters import Waiter, Waiters
 
-FULL_RETRY_S = 5.0
 FOLLOWED_WITHIN_S = 5.0
 
 
@@ -38,24 +40,23 @@ class Watches:
         buffer: ExampleBuffer,
         waiters: Waiters,
         *,
-        streams_max: int,
+        places: Places,
     ) -> None:
-        """host: the process, as guarded streams need it. streams_max: open at once in this process."""
+        """host: the process, as guarded streams need it. places: who may open how many."""
         self._host = host
-        self._streams_max = streams_max
+        self._places = places
         self._store = store
         self._tail = tail
         self._follower = follower
         self._buffer = buffer
         self._waiters = waiters
-        self._streams = 0
 
     async def WatchPost(
         self, request: posts_pb2.WatchPostRequest, context: Any
     ) -> AsyncIterator[posts_pb2.WatchPostResponse]:
         """Streams one post: as it is, then what changes of it and its example's text."""
         call = current()
-        with self._place(), self._waiters.of_post(request.post_id.lower()) as waiter:
+        with self._place(call, context), self._waiters.of_post(request.post_id.lower()) as waiter:
             await self._followed()
             cursor = self._follower.position  # before the read: what happens after it is in waiter.events
             row = await self._store.get(call.caller, request.post_id)
@@ -75,9 +76,9 @@ class Watches:
     ) -> AsyncIterator[posts_pb2.WatchFeedResponse]:
         """Streams all posts that the caller may see, from now on or after a cursor."""
         call = current()
-        with self._place(), self._waiters.of_feed() as waiter:
+        with self._place(call, context), self._waiters.of_feed() as waiter:
             await self._followed()
-            after = request.after or self._tail.head
+            after = request.after if request.HasField("after") else self._tail.head
             async with (
                 self._tail.subscribe(after) as events,
                 reading_ahead(events, waiter.wake) as ahead,
@@ -86,7 +87,8 @@ class Watches:
                 cursor = view.passed
                 # So that a watcher has a cursor to resume after before anything happens.
                 yield posts_pb2.WatchFeedResponse(cursor=cursor, heartbeat=posts_pb2.Heartbeat())
-                messages = self._feed_messages(view, waiter, ahead)
+                replay = Replay(view, self._store, self._tail, after)
+                messages = self._feed_messages(view, replay, waiter, ahead)
                 async with aclosing(guard(call, messages, mesh=self._host)) as items:
                     async for item in items:
                         if isinstance(item, Item):
@@ -109,6 +111,9 @@ class Watches:
                 yield posts_pb2.WatchPostResponse(cursor=view.cursor, example_delta=delta)
             await waiter.wake.wait()
             waiter.wake.clear()
+            if waiter.events and isinstance(waiter.events[-1].payload, events_pb2.PostDeleted):
+                # Nothing of a deleted post is shown, to a slow reader neither.
+                waiter.events = deque([waiter.events[-1]])
             while waiter.events:
                 if view.event(waiter.events.popleft()):
                     view.post.liked = await self._liked(caller, view)
@@ -121,18 +126,17 @@ class Watches:
                 raise waiter.error
 
     async def _feed_messages(
-        self, view: FeedView, waiter: Waiter, ahead: Ahead
+        self, view: FeedView, replay: Replay, waiter: Waiter, ahead: Ahead
     ) -> AsyncIterator[posts_pb2.WatchFeedResponse]:
         waiter.posts.update(self._buffer.posts())
         waiter.wake.set()
         while True:
             await waiter.wake.wait()
             waiter.wake.clear()
-            for event in ahead.take():
-                message = view.event(event)
+            for position, message in await replay.messages(ahead.take()):
                 if message is not None:
                     yield message
-                view.passed = event.position
+                view.passed = position
             for message in view.deltas(waiter.posts):
                 yield message
 
@@ -151,21 +155,8 @@ class Watches:
         except TimeoutError:
             raise unavailable() from None
 
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        streams_max = self._streams_max
-        if self._streams >= streams_max:
-            raise MeshError(
-                "WATCH_LIMIT",
-                f"This process serves {streams_max} watch streams, its limit. Try again; another one may have room.",
-                retry_after_s=FULL_RETRY_S,
-                quota=[QuotaViolation("watch streams of one process", f"at most {streams_max}")],
-            )
-        self._streams += 1
-        try:
-            yield
-        finally:
-            self._streams -= 1
+    def _place(self, call: Call, context: Any) -> AbstractContextManager[None]:
+        return self._places.take(call.caller, address_of(context.invocation_metadata(), context.peer()))
 
 
 def _done(item: Signal) -> posts_pb2.WatchDone:

@@ -109,15 +109,16 @@ class Traffic:
 
     async def watch_forever(self, session: aiohttp.ClientSession) -> None:
         """Follows the feed as a stranger, and resumes it whenever it breaks."""
-        after = 0
+        cursor = None
         while True:
+            resume = "" if cursor is None else f"?after={cursor}"
             try:
                 async with session.get(
-                    f"{self.mesh.url}/api/v1/feed:watch?after={after}", timeout=aiohttp.ClientTimeout(total=None)
+                    f"{self.mesh.url}/api/v1/feed:watch{resume}", timeout=aiohttp.ClientTimeout(total=None)
                 ) as answer:
                     if answer.status == 200:
                         async for message in sse(answer):
-                            after = max(after, int(message.get("cursor", 0)))
+                            cursor = max(cursor or 0, int(str(message.get("cursor", 0))))
                             if "post" in message:
                                 self._saw(message["post"])
             except (aiohttp.ClientError, TimeoutError):
