@@ -1,7 +1,8 @@
 """How many posts a second become PUBLISHED, and how long each step takes.
 
 Through Envoy, open loop, from a process of its own, with an HTTP mock as provider that takes 0.5 s an example: the
-whole flow runs, database, events and examples included. `published` counts rows that became PUBLISHED in a steady minute.
+whole flow runs, database, events and examples included. `published` counts rows that became PUBLISHED in the steady
+part of a run.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ async def _measure(mesh: LocalMesh, key: str, rate: float, seconds: float) -> Me
         load = Load(job(mesh, key, rate, RAMP_S + seconds + RAMP_S))
         result = await asyncio.to_thread(load.result)
         in_window = await conn.fetchval(
-            "SELECT count(*) FROM prompts.posts WHERE publish_time >= $1 + make_interval(secs => $2)"
-            " AND publish_time < $1 + make_interval(secs => $3)",
+            "SELECT count(*) FROM prompts.posts WHERE publish_time >= $1::timestamptz + make_interval(secs => $2)"
+            " AND publish_time < $1::timestamptz + make_interval(secs => $3)",
             begun,
             RAMP_S,
             RAMP_S + seconds,
