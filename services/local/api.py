@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -32,14 +32,34 @@ CALL_TIMEOUT_S = 15.0
 # A kept access token that ends sooner than this is not used any more.
 TOKEN_MARGIN_S = 30.0
 
+# What gRPC answers for a server that is not there, where no mesh has said anything.
+_UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_CAUSES = (
+    (("connection refused",), "nothing listens there (connection refused)"),
+    (("dns ", "name resolution", "name or service", "domain name"), "its name does not resolve"),
+    (("ssl", "tls", "handshake"), "the TLS handshake failed"),
+    (("http1", "http/1"), "what listens there does not speak HTTP/2"),
+    (("timed out", "timeout"), "no answer in time"),
+    (("no route", "network is unreachable"), "there is no route to it"),
+)
+
 Metadata = tuple[tuple[str, str], ...]
 
 
 class ApiError(PlainError):
     """A call was refused or failed; the message is for the person who typed the command."""
 
-    def __init__(self, message: str, *, code: grpc.StatusCode | None = None, reason: str = "") -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: grpc.StatusCode | None = None,
+        reason: str = "",
+        violations: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__("\n".join([message, *(f"  {field}: {what}" for field, what in violations)]))
+        self.summary = message
+        self.violations = tuple(violations)  # (field, what is wrong with it)
         self.code = code
         self.reason = reason
 
@@ -58,12 +78,18 @@ def connected(data: DataFolder, *, session: bool = False, environment: Mapping[s
     """Opens a channel to the mesh. With `session`, an API key will not do: the call is for a person."""
     named = environment.get(URL_SETTING)
     url = named or _url_of(data)
-    with _channel(url) as channel:
+    with _channel(url) as channel, _address_named(url, named=bool(named)):
         key = environment.get(API_KEY_SETTING)
         if key and not session:
             token = key
         elif environment.get(EMAIL_SETTING) and environment.get(PASSWORD_SETTING):
             token = _log_in(channel, environment[EMAIL_SETTING], environment[PASSWORD_SETTING]).access_token
+        elif key:
+            mine = "" if named else f" Or unset {API_KEY_SETTING}, to be the first admin of this machine's mesh."
+            raise ApiError(
+                f"API keys cannot administer a mesh: set {EMAIL_SETTING} and {PASSWORD_SETTING} of an admin, instead "
+                f"of {API_KEY_SETTING} alone.{mine}"
+            )
         elif named:
             # The admin of this machine's mesh is nobody elsewhere, and the password is not for others to see.
             wanted = f"{EMAIL_SETTING} and {PASSWORD_SETTING}" + ("" if session else f", or {API_KEY_SETTING}")
@@ -86,8 +112,9 @@ def explain(error: grpc.RpcError) -> ApiError:
     """What happened and what to do, from the details that every error of a mesh has."""
     assert isinstance(error, grpc.Call)
     code, message = error.code(), error.details() or "no message"
+    assert code is not None, "a call that failed has a status"
     status = rpc_status.from_call(error)
-    reason, lines = "", []
+    reason, violations, lines = "", [], []
     for detail in status.details if status else []:
         info = error_details_pb2.ErrorInfo()
         bad = error_details_pb2.BadRequest()
@@ -95,13 +122,39 @@ def explain(error: grpc.RpcError) -> ApiError:
         if detail.Unpack(info):
             reason = info.reason
         elif detail.Unpack(bad):
-            lines += [f"  {one.field}: {one.description}" for one in bad.field_violations]
+            violations += [(one.field, one.description) for one in bad.field_violations]
         elif detail.Unpack(retry):
             lines.append(f"  Try again in {retry.retry_delay.ToTimedelta().total_seconds():g} s.")
-    text = f"{message} ({reason or code.name})"
-    if not reason and code is grpc.StatusCode.UNAVAILABLE:
-        lines.append("  Does the mesh run? See `promptmesh status`.")
-    return ApiError("\n".join([text, *lines]), code=code, reason=reason)
+    text = "\n".join([f"{message} ({reason or code.name})", *lines])
+    return ApiError(text, code=code, reason=reason, violations=violations)
+
+
+@contextmanager
+def _address_named(url: str, *, named: bool) -> Iterator[None]:
+    """Says of a mesh that cannot be reached which one that is, and why, without gRPC's own words."""
+    try:
+        yield
+    except ApiError as error:
+        # Whatever a mesh itself answers has a reason.
+        if error.reason or error.code not in _UNREACHABLE:
+            raise
+        why = _why_unreachable(error)
+        text = (
+            f"{URL_SETTING} is {url}, which cannot be reached: {why}. Is that right, and does a mesh serve there?"
+            if named
+            else f"The mesh at {url} cannot be reached: {why}. Does it run? See `promptmesh status`."
+        )
+        raise ApiError(text, code=error.code) from error
+
+
+def _why_unreachable(error: ApiError) -> str:
+    if error.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "no answer in time"
+    said = error.summary.lower()
+    for parts, why in _CAUSES:
+        if any(part in said for part in parts):
+            return why
+    return "no connection" if "failed to connect" in said else "the connection was lost"
 
 
 def _url_of(data: DataFolder) -> str:

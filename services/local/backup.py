@@ -168,22 +168,33 @@ def _read_archive(archive: Path, folder: Path) -> None:
     """Takes the members that we know by name, and checks all of them against the manifest."""
     known = {MANIFEST, ROLES, DUMP, *(path.name for path in _kept_files(DataFolder(folder)))}
     try:
-        with tarfile.open(archive, mode="r:") as tar:
+        with _open_archive(archive) as tar:
             for member in tar:
                 content = tar.extractfile(member) if member.isfile() and member.name in known else None
                 if content is not None:
                     (folder / member.name).touch(mode=0o600)
                     with (folder / member.name).open("wb") as copy:
                         shutil.copyfileobj(content, copy, _READ_BYTES)
-    except FileNotFoundError as error:
-        raise BackupError(f"There is no file {archive}.") from error
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise BackupError(f"{archive} is no backup of Promptmesh, or is damaged: {error}.") from error
+    except (tarfile.TarError, EOFError) as error:
+        raise BackupError(f"{archive} is damaged: it ends too early, or is not what was written.") from error
+    except OSError as error:
+        raise BackupError(f"{archive} cannot be read: {error.strerror or error}.") from error
     manifest = _manifest(archive, folder / MANIFEST)
     for name in (ROLES, DUMP, *(one for one in manifest["sha256"] if one in known)):
         path = folder / name
         if not path.exists() or _sha256(path) != manifest["sha256"].get(name):
             raise BackupError(f"{archive} is damaged: {name} is missing or not what was written. Nothing was changed.")
+
+
+def _open_archive(archive: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(archive, mode="r:")
+    except FileNotFoundError as error:
+        raise BackupError(f"There is no file {archive}.") from error
+    except tarfile.TarError as error:
+        raise BackupError(
+            f"{archive} is no backup of Promptmesh (not a tar archive). Name a file that `promptmesh backup` wrote."
+        ) from error
 
 
 def _manifest(archive: Path, path: Path) -> dict[str, Any]:

@@ -28,13 +28,15 @@ async def run_mesh(
     settings: MeshSettings,
     report: Callable[[str], None],
     ready: Callable[[MeshState, Admin], None],
+    locked: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs the mesh until SIGINT or SIGTERM, then drains it. A second signal kills it at once.
 
-    `report` gets lines for a person; `ready` is called once, when everything serves. A failed start raises after
-    what had started has ended again.
+    `locked` is called once the data folder is this process's, `ready` once everything serves; `report` gets lines for
+    a person. A failed start raises after what had started has ended again.
     """
     with data.locked():
+        locked()
         begun = time.monotonic()
         state = MeshState(pid=os.getpid(), started_at=time.time())
         state.write(data.state)

@@ -36,6 +36,14 @@ def json_option(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")(function)
 
 
+def text_or_stdin(text: str | None, what: str) -> str:
+    """TEXT as typed, or else standard input whole; a UsageError if it is blank. what: what it should have been."""
+    given = text if text is not None else sys.stdin.read()
+    if not given.strip():
+        raise click.UsageError(f"{'TEXT' if text is not None else 'Standard input'} is blank; expected {what}.")
+    return given
+
+
 def command_line(*words: str, data: DataFolder | None = None) -> str:
     """A command as the reader can type it here: the name if it is on their path, else the way they called it."""
     found = shutil.which("promptmesh")

@@ -9,7 +9,7 @@ from promptmesh.prompts.v1 import posts_pb2
 _STATES = {
     posts_pb2.POST_STATE_PENDING: "is being moderated",
     posts_pb2.POST_STATE_PUBLISHED: "is published",
-    posts_pb2.POST_STATE_HELD: "is held for a moderator",
+    posts_pb2.POST_STATE_HELD: "is held",
     posts_pb2.POST_STATE_REJECTED: "is rejected",
     posts_pb2.POST_STATE_DELETED: "is deleted",
 }
@@ -35,6 +35,7 @@ class PostView:
         self._example = ""  # of the example, what was printed so far
         self._example_end = ""
         self._in_line = False
+        self.held = False  # a moderator has to decide
         self.settled = False  # moderation has decided, and the example is written or will not be
 
     def show(self, message: posts_pb2.WatchPostResponse) -> None:
@@ -55,11 +56,11 @@ class PostView:
             self._in_line = False
 
     def _show_post(self, post: posts_pb2.Post) -> None:
-        reasons = "".join(f"\n  {one.category}: {one.message}" for one in post.reasons)
         state = f"Revision {post.revision} {_STATES.get(post.state, 'is in a state that this version does not know')}"
-        if state + reasons != self._state_line:
-            self._state_line = state + reasons
-            self._line(f"{state}." + reasons)
+        line = state + _why(post)
+        if line != self._state_line:
+            self._state_line = line
+            self._line(line)
         example = post.example
         if example.state == posts_pb2.EXAMPLE_STATE_READY:
             if example.text.startswith(self._example):
@@ -73,6 +74,7 @@ class PostView:
         elif example.state == posts_pb2.EXAMPLE_STATE_WITHHELD:
             self._end_example("The example was withheld by moderation.")
         published = post.state == posts_pb2.POST_STATE_PUBLISHED and post.published_revision == post.revision
+        self.held = post.state == posts_pb2.POST_STATE_HELD
         self.settled = post.state in _FINAL_STATES or (published and example.state in _FINAL_EXAMPLES)
 
     def _show_text(self, offset: int, text: str) -> None:
@@ -97,3 +99,17 @@ class PostView:
         self.end_line()
         self._output.write(text + "\n")
         self._output.flush()
+
+
+def _why(post: posts_pb2.Post) -> str:
+    """What follows the state: nothing, the one reason in the same line, or each reason in a line of its own."""
+    categories: dict[str, list[str]] = {}  # of each message: it may come bare and once more with its category
+    for one in post.reasons:
+        named = categories.setdefault(one.message, [])
+        if one.category and one.category not in named:
+            named.append(one.category)
+    reasons = [(f"({', '.join(named)})" if named else "", message) for message, named in categories.items()]
+    if len(reasons) == 1:
+        category, message = reasons[0]
+        return f"{' ' * bool(category)}{category}: {message}"
+    return "." + "".join(f"\n  {message}{' ' * bool(category)}{category}" for category, message in reasons)

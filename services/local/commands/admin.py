@@ -21,12 +21,12 @@ from services.local.secrets import (
 )
 
 
-@click.group()
+@click.group(short_help="Look after the first admin.")
 def admin() -> None:
     """Look after the first admin."""
 
 
-@admin.command("reset-password")
+@admin.command("reset-password", short_help="Give the first admin a new password.")
 @data_option
 def reset_password(data: DataFolder) -> None:
     """Give the first admin a new password, and print it. The mesh must run; open sessions of theirs end."""

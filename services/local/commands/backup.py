@@ -14,7 +14,7 @@ from services.local.options import command_line, data_option
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command()
+@click.command(short_help="Write the whole mesh to one file.")
 @click.argument("file", type=_FILE)
 @data_option
 def backup(file: Path, data: DataFolder) -> None:
@@ -26,7 +26,7 @@ def backup(file: Path, data: DataFolder) -> None:
     click.echo(f"{file}: {size / 2**20:.1f} MiB. It holds secrets; keep it where only you can read it.")
 
 
-@click.command()
+@click.command(short_help="Make a mesh anew from a backup.")
 @click.argument("file", type=_FILE)
 @click.option("--force", is_flag=True, help="Also where a mesh is: what is there is moved aside.")
 @data_option

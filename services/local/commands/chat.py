@@ -10,12 +10,13 @@ from promptmesh.inference.v1 import inference_pb2, inference_pb2_grpc
 
 from services.local.api import Api, ApiError, connected, explain
 from services.local.data_folder import DataFolder
-from services.local.options import data_option
+from services.local.interrupts import EXIT_INTERRUPTED
+from services.local.options import data_option, text_or_stdin
 
 NANOS_PER_DOLLAR = 1_000_000_000
 
 
-@click.command()
+@click.command(short_help="Ask a model, and see the answer as it comes.")
 @click.argument("text", required=False)
 @click.option(
     "--model", default="", help="Model to ask, by its name in `GET /api/v1/models`. [default: the default one]"
@@ -24,7 +25,7 @@ NANOS_PER_DOLLAR = 1_000_000_000
 @data_option
 def chat(text: str | None, model: str, system: str | None, data: DataFolder) -> None:
     """Ask a model TEXT (without it: what standard input says). Ctrl-C ends the call, up to the provider."""
-    content = text if text is not None else sys.stdin.read()
+    content = text_or_stdin(text, "what to ask")
     messages = [inference_pb2.Message(role=inference_pb2.MESSAGE_ROLE_USER, content=content)]
     if system is not None:
         messages.insert(0, inference_pb2.Message(role=inference_pb2.MESSAGE_ROLE_SYSTEM, content=system))
@@ -34,7 +35,12 @@ def chat(text: str | None, model: str, system: str | None, data: DataFolder) -> 
 
 def _stream(api: Api, request: inference_pb2.GenerateRequest) -> None:
     call = inference_pb2_grpc.InferenceServiceStub(api.channel).Generate(request, metadata=api.metadata)
-    model, usage, ended = "", None, False
+    model, usage, ended, last = "", None, False, "\n"
+
+    def end_line() -> None:
+        if last != "\n":
+            click.echo()
+
     try:
         for message in call:
             match message.WhichOneof("event"):
@@ -43,23 +49,24 @@ def _stream(api: Api, request: inference_pb2.GenerateRequest) -> None:
                 case "delta":
                     sys.stdout.write(message.delta.text)
                     sys.stdout.flush()
+                    last = message.delta.text[-1:] or last
                 case "usage":
                     usage = message.usage
                 case "error":
-                    click.echo()
+                    end_line()
                     raise ApiError(f"{message.error.message} ({message.error.reason})")
                 case "done":
                     ended = True
     except KeyboardInterrupt:
-        click.echo()
+        end_line()
         click.echo("Cancelled.", err=True)
-        raise click.exceptions.Exit(130) from None
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     except grpc.RpcError as error:
-        click.echo()
+        end_line()
         raise explain(error) from error
     finally:
         call.cancel()  # type: ignore[no-untyped-call]
-    click.echo()
+    end_line()
     if not ended:
         raise ApiError("The answer was cut: the stream ended without saying so. Ask again.")
     if usage is not None:

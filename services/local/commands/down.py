@@ -17,7 +17,7 @@ POLL_INTERVAL_S = 0.05
 DOWN_TIMEOUT_S = 75.0
 
 
-@click.command()
+@click.command(short_help="Drain and end the mesh.")
 @data_option
 def down(data: DataFolder) -> None:
     """Drain and end the mesh of a data folder; comes back once all of it is gone."""

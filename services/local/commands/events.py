@@ -10,6 +10,7 @@ import click
 
 from services.local.child import run_task
 from services.local.data_folder import DataFolder
+from services.local.errors import PlainError
 from services.local.options import command_line, data_option, json_option
 from services.local.running import side_tasks
 
@@ -20,12 +21,12 @@ LIST_MAX = 10_000
 _service_option = click.option("--service", type=click.Choice(CONSUMING), help="Of one service. [default: all]")
 
 
-@click.group()
+@click.group(short_help="Look after events that could not be done.")
 def events() -> None:
     """Look after events that could not be done."""
 
 
-@events.command("list")
+@events.command("list", short_help="Print the events that were given up.")
 @_service_option
 @click.option("--limit", type=click.IntRange(1, LIST_MAX), default=100, show_default=True, help="Of each service.")
 @json_option
@@ -46,22 +47,24 @@ def list_letters(service: str | None, limit: int, as_json: bool, data: DataFolde
         click.echo("There are none.", err=True)
 
 
-@events.command()
+@events.command(short_help="Have events done again.")
 @click.argument("event_ids", nargs=-1, type=click.UUID)
 @_service_option
 @data_option
 def retry(event_ids: tuple[object, ...], service: str | None, data: DataFolder) -> None:
     """Have events done again, those of EVENT_IDS or all. They are taken up within seconds; what fails again stays."""
-    _tell("will be done again", _ask(data, service, "retry", *map(str, event_ids)))
+    ids = [str(one) for one in event_ids]
+    tell("will be done again", ids, _ask(data, service, "retry", *ids))
 
 
-@events.command()
+@events.command(short_help="Delete events for good.")
 @click.argument("event_ids", nargs=-1, required=True, type=click.UUID)
 @_service_option
 @data_option
 def discard(event_ids: tuple[object, ...], service: str | None, data: DataFolder) -> None:
     """Delete the events of EVENT_IDS for good: they count as done."""
-    _tell("discarded", _ask(data, service, "discard", *map(str, event_ids)))
+    ids = [str(one) for one in event_ids]
+    tell("discarded", ids, _ask(data, service, "discard", *ids))
 
 
 def _ask(data: DataFolder, service: str | None, *arguments: str) -> list[dict[str, Any]]:
@@ -73,6 +76,15 @@ def _ask(data: DataFolder, service: str | None, *arguments: str) -> list[dict[st
     return lines
 
 
-def _tell(what: str, counts: list[dict[str, Any]]) -> None:
-    total = sum(int(one["letters"]) for one in counts)
+def tell(what: str, asked: list[str], done: list[dict[str, Any]]) -> None:
+    """Says how many events that were; PlainError if an id was asked for that no service asked knows."""
+    total = sum(int(one["letters"]) for one in done)
+    known = {event_id for one in done for event_id in one["event_ids"]}
+    unknown = [event_id for event_id in asked if event_id not in known]
+    if unknown:
+        rest = f" {total} of the others {what}." if total else ""
+        services = ", ".join(str(one["service"]) for one in done)
+        raise PlainError(
+            f"There is no such dead letter in {services}: {', '.join(unknown)}.{rest} See `promptmesh events list`."
+        )
     click.echo(f"{total} {'event' if total == 1 else 'events'} {what}.")

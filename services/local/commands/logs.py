@@ -14,10 +14,17 @@ from services.local.options import data_option
 FOLLOW_POLL_INTERVAL_S = 0.2
 
 
-@click.command()
+@click.command(short_help="Print what the processes printed, and follow it.")
 @click.argument("service", required=False)
 @click.option("--follow", "-f", is_flag=True, help="Go on as more is printed, until Ctrl-C.")
-@click.option("--lines", "-n", default=50, show_default=True, help="Lines of each log to begin with.")
+@click.option(
+    "--lines",
+    "-n",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    help="Lines of each log to begin with.",
+)
 @data_option
 def logs(service: str | None, follow: bool, lines: int, data: DataFolder) -> None:
     """Print the logs of all processes, or of SERVICE: a service (prompts), a worker (prompts-0), postgres, edge, ..."""
@@ -31,15 +38,12 @@ def logs(service: str | None, follow: bool, lines: int, data: DataFolder) -> Non
 
     for path, follower in followers.items():
         show(path, follower.skip_to_tail(lines))
-    try:
-        while follow:
-            for path in _log_files(data, service):  # a worker may join
-                followers.setdefault(path, Follower(path))
-            for path, follower in followers.items():
-                show(path, follower.new_lines())
-            time.sleep(FOLLOW_POLL_INTERVAL_S)
-    except KeyboardInterrupt:
-        return
+    while follow:
+        for path in _log_files(data, service):  # a worker may join
+            followers.setdefault(path, Follower(path))
+        for path, follower in followers.items():
+            show(path, follower.new_lines())
+        time.sleep(FOLLOW_POLL_INTERVAL_S)
 
 
 def _log_files(data: DataFolder, service: str | None) -> list[Path]:

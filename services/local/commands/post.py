@@ -15,7 +15,8 @@ from promptmesh.prompts.v1 import posts_pb2, posts_pb2_grpc
 
 from services.local.api import CALL_TIMEOUT_S, Api, ApiError, connected, explain, explained
 from services.local.data_folder import DataFolder
-from services.local.options import command_line, data_option
+from services.local.interrupts import EXIT_INTERRUPTED
+from services.local.options import command_line, data_option, text_or_stdin
 from services.local.post_view import PostView
 
 TITLE_MAX_CHARACTERS = 80
@@ -26,7 +27,7 @@ RECONNECT_GIVE_UP_S = 60.0
 _LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
 
 
-@click.command()
+@click.command(short_help="Publish a prompt.")
 @click.argument("text", required=False)
 @click.option("--title", help="Title. [default: the first line of TEXT]")
 @click.option("--tag", "tags", multiple=True, help="Tag, as in short-story. May be given up to 10 times.")
@@ -34,7 +35,7 @@ _LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.I
 @data_option
 def post(text: str | None, title: str | None, tags: tuple[str, ...], watching: bool, data: DataFolder) -> None:
     """Publish the prompt TEXT (without it: what standard input says)."""
-    body = text if text is not None else sys.stdin.read()
+    body = text_or_stdin(text, "the prompt to publish")
     request = posts_pb2.CreatePostRequest(
         title=title if title is not None else _title_of(body), body=body, tags=tags, request_id=str(uuid.uuid4())
     )
@@ -42,19 +43,19 @@ def post(text: str | None, title: str | None, tags: tuple[str, ...], watching: b
         made = _create(api, request)
         click.echo(made.post_id)
         if watching:
-            _watch(api, made.post_id, follow=False)
+            _watch(api, made.post_id, data, follow=False)
         else:
             click.echo(f"It is being moderated: `{command_line('watch', made.post_id, data=data)}`", err=True)
 
 
-@click.command()
+@click.command(short_help="Watch a post: its moderation, and its example as it is written.")
 @click.argument("post_id", required=False)
 @click.option("--follow", is_flag=True, help="Stay when its example is written, and show every change until Ctrl-C.")
 @data_option
 def watch(post_id: str | None, follow: bool, data: DataFolder) -> None:
     """Watch a post: its moderation, and its example as it is written. Without POST_ID: the newest one of yours."""
     with connected(data) as api:
-        _watch(api, post_id or _newest(api), follow=follow)
+        _watch(api, post_id or _newest(api), data, follow=follow)
 
 
 def _title_of(body: str) -> str:
@@ -88,7 +89,7 @@ def _newest(api: Api) -> str:
     return listed.posts[0].post_id
 
 
-def _watch(api: Api, post_id: str, *, follow: bool) -> None:
+def _watch(api: Api, post_id: str, data: DataFolder, *, follow: bool) -> None:
     view = PostView(sys.stdout)
     try:
         for message in _messages(api, post_id):
@@ -97,8 +98,11 @@ def _watch(api: Api, post_id: str, *, follow: bool) -> None:
                 break
     except KeyboardInterrupt:
         view.end_line()
-        raise click.exceptions.Exit(130) from None
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     view.end_line()
+    if view.held and not follow:
+        wait = command_line("watch", "--follow", post_id, data=data)
+        click.echo(f"A moderator decides whether it is published; `{wait}` waits for that.", err=True)
 
 
 def _messages(api: Api, post_id: str) -> Iterator[posts_pb2.WatchPostResponse]:

@@ -32,7 +32,7 @@ class ProcessStatus:
     last_exit: str
 
 
-@click.command()
+@click.command(short_help="Show every process, as it is just now.")
 @json_option
 @data_option
 def status(as_json: bool, data: DataFolder) -> None:

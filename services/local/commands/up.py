@@ -14,6 +14,7 @@ import click
 
 from services.local.child import ChildError
 from services.local.data_folder import AlreadyRunningError, DataFolder
+from services.local.interrupts import EXIT_INTERRUPTED
 from services.local.logs import open_log, tail
 from services.local.mesh import run_mesh
 from services.local.options import command_line, data_option, json_option
@@ -25,7 +26,7 @@ DETACHED_POLL_INTERVAL_S = 0.05
 SUPERVISOR_LOG = "mesh"
 
 
-@click.command()
+@click.command(short_help="Start the whole mesh.")
 @click.option("--workers", default=1, show_default=True, help="Processes of each service.")
 @click.option("--edge-port", type=int, help="Port of the edge. [default: the last one, else 8080, else a free one]")
 @click.option("--detach", is_flag=True, help="Come back once everything serves, and leave it running.")
@@ -43,16 +44,24 @@ def up(workers: int, edge_port: int | None, detach: bool, supervise: bool, as_js
         _print_ready(*_detached(data, workers, edge_port), data, as_json=as_json)
         return
 
+    served = False
+
     def progress(line: str) -> None:
         click.echo(f"{time.strftime('%H:%M:%S')}  {line}" if supervise else f"  {line}", err=True)
 
+    def locked() -> None:
+        click.echo(f"Starting Promptmesh in {data.path}", err=True)
+
     def ready(state: MeshState, admin: Admin) -> None:
+        nonlocal served
+        served = True
         if not supervise:  # the supervisor's output goes to a log, where no password belongs
             _print_ready(state, admin, data, as_json=as_json)
 
-    click.echo(f"Starting Promptmesh in {data.path}", err=True)
-    asyncio.run(run_mesh(data, settings, progress, ready))
+    asyncio.run(run_mesh(data, settings, progress, ready, locked))
     click.echo("Ended.", err=True)
+    if not served and not supervise:  # the start was broken off; to end a mesh that serves is no failure
+        raise click.exceptions.Exit(EXIT_INTERRUPTED)
 
 
 def _detached(data: DataFolder, workers: int, edge_port: int | None) -> tuple[MeshState, Admin]:
@@ -67,12 +76,20 @@ def _detached(data: DataFolder, workers: int, edge_port: int | None) -> tuple[Me
     data.make()
     command = [sys.executable, "-m", "services.local", "up", "--supervise", "--data", str(data.path)]
     command += ["--workers", str(workers)] + (["--edge-port", str(edge_port)] if edge_port is not None else [])
-    log_path = data.log(SUPERVISOR_LOG)
-    log = open_log(log_path)
+    log = open_log(data.log(SUPERVISOR_LOG))
     try:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     finally:
         os.close(log)
+    try:
+        return _wait_ready(process, data)
+    except KeyboardInterrupt:
+        click.echo(f"It goes on starting; `{command_line('down', data=data)}` ends it.", err=True)
+        raise
+
+
+def _wait_ready(process: subprocess.Popen[bytes], data: DataFolder) -> tuple[MeshState, Admin]:
+    log_path = data.log(SUPERVISOR_LOG)
     shown = 0
     while True:
         ended = process.poll() is not None  # read before the state: it is written before the process ends

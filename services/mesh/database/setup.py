@@ -1,6 +1,6 @@
 """`python -m services.mesh.database.setup`: roles, schemas and migrations of all services, in one quick process.
 
-Environment: PROMPTMESH_ADMIN_DATABASE_URL (who may create roles and schemas; asked only when something is missing) and
+Environment: PROMPTMESH_ADMIN_DATABASE_URL (who may create roles and schemas; needed only when something is missing) and
 PROMPTMESH_<SERVICE>_DATABASE_URL of each service, whose role and password are made as the URL says. To PostgreSQL
 itself, not to a PgBouncer in front of it. Idempotent; exit code 78 for wrong settings, 1 for what failed.
 """
@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import asyncpg
 
 from services.mesh.database.migrate import MigrationError, migrate, migrations_of
-from services.mesh.database.provision import ProvisionError, credentials_of, is_provisioned, provision
+from services.mesh.database.provision import ProvisionError, credentials_of, is_provisioned, provision, role_of
 
 SERVICES = ("auth", "prompts", "moderation", "inference")
 ADMIN_VARIABLE = "PROMPTMESH_ADMIN_DATABASE_URL"
 CONNECT_TIMEOUT_S = 5.0
+_ROLES = [role_of(service) for service in SERVICES]
 EXIT_SETTINGS = 78  # EX_CONFIG of sysexits.h
 
 # The role does not exist, has another password, or may not enter: an administrator can mend each of them.
@@ -59,12 +60,35 @@ async def set_up(
     """
     for service in services:
         credentials_of(service, urls[service], url_variable(service))
-    return list(await asyncio.gather(*(_set_up_one(service, urls[service], admin_url) for service in services)))
+    missing = await _missing_roles(admin_url) if admin_url else frozenset()
+    return list(
+        await asyncio.gather(
+            *(_set_up_one(service, urls[service], admin_url, new=role_of(service) in missing) for service in services)
+        )
+    )
 
 
-async def _set_up_one(service: str, url: str, admin_url: str | None) -> SetupResult:
+async def _missing_roles(admin_url: str) -> frozenset[str]:
+    """The services' roles that are not there, so that none of them is tried.
+
+    Each try would be a failed login in PostgreSQL's log, which is alarming to read, and at a first start all fail.
+    An administrator who cannot be asked (their password was changed since, say) matters only if something is missing:
+    then it is found out without them, and asking them again gives the error.
+    """
+    try:
+        admin = await asyncpg.connect(admin_url, timeout=CONNECT_TIMEOUT_S)
+        try:
+            there = await admin.fetch("SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)", _ROLES)
+        finally:
+            await admin.close()
+    except (OSError, asyncpg.PostgresError, TimeoutError):
+        return frozenset()
+    return frozenset(_ROLES) - {row["rolname"] for row in there}
+
+
+async def _set_up_one(service: str, url: str, admin_url: str | None, *, new: bool) -> SetupResult:
     role, password = credentials_of(service, url, url_variable(service))
-    connection = await _connect_if_ready(service, url)
+    connection = None if new else await _connect_if_ready(service, url)
     provisioned = connection is None
     if connection is None:
         if not admin_url:

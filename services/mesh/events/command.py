@@ -1,8 +1,8 @@
 """`python -m services.mesh.events.command`: an operator's view of one service's dead letters, as JSON lines.
 
-`list` prints each letter, `retry` and `discard` how many letters they meant. The service is the role of
-PROMPTMESH_DATABASE_URL (`promptmesh_<service>`); `promptmesh events` runs this for each service of a machine. Exit
-status 1: the database could not be asked, 2: wrong arguments, 78: wrong settings.
+`list` prints each letter, `retry` and `discard` how many letters they meant, and which of the ids given are letters'.
+The service is the role of PROMPTMESH_DATABASE_URL (`promptmesh_<service>`); `promptmesh events` runs this for each
+service of a machine. Exit status 1: the database could not be asked, 2: wrong arguments, 78: wrong settings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import asyncpg
 
 from services.mesh.database import Database
 from services.mesh.database.provision import ROLE_PREFIX
-from services.mesh.events.dead_letters import discard, list_dead_letters, request_retry
+from services.mesh.events.dead_letters import SQL, discard, list_dead_letters, request_retry
 
 URL_VARIABLE = "PROMPTMESH_DATABASE_URL"
 EXIT_SETTINGS = 78  # EX_CONFIG of sysexits.h
@@ -36,11 +36,12 @@ async def run(url: str, service: str, arguments: argparse.Namespace) -> list[dic
             if arguments.command == "list":
                 letters = await list_dead_letters(connection, arguments.consumer, arguments.limit)
                 return [_line(service, asdict(letter)) for letter in letters]
+            known = await connection.fetch(SQL["known_dead_letters"], arguments.consumer, arguments.event_ids)
             if arguments.command == "retry":
                 count = await request_retry(connection, arguments.event_ids or None, arguments.consumer)
             else:
                 count = await discard(connection, arguments.event_ids, arguments.consumer)
-            return [{"service": service, "letters": count}]
+            return [{"service": service, "letters": count, "event_ids": [str(one["event_id"]) for one in known]}]
     finally:
         await database.close()
 

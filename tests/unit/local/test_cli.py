@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +12,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from services.local.cli import cli
+from services.local.api import ApiError
+from services.local.commands.config import placed_in
+from services.local.commands.events import tell
+from services.local.data_folder import DataFolder
 from services.local.embedded.binaries import MissingBinaryError, envoy, postgres_program, redis_server
+from services.local.errors import PlainError
+from services.local.group import cli
 
 COMMANDS = ["up", "status", "logs", "down", "backup", "restore", "post", "watch", "chat", "admin", "config", "events"]
 
@@ -39,7 +46,7 @@ def test_every_command_explains_itself(command: list[str]) -> None:
 def test_up_keeps_grpc_and_the_stubs_out_of_the_supervisor() -> None:
     program = (
         "import sys\n"
-        "from services.local.cli import cli\n"
+        "from services.local.group import cli\n"
         "cli.get_command(None, 'up')\n"
         "unwanted = ('grpc', 'promptmesh', 'google', 'cryptography')\n"
         "print([name for name in sys.modules if name.split('.')[0] in unwanted])"
@@ -94,3 +101,115 @@ def test_a_machine_without_the_wheels_is_told_what_to_set(monkeypatch: pytest.Mo
         assert part in message
     with pytest.raises(MissingBinaryError, match="set PROMPTMESH_ENVOY to the path of its program"):
         envoy({})
+
+
+def test_summaries_of_the_commands_are_whole() -> None:
+    for command in ([], ["admin"], ["config"], ["events"]):
+        shown = CliRunner().invoke(cli, [*command, "--help"], terminal_width=80).output
+        assert "..." not in shown.partition("Commands:")[2]
+
+
+def test_a_negative_number_of_log_lines_is_a_wrong_usage(tmp_path: Path) -> None:
+    done = run("logs", "-n", "-3", "edge", "--data", str(tmp_path))
+    assert done.returncode == 2
+    assert "-3 is not in the range x>=0" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["post", "chat"])
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_a_blank_text_is_refused_before_any_call(command: str, text: str, tmp_path: Path) -> None:
+    done = run(command, text, "--data", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Error: TEXT is blank; expected" in done.stderr
+
+
+def test_another_mesh_that_cannot_be_reached_is_named_without_grpcs_words(tmp_path: Path) -> None:
+    with socket.socket() as held:  # bound, and nothing listens
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        done = run("chat", "x", "--data", str(tmp_path), PROMPTMESH_URL=url, PROMPTMESH_API_KEY="pm_x")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"Error: PROMPTMESH_URL is {url}, which cannot be reached: nothing listens there (connection refused). "
+        "Is that right, and does a mesh serve there?\n"
+    )
+
+
+def test_an_api_key_cannot_administer(tmp_path: Path) -> None:
+    done = run(
+        "config", "show", "--data", str(tmp_path), PROMPTMESH_URL="http://127.0.0.1:1", PROMPTMESH_API_KEY="pm_x"
+    )
+    assert done.returncode == 1
+    assert "API keys cannot administer a mesh: set PROMPTMESH_EMAIL and PROMPTMESH_PASSWORD" in done.stderr
+
+
+def test_an_empty_configuration_is_named(tmp_path: Path) -> None:
+    (file := tmp_path / "models.yaml").touch()
+    done = run("config", "apply", str(file), "--data", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: {file} is empty")
+
+
+def test_faults_of_a_configuration_have_file_and_line() -> None:
+    violations = [("models[0].price", "line 3: is not a number"), ("examples", "is missing")]
+    with pytest.raises(ApiError) as raised, placed_in(Path("m.yaml")):
+        raise ApiError("2 faults (CONFIG_INVALID)", reason="CONFIG_INVALID", violations=violations)
+    assert str(raised.value) == (
+        "2 faults (CONFIG_INVALID)\n  m.yaml:3: models[0].price: is not a number\n  m.yaml: examples: is missing"
+    )
+
+
+def test_what_is_no_archive_is_called_that(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    for content in ("", "no archive" * 100):
+        file.write_text(content)
+        done = run("restore", str(file), "--data", str(tmp_path / "data"))
+        assert done.returncode == 1
+        assert f"{file} is no backup of Promptmesh (not a tar archive)." in done.stderr
+
+
+def test_a_mesh_that_runs_already_is_not_said_to_start(tmp_path: Path) -> None:
+    with DataFolder(tmp_path).locked():
+        done = run("up", "--data", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: A mesh already runs on ")
+
+
+def test_a_dead_letter_that_is_not_there_is_an_error() -> None:
+    none = {"service": "inference", "letters": 0, "event_ids": []}
+    done = [{"service": "prompts", "letters": 1, "event_ids": ["a"]}, none]
+    tell("discarded", ["a"], done)
+    tell("will be done again", [], [none])
+    with pytest.raises(PlainError, match=r"no such dead letter in prompts, inference: b\. 1 of the others discarded\."):
+        tell("discarded", ["a", "b"], done)
+
+
+def test_ctrl_c_is_130_while_logs_are_followed(tmp_path: Path) -> None:
+    data = DataFolder(tmp_path)
+    data.make()
+    data.log("edge").write_text("one line\n")
+    with started("logs", "--follow", "--data", str(tmp_path)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "one line\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", "")
+        assert process.returncode == 130
+
+
+def test_ctrl_c_is_130_while_the_program_is_still_imported() -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from services.local import cli\n"
+        "class Hit:\n"  # Ctrl-C comes as click is imported
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'click': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Hit())\n"
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "services.local", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

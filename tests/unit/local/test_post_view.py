@@ -66,9 +66,22 @@ def test_an_example_begun_afresh_starts_on_a_new_line() -> None:
 def test_a_rejected_post_says_why_and_is_settled() -> None:
     reasons = [posts_pb2.StateReason(category="spam", message="Looks like an advertisement.")]
     assert shown(post(posts_pb2.POST_STATE_REJECTED, reasons=reasons)) == (
-        "Revision 1 is rejected.\n  spam: Looks like an advertisement.\n",
+        "Revision 1 is rejected (spam): Looks like an advertisement.\n",
         True,
     )
+
+
+def test_a_held_post_says_each_reason_once_and_who_decides() -> None:
+    said = "This reads as an insult. A moderator will look at it."
+    view = PostView(output := io.StringIO())
+    reasons = [posts_pb2.StateReason(message=said), posts_pb2.StateReason(category="insult", message=said)]
+    view.show(post(posts_pb2.POST_STATE_HELD, reasons=reasons))
+    assert output.getvalue() == f"Revision 1 is held (insult): {said}\n"
+    assert view.held
+    assert view.settled
+    two = [*reasons, posts_pb2.StateReason(message="And this is loud.")]
+    view.show(post(posts_pb2.POST_STATE_HELD, reasons=two))
+    assert output.getvalue().endswith(f"\nRevision 1 is held.\n  {said} (insult)\n  And this is loud.\n")
 
 
 def test_a_published_post_whose_example_is_under_way_is_not_settled() -> None:
