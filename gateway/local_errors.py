@@ -30,6 +30,10 @@ class LocalError:
     openai_code: str | None
     response_flags: tuple[str, ...] = ()
     """Only for answers that carry one of these flags of Envoy's; empty: whatever the flags."""
+    openai_message: str = ""
+    """What callers of /v1/ are told instead; empty: the same."""
+    native_message: str = ""
+    """What native callers are told instead, who know nothing of verbs and paths; empty: the same."""
 
     @property
     def json_body(self) -> dict[str, object]:
@@ -46,20 +50,40 @@ class LocalError:
     @property
     def openai_body(self) -> dict[str, object]:
         """The same in OpenAI's shape, for callers of /v1/."""
-        return {"error": {"message": self.message, "type": self.openai_type, "param": None, "code": self.openai_code}}
+        return {
+            "error": {
+                "message": self.openai_message or self.message,
+                "type": self.openai_type,
+                "param": None,
+                "code": self.openai_code,
+            }
+        }
+
+    @property
+    def has_envoy_words(self) -> bool:
+        """Whether the message is Envoy's, which `gateway.envoy_words` puts into ours."""
+        return ENVOY_WORDS in self.message
+
+    @property
+    def grpc_message(self) -> str:
+        """The message for native callers."""
+        return self.native_message or self.message
 
     @property
     def grpc_details(self) -> str:
         """Value of `grpc-status-details-bin`: google.rpc.Status with the ErrorInfo, base64 without padding."""
         detail = AnyMessage()
         detail.Pack(error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN))
-        message = "" if ENVOY_WORDS in self.message else self.message
+        message = "" if ENVOY_WORDS in self.message else self.grpc_message
         status = status_pb2.Status(code=self.grpc_code, message=message, details=[detail])
         return base64.b64encode(status.SerializeToString()).decode().rstrip("=")
 
 
 # Types and codes as services/inference answers them, so that a caller meets one set.
 _BAD, _SERVER = "invalid_request_error", "api_error"
+_SERVED_OF_OPENAI = (
+    "Of OpenAI's API only GET /v1/models, GET /v1/models/{model} and POST /v1/chat/completions are served here."
+)
 
 # Rows with response flags come before the row of the same status without; the last row takes what is left.
 LOCAL_ERRORS = (
@@ -71,6 +95,18 @@ LOCAL_ERRORS = (
         code_pb2.UNIMPLEMENTED,
         _BAD,
         "unknown_url",
+        openai_message=_SERVED_OF_OPENAI,
+        native_message="The method is not served at the edge. Reflection lists the methods of all services, of which "
+        "those for services alone are not open to callers.",
+    ),
+    LocalError(
+        405,
+        "METHOD_UNKNOWN",
+        "The path takes other verbs; the header allow names them, and GET / says what each does.",
+        code_pb2.UNIMPLEMENTED,
+        _BAD,
+        "unknown_url",
+        openai_message=_SERVED_OF_OPENAI,
     ),
     LocalError(
         408,
@@ -87,6 +123,7 @@ LOCAL_ERRORS = (
         code_pb2.INVALID_ARGUMENT,
         _BAD,
         "request_too_large",
+        openai_message="The body is larger than this method takes.",
     ),
     LocalError(
         415,

@@ -311,7 +311,7 @@ def _healthz() -> dict[str, Any]:
         "operationId": "Edge_Healthz",
         "tags": ["Edge"],
         "summary": "Says whether all services serve",
-        "description": "200 when all four services serve, else 503; the body names those that do not.",
+        "description": "200 when all four services serve, else 503; the body names each and whether it serves.",
         "security": [{}],
         "x-access": {"audience": "anyone", "scopes": [], "roles": []},
         "responses": {"200": body, "503": body},

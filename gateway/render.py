@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import jinja2
 
-from gateway import contracts, routes, settings
+from gateway import contracts, envoy_words, routes, settings
 from gateway.local_errors import LOCAL_ERRORS, OTHER_ERROR
 from gateway.settings import EdgeSettings
 
@@ -116,7 +116,7 @@ def render(target: Target, edge: EdgeSettings) -> str:
         "max_static_bytes": MAX_STATIC_BYTES,
         "max_response_body_bytes": MAX_RESPONSE_BODY_BYTES,
         "healthz_lua": _lua("healthz").replace("SERVICES_OF_THE_MESH", _lua_list(list(edge.clusters))),
-        "responses_lua": _lua("responses"),
+        "responses_lua": _lua("responses").replace("WORDS_OF_ENVOY", envoy_words.as_lua()),
         "stats_services": [
             {
                 "name": service.full_name,

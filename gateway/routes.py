@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.contracts import Binding, ContractError, Contracts, Method
@@ -42,6 +42,15 @@ class LargeBody:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Paths of REST that take the same verbs; with another they are answered 405."""
+
+    regex: str
+    """RE2 of the paths without the query."""
+    verbs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Routes:
     """Everything that the configuration says per method. What is not named here is answered with 404."""
 
@@ -52,6 +61,12 @@ class Routes:
     large_bodies: tuple[LargeBody, ...]
     contradictions: str
     """RE2 of the paths with query whose query names a variable of the path, which it would override."""
+    verbs: tuple[tuple[str, str], ...]
+    """Each verb of REST with the RE2 of all paths that take it."""
+    particular_refusals: tuple[Refusal, ...]
+    """Of paths that have another's shape too, as `/posts/{id}:like` has that of `/posts/{id}`: to be asked first."""
+    refusals: tuple[Refusal, ...]
+    """Of all other paths: to be asked after `verbs`."""
     credential_paths: str
     """RE2 of the paths, REST and native, that take no credential and change something."""
 
@@ -81,6 +96,7 @@ def derive(contracts: Contracts, large_body_methods: Iterable[str]) -> Routes:
             for method in open_methods
         ]
     methods += [Route(path, COMMON_SERVICES_AREA, stream, READ_RETRY_ON) for path, stream in COMMON_METHODS]
+    particular, others = _refusals(contracts.methods)
     return Routes(
         methods=tuple(methods),
         internal=tuple(method.path for method in contracts.methods if method.internal),
@@ -92,6 +108,9 @@ def derive(contracts: Contracts, large_body_methods: Iterable[str]) -> Routes:
             if binding.body
         ),
         contradictions=_contradictions(contracts),
+        verbs=_verbs(contracts.methods),
+        particular_refusals=particular,
+        refusals=others,
         credential_paths=_credential_paths(contracts.methods),
     )
 
@@ -107,6 +126,33 @@ def _contradictions(contracts: Contracts) -> str:
         for variable in binding.variables
     )
     return f"(?:{'|'.join(ways)})(?:[=&].*)?"
+
+
+def _verbs(methods: Sequence[Method]) -> tuple[tuple[str, str], ...]:
+    taken: dict[str, dict[str, None]] = {}
+    for method in methods:
+        for binding in method.bindings:
+            taken.setdefault(binding.verb, {})[binding.regex] = None
+    return tuple((verb, f"(?:{'|'.join(regexes)})") for verb, regexes in sorted(taken.items()))
+
+
+def _refusals(methods: Sequence[Method]) -> tuple[tuple[Refusal, ...], tuple[Refusal, ...]]:
+    verbs: dict[str, set[str]] = {}
+    examples: dict[str, str] = {}
+    for method in methods:
+        for binding in method.bindings:
+            verbs.setdefault(binding.regex, set()).add(binding.verb)
+            examples[binding.regex] = re.sub(r"\{[^}]*\}", "x", binding.path)
+    particular: dict[tuple[str, ...], list[str]] = {}
+    others: dict[tuple[str, ...], list[str]] = {}
+    for regex, taken in sorted(verbs.items()):
+        contained = any(other != regex and re.fullmatch(other, examples[regex]) for other in verbs)
+        (particular if contained else others).setdefault(tuple(sorted(taken)), []).append(regex)
+    return _refusals_of(particular), _refusals_of(others)
+
+
+def _refusals_of(regexes: Mapping[tuple[str, ...], Sequence[str]]) -> tuple[Refusal, ...]:
+    return tuple(Refusal(f"(?:{'|'.join(found)})", verbs) for verbs, found in regexes.items())
 
 
 def _credential_paths(methods: Sequence[Method]) -> str:

@@ -1,9 +1,53 @@
--- Answers to callers that do not speak gRPC: the status that a handler of raw bodies asked for, and none of gRPC's headers.
+-- Answers to callers that do not speak gRPC: the status that a handler of raw bodies asked for, what HTTP wants beside
+-- it, none of gRPC's headers, and our words where the edge itself refused in Envoy's.
+local WORDS = WORDS_OF_ENVOY
+local SHOWN_MAX = 80
+
+-- Where the message of an error in JSON stands, its quotes left out; nil if there is none.
+local function message_in(body)
+  local _, before = body:find('"message":"', 1, true)
+  if not before then return nil end
+  local at = before + 1
+  while at <= #body do
+    local byte = body:sub(at, at)
+    if byte == '"' then return before + 1, at - 1 end
+    at = at + (byte == "\\" and 2 or 1)
+  end
+  return nil
+end
+
+local function in_our_words(said)
+  for _, row in ipairs(WORDS) do
+    local found = {said:match(row[1])}
+    if found[1] then
+      return (row[2]:gsub("{(%d)(:?%w*)}", function(number, form)
+        local text = found[tonumber(number)]
+        if #text > SHOWN_MAX then return "\226\128\166" end
+        return form == ":name" and text:gsub("_(%w)", string.upper) or text
+      end))
+    end
+  end
+  return nil
+end
+
+local function reword(handle)
+  local body = handle:body()
+  if not body then return end
+  local text = body:getBytes(0, body:length())
+  local first, last = message_in(text)
+  local ours = first and in_our_words(text:sub(first, last))
+  if ours then body:setBytes(text:sub(1, first - 1) .. ours .. text:sub(last + 1)) end
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
   local status = headers:get("x-promptmesh-http-status")
   if status then
     headers:remove("x-promptmesh-http-status")
+  end
+  local in_envoy_words = headers:get("x-promptmesh-envoy-words")
+  if in_envoy_words then
+    headers:remove("x-promptmesh-envoy-words")
   end
   local content_type = headers:get("content-type")
   if content_type and content_type:find("application/grpc", 1, true) == 1 then
@@ -12,10 +56,16 @@ function envoy_on_response(handle)
   if status and status:find("^[45]%d%d$") then
     headers:replace(":status", status)
   end
+  if headers:get(":status") == "401" then
+    headers:replace("www-authenticate", "Bearer")
+  end
   headers:remove("grpc-status")
   headers:remove("grpc-message")
   headers:remove("grpc-status-details-bin")
   headers:remove("grpc-accept-encoding")
   headers:remove("grpc-encoding")
   headers:remove("trailer")
+  if in_envoy_words then
+    reword(handle)
+  end
 end

@@ -35,6 +35,7 @@ TRACEPARENT = "traceparent"
 MESSAGE_CHARS_MAX = 1000  # of an error's message; it travels in a header
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _OVERLOAD_RETRY_S = 1.0
+_NOT_SERVED = "This server does not serve the method. Reflection lists those of all services, not of this one alone."
 
 log = get_logger()
 Handler = Callable[[Any, Any], Any]
@@ -119,7 +120,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     async def _method_unknown(self, _requests: Any, context: Any) -> None:
         metadata = dict(context.invocation_metadata() or ())
-        error = MeshError("METHOD_UNKNOWN", "This server does not serve the method. Reflection lists what it serves.")
+        error = MeshError("METHOD_UNKNOWN", _NOT_SERVED)
         await _abort(context, error, request_id_of(metadata))
 
     # What the wrapped methods use
@@ -303,7 +304,7 @@ def tell(error: Exception) -> MeshError:
         log.warning("a dependency is away", error=f"{type(error).__name__}: {error}")
         return unavailable()
     if isinstance(error, NotImplementedError):
-        return MeshError("METHOD_UNKNOWN", "This server does not serve the method. Reflection lists what it serves.")
+        return MeshError("METHOD_UNKNOWN", _NOT_SERVED)
     log.error("a handler failed", exc_info=error)
     return MeshError(
         "INTERNAL", "Something went wrong on our side. The request id in RequestInfo finds it in the server's log."

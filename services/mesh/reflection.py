@@ -41,8 +41,9 @@ def all_services() -> list[str]:
 def add_reflection(server: grpc.aio.Server) -> None:
     """Adds reflection, v1 and v1alpha, over all services and health."""
     names = [*all_services(), HEALTH, V1ALPHA]
-    # Known to the pool once imported.
+    # Known to the pool once imported: health, and the types of an error's details, so that tools can show them.
     importlib.import_module("grpc_health.v1.health_pb2")
+    importlib.import_module("google.rpc.error_details_pb2")
     descriptor_pool.Default().FindServiceByName(HEALTH)
     servicer = ReflectionServicer(names)
     add_ServerReflectionServicer_to_server(servicer, server)

@@ -8,6 +8,10 @@ from services.mesh.errors import FieldViolation, MeshError
 from services.prompts.content import Edit
 
 FIELDS = ("title", "body", "tags")
+_HOW = (
+    f"it says which of {', '.join(FIELDS)} to change, all that an author can; "
+    "in REST it is the query parameter ?updateMask=title,body"
+)
 
 
 def edit_of(request: posts_pb2.UpdatePostRequest) -> Edit:
@@ -15,11 +19,11 @@ def edit_of(request: posts_pb2.UpdatePostRequest) -> Edit:
     paths = frozenset(request.update_mask.paths)
     unknown = sorted(paths.difference(FIELDS))
     if unknown or not paths:
-        fault = f"It names {', '.join(unknown)}." if unknown else "It is empty."
+        fault = f"names {', '.join(path or 'an empty path' for path in unknown)}" if unknown else "is required"
         raise MeshError(
             "FIELD_MASK_INVALID",
-            f"{fault} update_mask names one or more of {', '.join(FIELDS)}: those are what an author can change.",
-            violations=[FieldViolation("update_mask", f"{fault} Allowed: {', '.join(FIELDS)}.")],
+            f"update_mask {fault}; {_HOW}.",
+            violations=[FieldViolation("update_mask", f"{fault}: {_HOW}")],
         )
     post = request.post
     # The rules in the proto let these be empty, as a post may come without what the mask does not name.

@@ -34,7 +34,7 @@ def require_author(caller: Caller, post_id: str, row: asyncpg.Record | None) -> 
     require_visible(caller, post_id, row)
     raise MeshError(
         "NOT_OWNER",
-        "Only its author may change or delete a post; copy it into one of yours.",
+        "Only its author may change or delete a post.",
         metadata={"post_id": post_id},
     )
 

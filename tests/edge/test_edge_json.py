@@ -60,8 +60,20 @@ async def test_an_unknown_path_is_404_in_json(edge: Edge, verb: str) -> None:
     assert answer.json["details"][1]["requestId"] == answer.headers["x-request-id"]
 
 
-async def test_another_verb_on_a_known_path_is_404(edge: Edge) -> None:
-    assert (await edge.ask("PUT", "/api/v1/posts")).status == 404
+@pytest.mark.parametrize(
+    ("verb", "path", "allow"),
+    [
+        ("PUT", "/api/v1/posts", "GET, POST"),
+        ("GET", f"/api/v1/posts/{POST_ID}:like?x=1", "POST"),
+        ("POST", f"/api/v1/posts/{POST_ID}", "DELETE, GET, PATCH"),
+    ],
+)
+async def test_another_verb_on_a_known_path_is_405(edge: Edge, seen: Seen, verb: str, path: str, allow: str) -> None:
+    answer = await edge.ask(verb, path, json={})
+
+    assert (answer.status, answer.json["code"], answer.reason) == (405, 12, "METHOD_UNKNOWN")
+    assert answer.headers["allow"] == allow
+    assert seen.calls == []
 
 
 @pytest.mark.parametrize("query", ["nope=1", "pageSize=many", "page_size=99999999999"])
@@ -120,6 +132,73 @@ async def test_a_body_that_is_not_the_messages_json_is_400(edge: Edge, seen: See
     answer = await edge.ask("POST", "/api/v1/posts", data=body, headers=JSON)
 
     assert (answer.status, answer.json["code"], answer.reason) == (400, 3, "INVALID_FIELD")
+    assert seen.calls == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "body", "message"),
+    [
+        ("GET", "/api/v1/posts?nope_x=1", None, 'The query parameter "nope_x" is not known here.'),
+        ("GET", "/api/v1/posts?tag.x=1", None, 'The query parameter "tag" has no fields below it.'),
+        (
+            "GET",
+            "/api/v1/posts?page_size=many",
+            None,
+            'pageSize has the wrong type: "many" where a whole number of 32 bits is expected.',
+        ),
+        ("POST", "/api/v1/posts", b'{"title":5}', "title has the wrong type: 5 where a string is expected."),
+        (
+            "POST",
+            "/api/v1/posts",
+            b'{"tags":[{}]}',
+            "tags has the wrong type: an object where one value is expected.",
+        ),
+        (
+            "POST",
+            "/api/v1/posts",
+            b'{"title":{"a":1}}',
+            "title has the wrong type: an object where one value is expected.",
+        ),
+        (
+            "POST",
+            "/api/v1/posts",
+            b'{"title":["a"]}',
+            "A value has the wrong type: a list where one value is expected.",
+        ),
+        ("POST", "/api/v1/posts", b"[1]", "The body is not a JSON object."),
+        ("POST", "/api/v1/posts", b'{"title":', "The body is not JSON: unexpected end."),
+        ("POST", "/api/v1/posts", b'{"title":"x', "The body is not JSON: a string has no closing quote."),
+        ("POST", "/api/v1/posts", b'{"a":1 "b":1}', "The body is not JSON: expected , or } after key:value pair."),
+        ("POST", "/api/v1/posts", b"nonsense", "The body is not JSON: unexpected token."),
+        ("POST", "/api/v1/posts", b'{"title":"a"}}', "The body is not JSON: more follows its end."),
+        ("POST", "/api/v1/posts", b'{"title":"\xff"}', "The body is not JSON: it is not UTF-8."),
+        (
+            "POST",
+            "/api/v1/apiKeys",
+            b'{"expireTime":"x"}',
+            'expireTime is not a time; write it as "2030-01-31T12:00:00Z".',
+        ),
+        (
+            "POST",
+            "/api/v1/generate",
+            b'{"messages":[{"role":"NO\\"PE"}]}',
+            'messages[0].role cannot be "NO"PE"; GET / says what it takes.',
+        ),
+        (
+            "POST",
+            "/api/v1/generate",
+            b'{"messages":[{"role":"' + b"N" * 5_000 + b'"}]}',
+            "messages[0].role cannot be …; GET / says what it takes.",
+        ),
+    ],
+)
+async def test_what_cannot_be_read_is_told_in_our_words(
+    edge: Edge, seen: Seen, verb: str, path: str, body: bytes | None, message: str
+) -> None:
+    answer = await edge.ask(verb, path, data=body, headers=JSON)
+
+    assert (answer.status, answer.reason, answer.json["message"]) == (400, "INVALID_FIELD", message)
+    assert "x-promptmesh-envoy-words" not in answer.headers
     assert seen.calls == []
 
 

@@ -40,6 +40,7 @@ async def test_the_handlers_status_becomes_the_answers(edge: Edge, status: int) 
     assert answer.status == status
     assert answer.json["error"]["code"] == "model_not_found"
     assert answer.headers["retry-after"] == "3"
+    assert answer.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
     assert not [name for name in answer.headers if name.lower().startswith(("x-promptmesh", "grpc"))]
 
 
@@ -60,7 +61,7 @@ async def test_a_body_of_8_mib_is_taken_and_more_is_413_in_openai_shape(edge: Ed
     assert (taken.status, taken.json["size"]) == (200, 8_000_008)
     assert refused.status == 413
     assert refused.json["error"] == {
-        "message": "The body is larger than this method takes; GET / says how much that is.",
+        "message": "The body is larger than this method takes.",
         "type": "invalid_request_error",
         "param": None,
         "code": "request_too_large",
@@ -68,16 +69,26 @@ async def test_a_body_of_8_mib_is_taken_and_more_is_413_in_openai_shape(edge: Ed
     assert seen.calls == []
 
 
-@pytest.mark.parametrize(("verb", "path"), [("GET", "/v1/nothing"), ("GET", CHAT), ("POST", "/v1/embeddings")])
+@pytest.mark.parametrize(("verb", "path"), [("GET", "/v1/nothing"), ("POST", "/v1/embeddings")])
 async def test_an_unknown_path_is_404_in_openai_shape(edge: Edge, verb: str, path: str) -> None:
     answer = await edge.ask(verb, path)
 
     assert answer.status == 404
+    assert "POST /v1/chat/completions" in answer.json["error"]["message"]
+    assert (answer.json["error"]["type"], answer.json["error"]["code"]) == ("invalid_request_error", "unknown_url")
+
+
+async def test_another_verb_is_405_in_openai_shape(edge: Edge) -> None:
+    answer = await edge.ask("GET", CHAT)
+
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")
     assert (answer.json["error"]["type"], answer.json["error"]["code"]) == ("invalid_request_error", "unknown_url")
 
 
 async def test_a_query_that_nobody_knows_is_400_in_openai_shape(edge: Edge) -> None:
     answer = await edge.ask("GET", "/v1/models?limit=3")
+
+    assert answer.json["error"]["message"] == 'The query parameter "limit" is not known here.'
 
     assert (answer.status, answer.json["error"]["type"]) == (400, "invalid_request_error")
 

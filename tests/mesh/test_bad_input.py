@@ -325,7 +325,7 @@ async def test_another_id_in_the_query_than_in_the_path_is_refused(
         ("GET", "/.env"),
     ],
 )
-async def test_what_is_not_served_is_404(client: Client, verb: str, path: str) -> None:
+async def test_what_is_not_served_is_told_so(client: Client, verb: str, path: str) -> None:
     fault = fault_of(await client.ask(verb, path, {} if verb != "GET" else None))
 
     assert fault.brief == ("UNIMPLEMENTED", "METHOD_UNKNOWN")

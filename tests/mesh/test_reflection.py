@@ -51,7 +51,7 @@ class Ran:
         return json.loads(self.said)
 
     def detail(self, kind: type[Detail]) -> Detail:
-        """A detail of the error; its types are not among what reflection tells, so buf shows their bytes."""
+        """A detail of the error; buf shows their bytes, whatever reflection knows of their types."""
         for one in json.loads(self.complained)["details"]:
             if one["type"] == kind.DESCRIPTOR.full_name:
                 return kind.FromString(base64.b64decode(one["value"] + "=="))

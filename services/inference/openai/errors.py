@@ -47,6 +47,14 @@ _SHAPES: Mapping[str, tuple[int, str, str | None]] = {
     "DRAINING": (503, _API, "draining"),
     "METHOD_UNKNOWN": (404, _REQUEST, "unknown_url"),
 }
+# Callers of this surface hold an API key as OpenAI's have it, and know nothing of sessions or of gRPC's methods.
+_MAKE_A_KEY = "Make an API key with POST /api/v1/apiKeys and send it as `authorization: Bearer pm_…`."
+_MESSAGES: Mapping[str, str] = {
+    "CREDENTIAL_MISSING": f"No API key was sent. {_MAKE_A_KEY}",
+    "CREDENTIAL_INVALID": f"The API key, or access token, is not one of this mesh. {_MAKE_A_KEY}",
+    "CREDENTIAL_EXPIRED": f"The API key, or access token, has expired. {_MAKE_A_KEY}",
+    "CREDENTIAL_REVOKED": f"The API key was revoked, or the session of the access token has ended. {_MAKE_A_KEY}",
+}
 _PARAMS = {"MODEL_NOT_FOUND": "model", "CONTEXT_LENGTH_EXCEEDED": "messages"}
 
 
@@ -61,7 +69,7 @@ def error_json(error: MeshError) -> bytes:
     return orjson.dumps(
         {
             "error": {
-                "message": error.message,
+                "message": _message(error),
                 "type": kind,
                 "param": error.metadata.get("param") or _PARAMS.get(error.reason),
                 "code": error.metadata.get("provider_code") or code,
@@ -80,6 +88,12 @@ def render(error: MeshError, request_id: str, *, started: bool) -> Rendered:
     if error.retry_after_s is not None:
         metadata.append((RETRY_AFTER_KEY, str(max(1, math.ceil(error.retry_after_s)))))
     return Rendered(httpbody_pb2.HttpBody(content_type=JSON_TYPE, data=body), tuple(metadata))
+
+
+def _message(error: MeshError) -> str:
+    if error.reason == "MODEL_NOT_FOUND" and "model" in error.metadata:
+        return f"No model {error.metadata['model']!r} is offered; GET /v1/models lists those that are."
+    return _MESSAGES.get(error.reason, error.message)
 
 
 def _shape(error: MeshError) -> tuple[int, str, str | None]:

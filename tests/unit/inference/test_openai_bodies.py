@@ -15,6 +15,7 @@ from services.inference.openai.errors import error_json, http_status, render
 from services.inference.providers.demo import Demo
 from services.mesh.errors import CODES, MeshError
 
+CREDENTIALS = [f"CREDENTIAL_{what}" for what in ("MISSING", "INVALID", "EXPIRED", "REVOKED")]
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
 
@@ -120,7 +121,7 @@ def test_every_error_has_openais_shape(reason: str) -> None:
     assert metadata["retry-after"] == "1"
     shape = orjson.loads(rendered.message.data)["error"]
     assert set(shape) == {"message", "type", "param", "code"}
-    assert shape["message"] == "What happened."
+    assert shape["message"] == "What happened." or reason in CREDENTIALS
 
 
 def test_after_a_stream_began_an_error_is_its_last_event() -> None:
@@ -128,3 +129,15 @@ def test_after_a_stream_began_an_error_is_its_last_event() -> None:
     assert rendered.metadata == ()
     assert rendered.message.data.startswith(b'data: {"error":')
     assert b"[DONE]" not in rendered.message.data
+
+
+@pytest.mark.parametrize("reason", CREDENTIALS)
+def test_credentials_are_told_of_in_words_of_this_surface(reason: str) -> None:
+    said = orjson.loads(error_json(MeshError(reason, "With CreateSession.")))["error"]["message"]
+    assert "POST /api/v1/apiKeys" in said
+    assert "Session" not in said
+
+
+def test_an_unknown_model_is_told_where_the_models_are() -> None:
+    error = MeshError("MODEL_NOT_FOUND", "ListModels.", metadata={"model": "x"})
+    assert "GET /v1/models lists" in orjson.loads(error_json(error))["error"]["message"]

@@ -32,6 +32,16 @@ def test_other_fields_are_refused_by_name(paths: tuple[str, ...]) -> None:
     assert caught.value.violations[0].field == "update_mask"
 
 
+def test_the_fault_of_a_mask_is_told() -> None:
+    with pytest.raises(MeshError) as missing:
+        edit()
+    assert missing.value.message.startswith("update_mask is required; it says which of title, body, tags to change")
+    assert "?updateMask=title,body" in missing.value.message
+    with pytest.raises(MeshError) as unknown:
+        edit("title", "nope")
+    assert unknown.value.message.startswith("update_mask names nope; ")
+
+
 def test_what_a_post_needs_cannot_be_emptied() -> None:
     with pytest.raises(MeshError) as caught:
         edit("title", "body", "tags", post=Post())
