@@ -1,16 +1,18 @@
-"""What one watcher of the feed sees: decided event by event from what the event carries, without a database."""
+"""What one watcher of the feed sees: decided event by event from what the event carries. What happened before the
+watcher came is told as it is by now: see replay.py."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import asyncpg
 from promptmesh.prompts.v1 import events_pb2, posts_pb2
 
 from services.mesh.call import Caller
 from services.mesh.events import Event
 from services.prompts.changes import created_post
 from services.prompts.example_buffer import ExampleBuffer, Shown, next_delta
-from services.prompts.views import is_author
+from services.prompts.views import is_author, latest_view, published_view
 
 # Changes of what everyone sees; others are between author and moderation.
 PUBLIC_CHANGES = frozenset({events_pb2.POST_CHANGE_PUBLISHED, events_pb2.POST_CHANGE_EXAMPLE})
@@ -42,6 +44,20 @@ class FeedView:
         if isinstance(payload, events_pb2.PostSubmitted):
             return self._submitted(event, payload)
         return None
+
+    def present(self, event: Event, row: asyncpg.Record | None) -> posts_pb2.WatchFeedResponse:
+        """The message in place of an event of the past: the event's post as it is now. row: None if it was deleted."""
+        post: posts_pb2.Post | None = None
+        if row is None:
+            self._over(event.aggregate_id, None)
+        elif is_author(self._caller, row["author_id"]):
+            post = latest_view(row)
+        else:
+            post = published_view(row)
+        if post is None or (self._tag and self._tag not in post.tags):
+            gone = posts_pb2.PostGone(post_id=event.aggregate_id)
+            return posts_pb2.WatchFeedResponse(cursor=event.position, gone=gone)
+        return posts_pb2.WatchFeedResponse(cursor=event.position, post=post)
 
     def deltas(self, posts: set[str]) -> Iterator[posts_pb2.WatchFeedResponse]:
         """More text of examples; takes out of `posts` those that are done with for now. An example is shown once the

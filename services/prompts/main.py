@@ -12,6 +12,7 @@ from services.mesh.run import Mesh
 from services.prompts.example_buffer import ExampleBuffer
 from services.prompts.examples import ExampleHandler
 from services.prompts.follower import Follower
+from services.prompts.places import Places
 from services.prompts.screened import ScreenedHandler
 from services.prompts.service import PostService
 from services.prompts.settings import PromptsSettings
@@ -28,7 +29,14 @@ async def main(mesh: Mesh[PromptsSettings]) -> None:
     redis = await mesh.open_redis()
     access = await mesh.follow_identities()
     outbox = mesh.outbox(database)
-    tail = mesh.tail(outbox, TailOptions(max_subscribers=settings.watch_streams_max + 1))  # one is the follower
+    tail = mesh.tail(
+        outbox,
+        TailOptions(
+            max_subscribers=settings.watch_streams_max + 1,  # one is the follower
+            resume_s=settings.watch_resume_s,
+            catch_up_reads_max=settings.watch_catch_up_reads_max,
+        ),
+    )
     store = PostStore(database, outbox)
 
     waiters = Waiters()
@@ -57,7 +65,11 @@ async def main(mesh: Mesh[PromptsSettings]) -> None:
             follower=follower,
             buffer=buffer,
             waiters=waiters,
-            streams_max=settings.watch_streams_max,
+            places=Places(
+                streams_max=settings.watch_streams_max,
+                per_caller_max=settings.watch_streams_per_caller_max,
+                per_address_max=settings.watch_streams_per_address_max,
+            ),
         ),
     )
     await server.serve()

@@ -10,6 +10,7 @@ from services.mesh.streams import GuardHost
 from services.prompts.example_buffer import ExampleBuffer
 from services.prompts.follower import Follower
 from services.prompts.likes import Likes
+from services.prompts.places import Places
 from services.prompts.posts import Posts
 from services.prompts.store import PostStore
 from services.prompts.waiters import Waiters
@@ -29,9 +30,9 @@ class PostService(Posts, Likes, Watches, posts_pb2_grpc.PostServiceServicer):
         follower: Follower,
         buffer: ExampleBuffer,
         waiters: Waiters,
-        streams_max: int,
+        places: Places,
     ) -> None:
         """See Posts, Likes and Watches."""
         Posts.__init__(self, store, page_tokens)
         Likes.__init__(self, store)
-        Watches.__init__(self, host, store, tail, follower, buffer, waiters, streams_max=streams_max)
+        Watches.__init__(self, host, store, tail, follower, buffer, waiters, places=places)

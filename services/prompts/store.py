@@ -78,6 +78,11 @@ class PostStore:
         async with self._database.connection() as conn:
             return await conn.fetchrow(SQL["get_post"], post_id, caller.user_id or None)
 
+    async def present(self, post_ids: Sequence[str]) -> dict[str, asyncpg.Record]:
+        """Rows by id of those posts that are not deleted, in one read, without anybody's likes."""
+        async with self._database.connection() as conn:
+            return {row["post_id"]: row for row in await conn.fetch(SQL["get_posts"], post_ids)}
+
     async def liked(self, caller: Caller, post_id: str) -> bool:
         """Whether the caller likes a post."""
         if not caller.user_id:

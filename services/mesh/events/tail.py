@@ -14,11 +14,14 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from promptmesh.events.v1.events_pb2 import Envelope
+
 from services.mesh.backoff import Backoff
 from services.mesh.database import Database, queries
 from services.mesh.errors import MeshError
 from services.mesh.events.envelope import Decoder, EnvelopeError, Event
 from services.mesh.events.metrics import TAIL_SLOW, TAIL_SUBSCRIBERS
+from services.mesh.ids import SYSTEM_CLOCK, Clock
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,10 @@ class TailOptions:
     """How far a subscriber may fall behind before it is cut."""
     max_subscribers: int = 2000
     """Of this process."""
+    resume_s: float | None = None
+    """How old the oldest event may be that a subscriber begins with; None: as old as is kept."""
+    catch_up_reads_max: int = 2
+    """Of the past, at once in this process: those who resume leave the rest of the pool to others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +72,10 @@ class _Subscriber:
 class Tail:
     """Follows the log; `run` has to be running while there are subscribers."""
 
-    def __init__(self, database: Database, options: TailOptions | None = None) -> None:
+    def __init__(self, database: Database, options: TailOptions | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._database = database
         self._options = options or TailOptions()
+        self._clock = clock
         self._decoder = Decoder(None)
         self._subscribers: set[_Subscriber] = set()
         self._places = 0
@@ -75,6 +83,8 @@ class Tail:
         self._woken = asyncio.Event()
         self.head = 0
         """The last position of the log, as far as this process knows."""
+        self.past_reads = asyncio.Semaphore(self._options.catch_up_reads_max)
+        """Held while the database is read for one who catches up, and never with a connection in hand."""
 
     def sequenced(self, head: int) -> None:
         """The relay of this process looked: the log ends there."""
@@ -87,8 +97,8 @@ class Tail:
         """All events after a position, without end; None: those from now on.
 
         Raises MeshError: WATCH_LIMIT (too many subscribers here), CURSOR_EXPIRED (what follows `after` is no longer
-        kept, or the log does not reach so far); from the iteration WATCHER_TOO_SLOW, and DEPENDENCY_UNAVAILABLE while
-        the past is being read.
+        kept or older than `resume_s`, or the log does not reach so far); from the iteration WATCHER_TOO_SLOW, and
+        DEPENDENCY_UNAVAILABLE while the past is being read.
         """
         if self._places >= self._options.max_subscribers:
             raise MeshError(
@@ -167,7 +177,21 @@ class Tail:
         if after > head:
             # As after the database was put back to an older state.
             raise _expired(after, dropped, head, "The log does not reach this position.")
+        if after < head and self._options.resume_s is not None:
+            await self._refuse_old(after, dropped, head, self._options.resume_s)
         return after
+
+    async def _refuse_old(self, after: int, dropped: int, head: int, resume_s: float) -> None:
+        # What follows decides, not what was seen last: that may be old only because nothing has happened since.
+        async with self.past_reads, self._database.connection() as connection:
+            row = await connection.fetchrow(SQL["tail_page"], after, 1)
+        if row is None:
+            raise _expired(after, dropped, head, "What follows this position was dropped meanwhile.")
+        age_s = self._clock.time() - Envelope.FromString(row["envelope"]).create_time.ToNanoseconds() / 1e9
+        if age_s > resume_s:
+            raise _expired(
+                after, dropped, head, f"What follows this position is older than {resume_s / 3600:g} hours, the limit."
+            )
 
     def _register(self, subscriber: _Subscriber, cursor: int) -> bool:
         """Hands a subscriber that has read up to `cursor` to the follower, unless that one has read further."""
@@ -185,7 +209,8 @@ class Tail:
             # What is far behind is read here, at the reader's pace, and not through its bounded queue.
             if self.head - cursor < self._options.page and self._register(subscriber, cursor):
                 break
-            page = await self._page(cursor)
+            async with self.past_reads:
+                page = await self._page(cursor)
             if page.rows == 0:
                 raise _expired(cursor, cursor, self.head, "What follows this position was dropped meanwhile.")
             for event in page.events:
