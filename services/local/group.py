@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -62,6 +63,7 @@ def cli() -> None:
 
 def run() -> None:
     """Does what the command line says, and exits."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log lines would stand before our message
     try:
         cli.main(standalone_mode=True)
     except PlainError as error:
