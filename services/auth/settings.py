@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from services.auth.signing import load_signing_key
+from services.mesh.access.tokens import LIFETIME_S_MAX
 from services.mesh.settings import MeshSettings
 
 
@@ -28,7 +29,7 @@ class AuthSettings(MeshSettings):
     )
 
     # Tokens
-    access_lifetime_s: int = Field(default=600, ge=1)  # of an access token
+    access_lifetime_s: int = Field(default=600, ge=1, le=int(LIFETIME_S_MAX))  # of an access token
     refresh_lifetime_s: int = Field(default=30 * 86_400, ge=1)  # of a refresh token; a refresh gives a new one
     session_retention_s: int = Field(default=86_400, ge=0)  # how long sessions that are over are kept
     session_purge_s: float = Field(default=300.0, gt=0)  # between two removals of those

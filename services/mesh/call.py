@@ -33,6 +33,8 @@ class Caller:
     api_key_id: str = ""
     service: str = ""
     expire_time: float | None = None  # seconds since the epoch; None: does not end by itself
+    issue_time: float = 0.0  # of a session's token, seconds since the epoch: roles changed later are not in it
+    key_digest: bytes = field(default=b"", repr=False)  # of an API key: under which its identity is remembered
 
     def is_(self, *roles: int) -> bool:
         """Whether the caller holds one of the roles."""

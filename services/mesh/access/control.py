@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Mapping
 
 import grpc
-from promptmesh.auth.v1.auth_pb2 import KeyIdentity, WatchIdentitiesResponse
+from promptmesh.auth.v1.auth_pb2 import WatchIdentitiesResponse
 
 from services.mesh.access import keys, service_tokens, tokens
-from services.mesh.access.identities import Identities, IdentitySource, KnownKey, resolved_once
+from services.mesh.access.identities import Flights, Identities, IdentitySource, KnownKey, resolved_once
 from services.mesh.access.policies import Policy
 from services.mesh.access.rules import check_policy
 from services.mesh.access.service_tokens import ServiceTokens
 from services.mesh.access.tokens import UnknownKeyIdError, VerifiedToken
+from services.mesh.backoff import Backoff
 from services.mesh.call import ANONYMOUS, Caller, CallerKind
 from services.mesh.errors import MeshError
 from services.mesh.ids import SYSTEM_CLOCK, Clock
@@ -29,6 +31,8 @@ KEYS_UNKNOWN_MAX = 10_000
 KEY_UNKNOWN_TTL_S = 5.0
 # Longest sleep that the event loop takes in one piece; a credential that ends later is looked at again.
 _TIMER_S_MAX = 86_400.0
+# Keys that auth is asked about at a time after a gap.
+_ASK_AT_ONCE = 16
 
 
 class AccessControl:
@@ -51,14 +55,15 @@ class AccessControl:
     ) -> None:
         self.identities = identities or Identities(clock=clock)
         self.follower: Follower[WatchIdentitiesResponse] = Follower(
-            "identities", source.watch, self.identities.apply, clock=clock
+            "identities", source.watch, self._apply, clock=clock
         )
         self._source, self._service_tokens, self._pepper = source, service_tokens, key_pepper
         self._clock = clock
         self._tokens: Lru[bytes, VerifiedToken] = Lru(tokens_max)
         self._unknown_keys: Lru[bytes, float] = Lru(KEYS_UNKNOWN_MAX)  # digest → until when (monotonic)
         self._unknown_ttl_s = key_unknown_ttl_s
-        self._flights: dict[bytes, asyncio.Task[KeyIdentity]] = {}
+        self._flights: Flights = {}
+        self._asking: asyncio.Task[None] | None = None
 
     @property
     def ready(self) -> asyncio.Event:
@@ -94,18 +99,13 @@ class AccessControl:
     def _verify(self, token: str) -> VerifiedToken:
         kind = tokens.token_type(token)
         if kind == service_tokens.TYPE:
-            return VerifiedToken(self._service_tokens.verify(token), self._clock.time())
+            return VerifiedToken(self._service_tokens.verify(token))
         if kind != tokens.TYPE:
             raise _refused("session", tokens.invalid("The credential is neither an access token nor an API key."))
         try:
             verified = tokens.verify_access_token(token, self.identities.jwks)
         except UnknownKeyIdError:
-            # A key may be newer than what we know of, but not while auth keeps us up to date.
-            if self.follower.connected:
-                raise _refused(
-                    "session", tokens.invalid("The access token is signed with no key of this mesh.")
-                ) from None
-            raise _refused("session", tokens.unverifiable()) from None
+            raise self._signed_by_nobody() from None
         except MeshError as error:
             raise _refused("session", error) from None
         CREDENTIALS.labels("session", "verified").inc()
@@ -119,9 +119,17 @@ class AccessControl:
             return caller
         if self._grace_over():
             raise _refused("session", tokens.unverifiable())
+        if known.key_id not in self.identities.jwks:
+            raise self._signed_by_nobody()  # an operator took the key away
         if self.identities.session_ended(caller.session_id):
             raise _refused("session", tokens.revoked())
-        return self.identities.with_present_roles(caller, known.issue_time)
+        return self.identities.with_present_roles(caller)
+
+    def _signed_by_nobody(self) -> MeshError:
+        # A key may be newer than what we know of, but not while auth keeps us up to date.
+        if self.follower.connected:
+            return _refused("session", tokens.invalid("The access token is signed with no key of this mesh."))
+        return _refused("session", tokens.unverifiable())
 
     def _grace_over(self) -> bool:
         silent_s = self.follower.silent_s()
@@ -149,8 +157,9 @@ class AccessControl:
         until = self._unknown_keys.get(digest)
         if until is not None and until > self._clock.monotonic():
             raise _refused("api_key", _no_such_key())
+        epoch = self.identities.epoch
         try:
-            identity = await resolved_once(self._flights, digest, self._source)
+            identity = await resolved_once(self._flights, epoch, digest, self._source)
         except MeshError as error:
             if error.reason == "API_KEY_NOT_FOUND":
                 self._unknown_keys.put(digest, self._clock.monotonic() + self._unknown_ttl_s)
@@ -165,22 +174,43 @@ class AccessControl:
             raise _refused("api_key", tokens.unverifiable()) from error
         self._unknown_keys.drop(digest)
         CREDENTIALS.labels("api_key", "resolved").inc()
-        self.identities.learn(identity)
-        return self.identities.key(digest) or self.identities.learn(identity)
+        known = self.identities.learn(identity, epoch)
+        return self.identities.key(digest) or known
 
     # Ends
 
-    def on_end(self, caller: Caller, told: Callable[[MeshError], None]) -> Callable[[], None]:
-        """Calls `told` once when the caller's credential expires, is revoked, or stands for other roles.
+    def on_revoked(self, caller: Caller, told: Callable[[], None]) -> Callable[[], None]:
+        """Calls `told` when the caller's credential is revoked or stands for other roles, perhaps more than once;
+        before this returns, if that came about since the caller was let in. Returns what takes that back.
+        """
+        off = self.identities.on_end(caller, told)
+        if self.identities.ended(caller):
+            told()
+        elif caller.key_digest and self.identities.stale(caller):
+            self._ask_again()
+        return off
 
-        Returns what takes that back.
+    def on_end(self, caller: Caller, told: Callable[[MeshError], None]) -> Callable[[], None]:
+        """Calls `told` once when the caller's credential expires, is revoked, or stands for other roles; before this
+        returns, if that came about since the caller was let in. Returns what takes that back.
         """
         loop = asyncio.get_running_loop()
         timer: asyncio.TimerHandle | None = None
+        off: Callable[[], None] | None = None
+        over = False
+
+        def take_back() -> None:
+            nonlocal over
+            over = True
+            if off is not None:
+                off()
+            if timer is not None:
+                timer.cancel()
 
         def tell(error: MeshError) -> None:
-            take_back()
-            told(error)
+            if not over:
+                take_back()
+                told(error)
 
         def look_at_time() -> None:
             nonlocal timer
@@ -191,14 +221,10 @@ class AccessControl:
             else:
                 timer = loop.call_later(min(left_s, _TIMER_S_MAX), look_at_time)
 
-        off = self.identities.on_end(caller, lambda: tell(tokens.revoked()))
-
-        def take_back() -> None:
+        off = self.on_revoked(caller, lambda: tell(tokens.revoked()))
+        if over:
             off()
-            if timer is not None:
-                timer.cancel()
-
-        if caller.expire_time is not None and caller.kind is not CallerKind.SERVICE:
+        elif caller.expire_time is not None and caller.kind is not CallerKind.SERVICE:
             look_at_time()
         return take_back
 
@@ -216,13 +242,52 @@ class AccessControl:
         finally:
             take_back()
 
+    # After a gap in what auth told
+
+    def _apply(self, message: WatchIdentitiesResponse) -> int:
+        version = self.identities.apply(message)
+        if message.WhichOneof("event") == "state" and self.identities.stale_callers():
+            self._ask_again()
+        return version
+
+    def _ask_again(self) -> None:
+        """Asks about the keys behind streams and calls under way: a whole state does not tell which were revoked."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(
+                self._ask_about_stale_keys(), name="ask about API keys again", context=contextvars.Context()
+            )
+
+    async def _ask_about_stale_keys(self) -> None:
+        backoff = Backoff(0.1, 5.0)
+        while stale := self.identities.stale_callers():
+            answered = True
+            for first in range(0, len(stale), _ASK_AT_ONCE):
+                asked = [self._ask_about(caller) for caller in stale[first : first + _ASK_AT_ONCE]]
+                answered = all(await asyncio.gather(*asked)) and answered
+            if not answered:
+                await asyncio.sleep(backoff.next_s())
+
+    async def _ask_about(self, caller: Caller) -> bool:
+        """Whether auth, or what it said a moment ago, could tell."""
+        try:
+            await self._resolve(caller.key_digest, None)
+        except MeshError as error:
+            if error.reason == "CREDENTIAL_UNVERIFIABLE":
+                return False
+            self.identities.end_key(caller)
+        else:
+            if self.identities.ended(caller):
+                self.identities.end_key(caller)
+        return True
+
     async def close(self) -> None:
         """Ends questions to auth that are under way."""
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        if flights:
-            await asyncio.wait(flights)
+        asking = [self._asking] if self._asking is not None else []
+        tasks = [*asking, *self._flights.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
 
 def credential_of(metadata: Mapping[str, str | bytes]) -> str | None:

@@ -65,6 +65,8 @@ class Identities:
         self._clock = clock
         self._messages = 0
         self._ends: dict[str, set[Callable[[], None]]] = {}
+        # Keys whose end somebody wants to be told: key id → caller, epoch in which auth last told of it.
+        self._watched_keys: dict[str, tuple[Caller, int]] = {}
 
     # The feed
 
@@ -129,13 +131,25 @@ class Identities:
         """Whether the session has ended though its tokens may still run."""
         return session_id in self._sessions
 
-    def with_present_roles(self, caller: Caller, issue_time: float) -> Caller:
+    def with_present_roles(self, caller: Caller) -> Caller:
         """The caller with the roles that the person has now, if they changed since the token was made."""
         restriction = self._users.get(caller.user_id)
-        if restriction is None or issue_time > restriction[0]:
+        if restriction is None or caller.issue_time > restriction[0]:
             return caller
         roles = restriction[1]
         return replace(caller, roles=roles, scopes=scopes_of(roles))
+
+    def ended(self, caller: Caller) -> bool:
+        """Whether what a caller was let in with is over by now: session ended, key revoked, or other roles."""
+        if caller.key_digest:
+            known = self.key(caller.key_digest)
+            if known is None or known.caller is caller:
+                return known is not None and known.revoked
+            return known.revoked or _stands_for(known.caller) != _stands_for(caller)
+        if caller.session_id and caller.session_id in self._sessions:
+            return True
+        restriction = self._users.get(caller.user_id)
+        return restriction is not None and caller.issue_time <= restriction[0] and restriction[1] != caller.roles
 
     def key(self, digest: bytes) -> KnownKey | None:
         """The key with this digest, if it was heard of. Its roles are those that the person has now."""
@@ -147,8 +161,11 @@ class Identities:
             return known
         return replace(known, caller=_key_caller_with(known.caller, restriction[1]))
 
-    def learn(self, identity: KeyIdentity) -> KnownKey:
-        """Remembers a key that auth told of. Revoked stays revoked: an answer may be older than the feed."""
+    def learn(self, identity: KeyIdentity, epoch: int | None = None) -> KnownKey:
+        """Remembers a key that auth told of. Revoked stays revoked: an answer may be older than the feed.
+
+        epoch: when auth was asked, the present one if not given: an answer from before a gap is not good after it.
+        """
         known = self._keys.get(identity.digest)
         revoked = identity.revoked or (known is not None and known.revoked)
         roles = frozenset(int(role) for role in identity.roles)
@@ -161,9 +178,13 @@ class Identities:
             scopes=frozenset(identity.scopes) & scopes_of(roles),
             api_key_id=identity.api_key_id,
             expire_time=identity.expire_time.ToNanoseconds() / 1e9 if identity.HasField("expire_time") else None,
+            key_digest=identity.digest,
         )
-        known = KnownKey(caller, revoked, self.epoch)
+        known = KnownKey(caller, revoked, self.epoch if epoch is None else epoch)
         self._keys.put(identity.digest, known)
+        watched = self._watched_keys.get(identity.api_key_id)
+        if watched is not None:
+            self._watched_keys[identity.api_key_id] = watched[0], known.epoch
         return known
 
     def forget_key(self, digest: bytes) -> None:
@@ -174,24 +195,57 @@ class Identities:
 
     def on_end(self, caller: Caller, told: Callable[[], None]) -> Callable[[], None]:
         """Calls `told` when the caller's session, key or roles change. Returns what takes that back."""
+        ends = self._ends
         subjects = [one for one in (caller.session_id, caller.api_key_id, caller.user_id) if one]
         for subject in subjects:
-            self._ends.setdefault(subject, set()).add(told)
+            listeners = ends.get(subject)
+            if listeners is None:
+                ends[subject] = {told}
+            else:
+                listeners.add(told)
+        if caller.key_digest:
+            self._watch_key(caller)
 
         def take_back() -> None:
             for subject in subjects:
-                listeners = self._ends.get(subject)
+                listeners = ends.get(subject)
                 if listeners is not None:
                     listeners.discard(told)
                     if not listeners:
-                        del self._ends[subject]
+                        del ends[subject]
+                        self._watched_keys.pop(subject, None)
 
         return take_back
+
+    def _watch_key(self, caller: Caller) -> None:
+        known = self._keys.get(caller.key_digest)
+        watched = self._watched_keys.get(caller.api_key_id)
+        epochs = known.epoch if known is not None else 0, watched[1] if watched is not None else 0
+        self._watched_keys[caller.api_key_id] = caller, max(epochs)
+
+    def stale(self, caller: Caller) -> bool:
+        """Whether the caller came by a key that is watched and was last told of before the last whole state, which says
+        nothing of keys: whether it was revoked meanwhile has to be asked."""
+        watched = self._watched_keys.get(caller.api_key_id) if caller.key_digest else None
+        return watched is not None and watched[1] != self.epoch
+
+    def stale_callers(self) -> list[Caller]:
+        """All such callers."""
+        return [caller for caller, epoch in self._watched_keys.values() if epoch != self.epoch]
+
+    def end_key(self, caller: Caller) -> None:
+        """Tells whoever watches a key that it has ended."""
+        self._watched_keys.pop(caller.api_key_id, None)
+        self._end([caller.api_key_id])
 
     def _end(self, subjects: Iterable[str]) -> None:
         for subject in subjects:
             for told in list(self._ends.get(subject, ())):
                 told()
+
+
+def _stands_for(caller: Caller) -> tuple[object, ...]:
+    return caller.org_id, caller.roles, caller.scopes, caller.expire_time
 
 
 def _key_caller_with(caller: Caller, roles: frozenset[int]) -> Caller:
@@ -202,22 +256,23 @@ def _roles_of(restriction: UserRestriction) -> tuple[float, frozenset[int]]:
     return restriction.change_time.ToNanoseconds() / 1e9, frozenset(int(role) for role in restriction.roles)
 
 
-async def resolved_once(
-    flights: dict[bytes, asyncio.Task[KeyIdentity]], digest: bytes, source: IdentitySource
-) -> KeyIdentity:
-    """Asks the source for a key, joining a question that is under way: a caller that leaves does not end it."""
-    flight = flights.get(digest)
+Flights = dict[tuple[int, bytes], asyncio.Task[KeyIdentity]]  # by epoch and digest
+
+
+async def resolved_once(flights: Flights, epoch: int, digest: bytes, source: IdentitySource) -> KeyIdentity:
+    """Asks the source for a key, joining a question of this epoch: a caller that leaves does not end it."""
+    flight = flights.get((epoch, digest))
     if flight is None:
-        flight = flights[digest] = asyncio.create_task(
+        flight = flights[epoch, digest] = asyncio.create_task(
             source.resolve(digest),
             name="resolve API key",
             context=contextvars.Context(),  # its deadline is nobody's who asks
         )
-        flight.add_done_callback(lambda done: _landed(flights, digest, done))
+        flight.add_done_callback(lambda done: _landed(flights, (epoch, digest), done))
     return await asyncio.shield(flight)
 
 
-def _landed(flights: dict[bytes, asyncio.Task[KeyIdentity]], digest: bytes, done: asyncio.Task[KeyIdentity]) -> None:
-    flights.pop(digest, None)
+def _landed(flights: Flights, key: tuple[int, bytes], done: asyncio.Task[KeyIdentity]) -> None:
+    flights.pop(key, None)
     if not done.cancelled():
         done.exception()  # seen, even if every caller left

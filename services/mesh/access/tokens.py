@@ -27,6 +27,9 @@ TYPE = "at+jwt"  # RFC 9068
 ALGORITHM = "ES256"
 LEEWAY_S = 5  # between the clocks of two machines
 TOKEN_CHARS_MAX = 4096
+# Whatever a token says of itself: restrictions (an ended session, changed roles) are told for as long as tokens live,
+# so one that lived longer would outlive its revocation.
+LIFETIME_S_MAX = 3600.0
 _REQUIRED = ["iss", "aud", "sub", "exp", "iat", "org", "sid"]
 
 
@@ -63,7 +66,7 @@ class VerifiedToken:
     """What an access token says, its signature, audience and times being right when it was verified."""
 
     caller: Caller
-    issue_time: float  # seconds since the epoch
+    key_id: str = ""  # of the key that signed it; "" of a mesh token, which no such key signs
 
 
 class UnknownKeyIdError(Exception):
@@ -116,14 +119,14 @@ def verify_access_token(token: str, keys: Mapping[str, EllipticCurvePublicKey]) 
             leeway=LEEWAY_S,
             options={"require": _REQUIRED, "strict_aud": True},
         )
-        return _verified(claims)
+        return VerifiedToken(_caller_of(claims), key_id)
     except jwt.ExpiredSignatureError:
         raise expired() from None
     except jwt.InvalidTokenError:
         raise invalid("The access token is forged, damaged, or made for something else.") from None
 
 
-def _verified(claims: Mapping[str, Any]) -> VerifiedToken:
+def _caller_of(claims: Mapping[str, Any]) -> Caller:
     roles = claims.get("roles", [])
     texts = [claims["sub"], claims["org"], claims["sid"], claims.get("name", "")]
     if not all(isinstance(text, str) for text in texts) or not all(texts[:3]):
@@ -131,7 +134,10 @@ def _verified(claims: Mapping[str, Any]) -> VerifiedToken:
     if not isinstance(roles, list) or not all(type(role) is int for role in roles):
         raise jwt.InvalidTokenError("roles are not numbers")
     user_id, org_id, session_id, name = texts
-    caller = Caller(
+    issue_time, expire_time = float(claims["iat"]), float(claims["exp"])
+    if not expire_time - issue_time <= LIFETIME_S_MAX:  # so that NaN is refused too
+        raise jwt.InvalidTokenError("lives longer than tokens do")
+    return Caller(
         CallerKind.SESSION,
         user_id=user_id,
         org_id=org_id,
@@ -139,9 +145,9 @@ def _verified(claims: Mapping[str, Any]) -> VerifiedToken:
         roles=frozenset(roles),
         scopes=scopes_of(roles),
         session_id=session_id,
-        expire_time=float(claims["exp"]),
+        expire_time=expire_time,
+        issue_time=issue_time,
     )
-    return VerifiedToken(caller, float(claims["iat"]))
 
 
 def invalid(what: str) -> MeshError:

@@ -14,13 +14,14 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from promptmesh.access.v1.access_pb2 import Role
+from promptmesh.access.v1.access_pb2 import Audience, Role
 from promptmesh.prompts.v1 import posts_pb2
 
 from services.mesh.access import keys, service_tokens
+from services.mesh.access.policies import Policy
 from services.mesh.access.service_tokens import ServiceTokens
 from services.mesh.access.tokens import sign_access_token
-from services.mesh.call import CallerKind
+from services.mesh.call import Caller, CallerKind
 from services.mesh.errors import error_of
 from services.mesh.ids import uuid7
 
@@ -108,6 +109,7 @@ BAD_TOKENS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "not yet": ("CREDENTIAL_INVALID", lambda auth: signed(auth, iat=time.time() + 600)),
     "no exp": ("CREDENTIAL_INVALID", lambda auth: without(auth, "exp")),
     "no session": ("CREDENTIAL_INVALID", lambda auth: without(auth, "sid")),
+    "for a day": ("CREDENTIAL_INVALID", lambda auth: signed(auth, exp=time.time() + 86_400)),
     "no person": ("CREDENTIAL_INVALID", lambda auth: without(auth, "sub")),
     "roles as text": ("CREDENTIAL_INVALID", lambda auth: signed(auth, roles=["admin"])),
     "damaged": ("CREDENTIAL_INVALID", lambda auth: auth.token()[:-2]),
@@ -181,6 +183,61 @@ async def test_a_revoked_key(service: Any, bearer: Any) -> None:
     service.auth.revoke(secret)
     await service.heard()
     assert await reason(get(service, bearer(secret))) == "CREDENTIAL_REVOKED"
+
+
+async def test_a_token_known_to_be_good_does_not_outlive_the_key_that_signed_it(service: Any, bearer: Any) -> None:
+    token = service.auth.token()
+    assert await reason(get(service, bearer(token))) == ""
+    service.auth.kid = "key-2"
+    service.auth.version += 5  # a gap brings the whole state, with the key set
+    service.auth.end_session(uuid7())
+    await service.heard()
+    assert await reason(get(service, bearer(token))) == "CREDENTIAL_INVALID"
+    assert await reason(get(service, bearer(service.auth.token()))) == ""
+
+
+async def caller_of(service: Any, secret: str) -> Caller:
+    return await service.access.authorize(Policy(Audience.AUDIENCE_PUBLIC), {"x-api-key": secret})
+
+
+@pytest.mark.parametrize("how", ["key", "session"])
+async def test_an_end_before_anyone_listened_is_told_at_once(service: Any, how: str) -> None:
+    if how == "key":
+        secret = service.auth.api_key()
+        caller = await caller_of(service, secret)
+        service.auth.revoke(secret)
+    else:
+        session_id = uuid7()
+        caller = await service.access.caller_of(service.auth.token(session_id=session_id))
+        service.auth.end_session(session_id)
+    await service.heard()
+    assert (await asyncio.wait_for(service.access.ended(caller), WAIT_S)).reason == "CREDENTIAL_REVOKED"
+    assert not service.access.identities._ends
+
+
+@pytest.mark.parametrize("how", ["revoked", "gone", "good"])
+async def test_after_a_gap_the_keys_behind_streams_are_asked_about_again(service: Any, how: str) -> None:
+    secret = service.auth.api_key()
+    caller = await caller_of(service, secret)
+    ended = asyncio.create_task(service.access.ended(caller))
+    await asyncio.sleep(0)
+    if how == "revoked":
+        service.auth.api_keys[caller.key_digest].revoked = True  # nobody is told
+    elif how == "gone":
+        del service.auth.api_keys[caller.key_digest]
+    service.auth.version += 5
+    service.auth.end_session(uuid7())
+    await service.heard()
+    if how == "good":
+        async with asyncio.timeout(WAIT_S):
+            while service.access.identities.stale(caller):
+                await asyncio.sleep(0.005)
+        assert not ended.done()
+        ended.cancel()
+        await asyncio.wait([ended])
+    else:
+        assert (await asyncio.wait_for(ended, WAIT_S)).reason == "CREDENTIAL_REVOKED"
+    assert service.auth.resolved == 2
 
 
 async def test_an_ended_session(service: Any, bearer: Any) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import string
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -227,6 +228,54 @@ def test_whoever_listens_for_an_end_is_told_once_it_comes() -> None:
     identities.apply(ended(4, "s"))
     assert told == ["session"]
     assert not identities._ends
+
+
+def test_an_end_that_came_between_being_let_in_and_listening_is_known() -> None:
+    identities = Identities()
+    identities.apply(state(1))
+    assert not identities.ended(SESSION)
+    identities.apply(ended(2, "s"))
+    assert identities.ended(SESSION)
+    key = auth_pb2.KeyIdentity(api_key_id="k", digest=b"d" * 32, user_id="u", roles=[1], scopes=["posts:read"])
+    caller = identities.learn(key).caller
+    assert not identities.ended(caller)
+    changed = auth_pb2.UserRestriction(user_id="u", roles=[Role.ROLE_AUDITOR])
+    identities.apply(auth_pb2.WatchIdentitiesResponse(version=3, user_changed=changed))
+    assert identities.ended(caller)
+    other = auth_pb2.KeyIdentity(api_key_id="l", digest=b"e" * 32, user_id="v", roles=[1])
+    caller = identities.learn(other).caller
+    other.revoked = True
+    identities.apply(auth_pb2.WatchIdentitiesResponse(version=4, key_changed=other))
+    assert identities.ended(caller)
+
+
+def test_roles_that_a_token_has_already_do_not_end_it() -> None:
+    identities = Identities()
+    identities.apply(state(1))
+    changed = auth_pb2.UserRestriction(user_id="u", roles=[Role.ROLE_AUDITOR])
+    changed.change_time.FromSeconds(1000)
+    identities.apply(auth_pb2.WatchIdentitiesResponse(version=2, user_changed=changed))
+    older, newer = replace(SESSION, issue_time=999.0), replace(SESSION, issue_time=1001.0)
+    assert identities.ended(older)
+    assert not identities.ended(newer)
+    assert not identities.ended(identities.with_present_roles(older))
+
+
+def test_a_whole_state_says_nothing_of_keys() -> None:
+    identities = Identities()
+    identities.apply(state(1))
+    key = auth_pb2.KeyIdentity(api_key_id="k", digest=b"d" * 32, roles=[1])
+    caller = identities.learn(key).caller
+    off = identities.on_end(caller, lambda: None)
+    assert identities.stale_callers() == []
+    identities.apply(state(7))
+    assert identities.stale_callers() == [caller]
+    identities.learn(key, epoch=1)  # asked before the gap
+    assert identities.stale(caller)
+    identities.learn(key)
+    assert not identities.stale(caller)
+    off()
+    assert identities._watched_keys == {}
 
 
 def test_the_whole_state_tells_of_ends_that_were_missed() -> None:
