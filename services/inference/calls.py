@@ -89,7 +89,7 @@ def metered(model: OfferedModel, message_bytes: Callable[[], Iterable[int]]) -> 
         provider = model.provider.name
         DURATION.labels(provider, model.name, outcome).observe(asyncio.get_running_loop().time() - call.begin_time)
         # What a provider refused before it began took nothing; what a caller left may have been worked on.
-        if outcome == "ok" or call.began or outcome == "cancelled":
+        if call.began or outcome in ("ok", "cancelled", "credential_revoked"):
             _count(call, outcome)
 
 

@@ -12,12 +12,15 @@ from promptmesh.inference.v1 import inference_pb2_grpc as pb_grpc
 
 from services.inference.calls import MeteredCall, metered
 from services.inference.catalog import Catalog, OfferedModel, Offers
+from services.inference.cleaning import clean
 from services.inference.concurrency import Concurrency
 from services.inference.providers.base import ChatMessage, ProviderRequest
-from services.inference.usage import clean, usage_message, utf8_bytes
+from services.inference.usage import usage_message, utf8_bytes
+from services.mesh.access.control import AccessControl
 from services.mesh.call import current
 from services.mesh.errors import FieldViolation, MeshError
 from services.mesh.paging import PageTokens
+from services.mesh.revocation import UntilRevoked
 
 PAGE_SIZE_DEFAULT = 100
 PAGE_FILTERS = {"list": "models"}
@@ -43,26 +46,32 @@ class Inference(pb_grpc.InferenceServiceServicer):
         offers: Offers,
         concurrency: Concurrency,
         page_tokens: PageTokens,
+        access: AccessControl,
     ) -> None:
         self._offers = offers
         self._concurrency = concurrency
         self._page_tokens = page_tokens
+        self._access = access
 
     async def Generate(
         self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[pb.GenerateResponse, None]:
-        """An error before the first message is the call's status; afterwards it is the last message."""
+        """An error before the first message is the call's status; afterwards it is the last message.
+
+        A revoked credential ends the answer at once (CREDENTIAL_REVOKED) and aborts the provider. One that merely
+        expires does not cut an answer under way, which the provider's total timeout bounds.
+        """
         call = current()
         catalog = self._offers.catalog
         model = catalog.model(request.model)
         asked = provider_request(request, model)
-        with self._concurrency.slot(call.caller):
+        with self._concurrency.slot(call.caller), UntilRevoked(self._access, call.caller) as until:
             failure: MeshError | None = None
             finish_reason = ""
             running: MeteredCall | None = None
             try:
                 with metered(model, lambda: _message_bytes(asked)) as running:
-                    async with aclosing(model.provider.stream(asked)) as pieces:
+                    async with aclosing(until.each(model.provider.stream(asked))) as pieces:
                         async for piece in pieces:
                             if not running.began:
                                 running.first_token()

@@ -73,11 +73,13 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
         concurrency = Concurrency(settings.org_calls_max)
         server.add(
             inference_pb2_grpc.add_InferenceServiceServicer_to_server,
-            Inference(offers, concurrency, mesh.page_tokens()),
+            Inference(offers, concurrency, mesh.page_tokens(), access),
         )
         server.add(inference_pb2_grpc.add_ConfigServiceServicer_to_server, ConfigAdmin(configs))
         server.add(
-            openai_pb2_grpc.add_OpenAiServiceServicer_to_server, OpenAi(offers, concurrency), render_error=render
+            openai_pb2_grpc.add_OpenAiServiceServicer_to_server,
+            OpenAi(offers, concurrency, access),
+            render_error=render,
         )
         try:
             await server.serve()

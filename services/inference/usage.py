@@ -46,10 +46,3 @@ def usage_message(usage: TokenUsage, price: Price | None) -> pb.Usage:
 def utf8_bytes(text: str) -> int:
     """Size of a text in UTF-8; a lone surrogate, which a provider's `\\ud83d` can bring in, counts as three."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
-def clean(text: str) -> str:
-    """A text without lone surrogates and NUL, which protobuf or PostgreSQL refuse."""
-    if text.isascii():
-        return text.replace("\x00", "\ufffd") if "\x00" in text else text
-    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

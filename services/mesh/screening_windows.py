@@ -16,11 +16,15 @@ anywhere, even into single characters, is never shown, not even its beginning.
 A window begins with a little text that is out already, so that rules about the beginnings of words see what stands
 there, and ends between words where it can, so that half a word is not taken for a whole one.
 
+Characters that screening does not read at all (accents, invisible ones) can be left out of all these counts: the
+text must then hold a bounded number of them for each other one, or windows have no bound.
+
 No input or output here: whoever streams asks for windows, has them screened (all or in batches, in order), and reports.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass
 
@@ -62,7 +66,9 @@ class ScreeningWindows:
         overlap_chars: int = OVERLAP_CHARS,
         context_chars: int = CONTEXT_CHARS,
         edge_chars: int = EDGE_CHARS,
+        uncounted: re.Pattern[str] | None = None,
     ) -> None:
+        """uncounted: matches one character that counts for nothing in `window_chars` and `overlap_chars`."""
         if min(overlap_chars, context_chars, edge_chars) < 0:
             raise ValueError("overlap_chars, context_chars and edge_chars must not be negative")
         if window_chars <= overlap_chars + context_chars + edge_chars:
@@ -74,6 +80,7 @@ class ScreeningWindows:
         self._overlap_chars = overlap_chars
         self._context_chars = context_chars
         self._edge_chars = edge_chars
+        self._uncounted = uncounted
         # Text from `_kept_from` on. Positions count from the beginning of the stream.
         self._kept = ""
         self._kept_from = 0
@@ -90,8 +97,8 @@ class ScreeningWindows:
             raise RuntimeError("the stream was finished; make another ScreeningWindows for the next one")
         self._kept += text
         made: list[Window] = []
-        while self._end - self._window_start >= self._window_chars:
-            made.append(self._cut(self._edge(self._window_start + self._window_chars), last=False))
+        while (end := self._full_window()) is not None:
+            made.append(self._cut(self._edge(end), last=False))
         return made
 
     def finish(self) -> list[Window]:
@@ -129,9 +136,36 @@ class ScreeningWindows:
                 return position + 1
         return earliest
 
+    def _full_window(self) -> int | None:
+        """Where the next window is full; None while there is too little text for it."""
+        start = self._window_start
+        end = start + self._window_chars
+        while end <= self._end:
+            missing = self._window_chars - self._counted(start, end)
+            if not missing:
+                return end
+            end += missing
+        return None
+
+    def _before(self, end: int, chars: int) -> int:
+        """The last position with so many counted characters between it and `end`; the first one kept, if none has."""
+        start = end - chars
+        while start > self._kept_from:
+            missing = chars - self._counted(start, end)
+            if not missing:
+                return start
+            start -= missing
+        return self._kept_from
+
+    def _counted(self, start: int, end: int) -> int:
+        if self._uncounted is None:
+            return end - start
+        text = self._kept[start - self._kept_from : end - self._kept_from]
+        return len(text) - len(self._uncounted.findall(text))
+
     def _cut(self, end: int, *, last: bool) -> Window:
         start = self._window_start
-        free = end if last else max(self._free_to, end - self._overlap_chars)
+        free = end if last else max(self._free_to, self._before(end, self._overlap_chars))
         window = Window(self._made, start, self._kept[start - self._kept_from : end - self._kept_from], free)
         self._made += 1
         self._screened_to = end

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from promptmesh.prompts.v1.events_pb2 import ExampleRequested, PostDeleted
 
+from services.inference.cleaning import clean
 from services.inference.examples.job import ExampleJob
 from services.inference.examples.runner import ExampleRunner
-from services.inference.usage import clean
 from services.mesh.database import Connection, queries
 from services.mesh.events.envelope import Event
 from services.mesh.failpoints import Failpoint

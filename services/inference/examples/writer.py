@@ -12,12 +12,13 @@ from promptmesh.inference.v1 import events_pb2
 
 from services.inference.calls import MeteredCall, metered
 from services.inference.catalog import Catalog, OfferedModel
+from services.inference.cleaning import UNREAD, Cleaner
 from services.inference.examples.job import ExampleJob
 from services.inference.examples.progress import Progress
 from services.inference.examples.screener import Screener
 from services.inference.providers import faults
 from services.inference.providers.base import ProviderRequest
-from services.inference.usage import clean, usage_message, utf8_bytes
+from services.inference.usage import usage_message, utf8_bytes
 from services.mesh.backoff import Backoff
 from services.mesh.errors import MeshError
 from services.mesh.screening_windows import WINDOW_CHARS, ScreeningWindows, Window
@@ -60,7 +61,8 @@ class _Writing:
     """One example under way."""
 
     job: ExampleJob
-    windows: ScreeningWindows = field(default_factory=ScreeningWindows)
+    cleaner: Cleaner = field(default_factory=Cleaner)
+    windows: ScreeningWindows = field(default_factory=lambda: ScreeningWindows(uncounted=UNREAD))
     waiting: deque[Window] = field(default_factory=deque)
     shown: list[str] = field(default_factory=list)
     shown_characters: int = 0
@@ -116,7 +118,7 @@ class Writer:
                         if not piece.text:
                             continue
                         running.record.output_bytes += utf8_bytes(piece.text)
-                        writing.waiting.extend(writing.windows.feed(clean(piece.text)))
+                        writing.waiting.extend(writing.windows.feed(writing.cleaner.feed(piece.text)))
                         if writing.waiting and not writing.moderation_away:
                             await self._screen(writing)
                 writing.waiting.extend(writing.windows.finish())
@@ -146,8 +148,8 @@ class Writer:
                 await asyncio.sleep(backoff.next_s())
 
     async def _screen_whole(self, text: str) -> None:
-        """Once more in one piece, before it is attached: a phrase padded with what moderation takes out (accents upon
-        accents, blank letters) can be longer as it stands than windows overlap."""
+        """Once more in one piece, before it is attached: a phrase padded with what moderation takes for one
+        letter or one gap (a letter or an emoji many times over) can be longer than windows overlap."""
         if len(text) < WINDOW_CHARS:
             return  # it was one window
         whole = ScreeningWindows(window_chars=WHOLE_CHARS, overlap_chars=WHOLE_OVERLAP_CHARS)

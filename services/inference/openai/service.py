@@ -22,7 +22,9 @@ from services.inference.catalog import OfferedModel, Offers
 from services.inference.concurrency import Concurrency
 from services.inference.openai import bodies
 from services.inference.openai.errors import JSON_TYPE, SSE_TYPE
+from services.mesh.access.control import AccessControl
 from services.mesh.call import current
+from services.mesh.revocation import UntilRevoked
 
 # OpenAI's clients want the time a model was made; we do not know it.
 UNKNOWN_CREATED = 0
@@ -35,25 +37,31 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class OpenAi(pb_grpc.OpenAiServiceServicer):
     """Chat completions and models."""
 
-    def __init__(self, offers: Offers, concurrency: Concurrency) -> None:
+    def __init__(self, offers: Offers, concurrency: Concurrency, access: AccessControl) -> None:
         self._offers = offers
         self._concurrency = concurrency
+        self._access = access
 
     async def ChatCompletions(self, request: httpbody_pb2.HttpBody, context: _Context) -> _Bodies:
         """One message with the whole answer, or one for each read of a stream. The answer names the model as the
-        caller did."""
+        caller did. A revoked credential ends it as it ends Generate."""
         body = bodies.read(request.data)
         model = self._offers.catalog.model(body.get("model") or "")
         call = bodies.call_of(body, model)
-        with self._concurrency.slot(current().caller), metered(model, lambda: bodies.message_bytes(body)) as running:
+        caller = current().caller
+        with (
+            self._concurrency.slot(caller),
+            UntilRevoked(self._access, caller) as until,
+            metered(model, lambda: bodies.message_bytes(body)) as running,
+        ):
             if not body.get("stream"):
-                data = await model.provider.complete_openai(call, running.record)
+                data = await until.answer(model.provider.complete_openai(call, running.record))
                 running.first_token()
                 # A message is bounded, an answer need not be.
                 for start in range(0, len(data), PART_BYTES):
                     yield httpbody_pb2.HttpBody(content_type=JSON_TYPE, data=data[start : start + PART_BYTES])
                 return
-            async with aclosing(model.provider.stream_openai(call, running.record)) as parts:
+            async with aclosing(until.each(model.provider.stream_openai(call, running.record))) as parts:
                 async for part in parts:
                     running.first_token()
                     yield httpbody_pb2.HttpBody(content_type=SSE_TYPE, data=part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -56,18 +57,30 @@ class KeysOfATest:
     def __init__(self) -> None:
         self.good = keys.new_secret()
         self.scopeless = keys.new_secret()
+        self.expires_in_s: float | None = None  # keys that are asked for from now on
+        self._changes: asyncio.Queue[WatchIdentitiesResponse] = asyncio.Queue()
 
     async def watch(self, after_version: int) -> AsyncIterator[WatchIdentitiesResponse]:
         yield WatchIdentitiesResponse(version=1, state=IdentityState(grace_seconds=60))
-        await asyncio.Event().wait()
+        while True:
+            yield await self._changes.get()
 
     async def resolve(self, digest: bytes) -> KeyIdentity:
         for secret, scopes in ((self.good, ["inference:invoke"]), (self.scopeless, ["posts:read"])):
             if keys.digest(PEPPER, secret) == digest:
-                return KeyIdentity(
+                identity = KeyIdentity(
                     api_key_id=ORG, digest=digest, org_id=ORG, user_id=ORG, roles=[Role.ROLE_USER], scopes=scopes
                 )
+                if self.expires_in_s is not None:
+                    identity.expire_time.FromNanoseconds(time.time_ns() + int(self.expires_in_s * 1e9))
+                return identity
         raise MeshError("API_KEY_NOT_FOUND", "No such key.")
+
+    async def revoke(self) -> None:
+        """Revokes the good key; the process hears of it."""
+        identity = await self.resolve(keys.digest(PEPPER, self.good))
+        identity.revoked = True
+        self._changes.put_nowait(WatchIdentitiesResponse(version=2, key_changed=identity))
 
 
 @dataclass
@@ -99,8 +112,12 @@ async def running_api(session: aiohttp.ClientSession, upstream: MisbehavingProvi
     concurrency = Concurrency(CALLS_MAX)
     server = Server(access)
     page_tokens = PageTokens(PEPPER)
-    server.add(inference_pb2_grpc.add_InferenceServiceServicer_to_server, Inference(offers, concurrency, page_tokens))
-    server.add(openai_pb2_grpc.add_OpenAiServiceServicer_to_server, OpenAi(offers, concurrency), render_error=render)
+    server.add(
+        inference_pb2_grpc.add_InferenceServiceServicer_to_server, Inference(offers, concurrency, page_tokens, access)
+    )
+    server.add(
+        openai_pb2_grpc.add_OpenAiServiceServicer_to_server, OpenAi(offers, concurrency, access), render_error=render
+    )
     port = await server.start()
     await access.ready.wait()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

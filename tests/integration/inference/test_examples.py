@@ -91,14 +91,18 @@ async def test_what_moderation_does_not_allow_is_withheld(
     await upstream.calls[0].aborted.wait()
 
 
-async def test_a_phrase_padded_beyond_a_window_is_not_attached(world: World, upstream: MisbehavingProvider) -> None:
-    upstream.default = Behaviour(text=f"{LONG} forb{ACCENT * 400}idden {LONG}")
+@pytest.mark.parametrize("pad", [ACCENT * 400, "\u3164" * 400])
+async def test_a_phrase_padded_beyond_a_window_is_not_shown(
+    world: World, upstream: MisbehavingProvider, pad: str
+) -> None:
+    upstream.default = Behaviour(text=f"{LONG} forb{pad}idden {LONG}")
     process = await world.process(models(upstream.base_url))
     post = uuid7()
     await process.handle(requested(post))
     (finished,) = await world.until_finished(1)
     assert (finished.outcome, finished.text) == (WITHHELD, "")
     await until(lambda: _is(bool(world.pieces) and world.shown(post) == ""))
+    assert all("forb" not in piece.text for piece in world.pieces)
 
 
 async def test_with_moderation_away_examples_wait_unseen_and_the_model_is_not_asked_twice(

@@ -138,6 +138,53 @@ async def test_a_caller_who_leaves_aborts_upstream(api: Api, upstream: Misbehavi
     assert upstream.running == 0
 
 
+async def test_a_revoked_key_ends_the_answer_and_aborts_upstream(api: Api, upstream: MisbehavingProvider) -> None:
+    upstream.default = Behaviour(text="word " * 10_000, pace_s=0.01)
+    events = []
+    async for event in api.inference.Generate(asked(), metadata=api.metadata, timeout=20):
+        events.append(event)
+        if len(events) == 3:
+            await api.identities.revoke()
+    assert kinds(events)[-2:] == ["usage", "error"]
+    error = events[-1].error
+    assert (error.code, error.reason) == (grpc.StatusCode.UNAUTHENTICATED.value[0], "CREDENTIAL_REVOKED")
+    assert events[-2].usage.output_tokens > 0
+    await upstream.calls[0].aborted.wait()
+    assert upstream.running == 0
+
+
+async def test_a_key_revoked_before_the_first_token(api: Api, upstream: MisbehavingProvider) -> None:
+    upstream.default = Behaviour(latency_s=0.4)
+    call = asyncio.create_task(generate(api))
+    await upstream.call(0)
+    await api.identities.revoke()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert error_of(caught.value).reason == "CREDENTIAL_REVOKED"
+    await upstream.calls[0].aborted.wait()
+
+
+async def test_a_caller_who_takes_nothing_does_not_keep_a_revoked_call_alive(
+    api: Api, upstream: MisbehavingProvider
+) -> None:
+    upstream.default = Behaviour(text="word " * 400_000)
+    call = api.inference.Generate(asked(), metadata=api.metadata)
+    await call.read()  # and no more: the answer backs up to the provider
+    await api.identities.revoke()
+    await upstream.calls[0].aborted.wait()
+    call.cancel()
+
+
+async def test_a_credential_that_expires_does_not_cut_an_answer(api: Api, upstream: MisbehavingProvider) -> None:
+    api.identities.expires_in_s = 0.5
+    upstream.default = Behaviour(text="word " * 20, pace_s=0.05)
+    assert kinds(await generate(api))[-1] == "done"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await generate(api)
+    assert error_of(caught.value).reason == "CREDENTIAL_EXPIRED"
+
+
 @pytest.mark.parametrize("fault", [Fault.SILENCE, Fault.STALL])
 async def test_a_deadline_aborts_upstream(api: Api, upstream: MisbehavingProvider, fault: Fault) -> None:
     upstream.default = Behaviour(fault=fault)

@@ -104,6 +104,29 @@ async def test_errors_have_their_class_and_code(
         assert caught.value.response.headers["retry-after"] == "3"
 
 
+async def test_a_revoked_key_ends_a_stream(api: Api, client: openai.AsyncOpenAI, upstream: MisbehavingProvider) -> None:
+    upstream.default = Behaviour(text="word " * 10_000, pace_s=0.01)
+    stream = await client.chat.completions.create(model="house", messages=MESSAGES, stream=True)
+    await anext(stream)
+    await api.identities.revoke()
+    with pytest.raises(openai.APIError) as caught:
+        [chunk async for chunk in stream]
+    assert caught.value.code == "invalid_api_key"
+    await upstream.calls[0].aborted.wait()
+
+
+async def test_a_revoked_key_ends_a_call_that_waits(
+    api: Api, client: openai.AsyncOpenAI, upstream: MisbehavingProvider
+) -> None:
+    upstream.default = Behaviour(latency_s=0.4)
+    call = asyncio.create_task(client.chat.completions.create(model="house", messages=MESSAGES))
+    await upstream.call(0)
+    await api.identities.revoke()
+    with pytest.raises(openai.AuthenticationError):
+        await call
+    await upstream.calls[0].aborted.wait()
+
+
 async def test_json_that_is_too_deep(client: openai.AsyncOpenAI, upstream: MisbehavingProvider) -> None:
     deep: Any = "x"
     for _ in range(500):
