@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -33,7 +34,7 @@ HTTP_STATUS: Mapping[int, int] = {
 #: Nothing of the inside: code, files, statements, addresses.
 INTERNALS = re.compile(
     r"Traceback|\.py\b|site-packages|asyncpg|psycopg|SELECT |INSERT |DELETE FROM|redis://|postgres|"
-    r"/work/|/root/|/tmp/|127\.0\.0\.1:\d|upstream connect|<class|0x[0-9a-f]{8}"
+    rf"{re.escape(str(Path(__file__).resolve().parents[2]))}|/root/|/home/|/tmp/|127\.0\.0\.1:\d|upstream connect|<class|0x[0-9a-f]{{8}}"
 )
 _TYPES = ("ErrorInfo", "BadRequest", "RequestInfo", "RetryInfo", "QuotaFailure")
 REASONS = frozenset(reason_pb2.Reason.DESCRIPTOR.values_by_name)
