@@ -32,9 +32,11 @@ HTTP_STATUS: Mapping[int, int] = {
     code_pb2.DEADLINE_EXCEEDED: 504,
 }
 #: Nothing of the inside: code, files, statements, addresses.
+_CHECKOUT = re.escape(str(Path(__file__).resolve().parents[2]))
 INTERNALS = re.compile(
     r"Traceback|\.py\b|site-packages|asyncpg|psycopg|SELECT |INSERT |DELETE FROM|redis://|postgres|"
-    rf"{re.escape(str(Path(__file__).resolve().parents[2]))}|/root/|/home/|/tmp/|127\.0\.0\.1:\d|upstream connect|<class|0x[0-9a-f]{{8}}"
+    rf"{_CHECKOUT}|/root/|/home/|/tmp/|"
+    r"127\.0\.0\.1:\d|upstream connect|<class|0x[0-9a-f]{8}"
 )
 _TYPES = ("ErrorInfo", "BadRequest", "RequestInfo", "RetryInfo", "QuotaFailure")
 REASONS = frozenset(reason_pb2.Reason.DESCRIPTOR.values_by_name)
