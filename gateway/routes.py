@@ -31,6 +31,8 @@ class Route:
     cluster: str
     stream: bool
     retry_on: str
+    quiet: bool = False
+    """Whether nothing may move until the answer is whole: a stream of raw bodies carries answers of one piece too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ def derive(contracts: Contracts, large_body_methods: Iterable[str]) -> Routes:
                 service.area,
                 method.server_streaming or method.client_streaming,
                 READ_RETRY_ON if method.safe else WRITE_RETRY_ON,
+                quiet=method.raw,
             )
             for method in open_methods
         ]

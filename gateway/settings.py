@@ -87,6 +87,9 @@ class EdgeSettings(BaseModel):
     stream_idle_timeout_s: Seconds = Field(
         120, description="a stream on which nothing moves; else streams are unbounded"
     )
+    answer_idle_timeout_s: Seconds = Field(
+        660, description="a call under `/v1`: an answer that is not streamed comes in one piece, when it is whole"
+    )
     request_timeout_s: Seconds = Field(60, description="until a request has arrived whole")
     connect_timeout_s: Seconds = Field(1, description="a connection to a service")
     connection_idle_timeout_s: Seconds = Field(3600, description="a caller's connection without requests")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -44,6 +45,8 @@ class OpenAiCompatible:
         self._url = URL(f"{base_url}/chat/completions")  # parsed once, not once a call
         self._key = key
         self._timeouts = timeouts or Timeouts()
+        # An answer that is not streamed begins when it is whole: the first byte may take as long as all of it.
+        self._whole_timeouts = replace(self._timeouts, first_token_s=self._timeouts.total_s)
         self._stream_usage = stream_usage
         self._output_cap_field = output_cap_field
         self._headers = {"Content-Type": "application/json"}
@@ -67,7 +70,7 @@ class OpenAiCompatible:
 
     async def complete_openai(self, call: OpenAiCall, record: AnswerRecord) -> bytes:
         """See Provider."""
-        async with self._post(self._upstream_body(call), call.upstream_model) as answer:
+        async with self._post(self._upstream_body(call), call.upstream_model, self._whole_timeouts) as answer:
             raw = await answer.read_all()
         try:
             parsed = orjson.loads(raw)
@@ -110,7 +113,7 @@ class OpenAiCompatible:
         self, body: Mapping[str, Any], model: str, reader: ChunkReader
     ) -> AsyncGenerator[list[tuple[bytes, dict[str, Any]]], None]:
         """Checked chunks, one list a read; ends without an error only where the answer is whole."""
-        async with self._post({**body, "stream": True}, model) as answer:
+        async with self._post({**body, "stream": True}, model, self._timeouts) as answer:
             if answer.content_type != "text/event-stream":
                 kind = faults.sanitise(answer.content_type)
                 raise faults.broken(self._name, f"its content type is {kind}, not text/event-stream")
@@ -128,7 +131,7 @@ class OpenAiCompatible:
             elif chunks := reader.end():
                 yield chunks
 
-    def _post(self, body: Mapping[str, Any], model: str) -> AbstractAsyncContextManager[Answer]:
+    def _post(self, body: Mapping[str, Any], model: str, timeouts: Timeouts) -> AbstractAsyncContextManager[Answer]:
         try:
             data = orjson.dumps(body)
         except orjson.JSONEncodeError:
@@ -139,7 +142,7 @@ class OpenAiCompatible:
             self._url,
             data,
             self._headers,
-            self._timeouts,
+            timeouts,
             model=model,
             key=self._key,
         )
