@@ -255,10 +255,9 @@ async def test_without_prompts_nothing_is_lost_and_a_watcher_resumes(breakable: 
     assert again["postId"] == accepted["postId"]
     async with author.watch(f"/api/v1/feed:watch?after={start}") as feed:
         seen = await feed.until(lambda one: _state_of_example(one) == "EXAMPLE_STATE_READY")
-    assert [one["post"]["state"] for one in seen if "post" in one][:2] == [
-        "POST_STATE_PENDING",
-        "POST_STATE_PUBLISHED",
-    ]
+    # What was missed is told as it is now, not as it was: PENDING may never be seen.
+    assert {one["post"]["postId"] for one in seen if "post" in one} == {accepted["postId"]}
+    assert seen[-1]["post"]["state"] == "POST_STATE_PUBLISHED"
 
 
 async def test_a_service_that_drains_says_so_to_its_watchers(breakable: Breakable) -> None:

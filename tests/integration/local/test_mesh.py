@@ -160,9 +160,11 @@ def test_errors_of_a_call_are_for_people(mesh: LocalMesh) -> None:
     unknown = run(mesh, "chat", "Hello", "--model", "no-such-model")
     assert unknown.returncode == 1
     assert re.search(r"^Error: .*no-such-model.*\([A-Z_]+\)", unknown.stderr, re.MULTILINE)
-    empty = run(mesh, "post", "", "--title", "x")
-    assert empty.returncode == 1
-    assert "body" in empty.stderr
+    blank = run(mesh, "post", "", "--title", "x")
+    assert (blank.returncode, "TEXT is blank" in blank.stderr) == (2, True)
+    long = run(mesh, "post", "x", "--title", "x" * 201)
+    assert long.returncode == 1
+    assert "title" in long.stderr
     forged = run(mesh, "post", "x", PROMPTMESH_API_KEY="pm_forged")
     assert forged.returncode == 1
     assert "(CREDENTIAL_INVALID)" in forged.stderr
