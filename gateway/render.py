@@ -29,6 +29,8 @@ OPENAI_PREFIX = "/v1/"
 MAX_RESPONSE_BODY_BYTES = 16 * 1024 * 1024
 """Largest answer of a unary call that the transcoder turns into JSON."""
 MAX_STATIC_BYTES = 4 * 1024 * 1024
+DEADLINE_MARGIN_S = 1.0
+"""How much later than the edge a service takes a unary call's deadline to be."""
 EXIT_CONFIG = 78
 """EX_CONFIG of sysexits.h."""
 
@@ -116,6 +118,7 @@ def render(target: Target, edge: EdgeSettings) -> str:
         "max_static_bytes": MAX_STATIC_BYTES,
         "max_response_body_bytes": MAX_RESPONSE_BODY_BYTES,
         "healthz_lua": _lua("healthz").replace("SERVICES_OF_THE_MESH", _lua_list(list(edge.clusters))),
+        "deadline_margin_s": DEADLINE_MARGIN_S,
         "responses_lua": _lua("responses").replace("WORDS_OF_ENVOY", envoy_words.as_lua()),
         "stats_services": [
             {
