@@ -258,6 +258,9 @@ async def test_without_prompts_nothing_is_lost_and_a_watcher_resumes(breakable: 
     # What was missed is told as it is now, not as it was: PENDING may never be seen.
     assert {one["post"]["postId"] for one in seen if "post" in one} == {accepted["postId"]}
     assert seen[-1]["post"]["state"] == "POST_STATE_PUBLISHED"
+    cursors = [int(one["cursor"]) for one in seen if "post" in one]
+    assert cursors == sorted(set(cursors))
+    assert cursors[0] > int(start)
 
 
 async def test_a_service_that_drains_says_so_to_its_watchers(breakable: Breakable) -> None:

@@ -140,6 +140,18 @@ def default_words(name: str) -> str:
     return "" if value in (None, []) else f"{value:,}" if isinstance(value, int) and value > 9999 else f"{value}"
 
 
+def test_only_streams_that_may_hold_one_piece_are_quiet_for_long() -> None:
+    """An answer of OpenAI's API that is not streamed comes when it is whole; a watch has heartbeats."""
+    values = settings(stream_idle_timeout_s=7, answer_idle_timeout_s=77)
+    listener = _rendered(values)["static_resources"]["listeners"][0]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+    idle = {one["match"].get("path"): one.get("route", {}).get("idle_timeout") for one in routes}
+    assert idle["/promptmesh.inference.v1.OpenAiService/ChatCompletions"] == "77.000s"
+    assert idle["/promptmesh.inference.v1.InferenceService/Generate"] == "7.000s"
+    assert idle["/promptmesh.prompts.v1.PostService/WatchFeed"] == "7.000s"
+
+
 def _rendered(values: dict[str, Any], target: Any = "local") -> dict[str, Any]:
     parsed: dict[str, Any] = yaml.safe_load(render.render(target, EdgeSettings.model_validate(values)))
     return parsed

@@ -129,3 +129,12 @@ asyncio.run(main())
 assert not [name for name in sys.modules if name.split(".")[0] == "litellm"]
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+async def test_an_answer_of_one_piece_may_take_the_whole_time(
+    upstream: MisbehavingProvider, ours: OpenAiCompatible
+) -> None:
+    """It begins when it is finished, so that the time to the first token (0.4 s here) does not hold for it."""
+    upstream.default = Behaviour(latency_s=0.8)
+    whole = orjson.loads(await run_openai(ours, openai_call()))
+    assert whole["choices"][0]["message"]["content"] == upstream.default.text
