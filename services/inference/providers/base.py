@@ -53,35 +53,54 @@ class Piece:
 class AnswerRecord:
     """What is known of an answer in OpenAI's shape while it passes through; filled by the provider.
 
-    `output_bytes`: UTF-8 bytes of the answer so far, to estimate by where `usage` stays None.
+    `output_bytes`: UTF-8 bytes of the answer so far, to estimate by where `usage` stays None. `began`: a token, a tool
+    call or a finish reason has come. `sent`: the request has left for the provider, so it may cost something.
     """
 
     output_bytes: int = 0
     usage: TokenUsage | None = None
     finish_reasons: dict[int, str] = field(default_factory=dict)
+    sent: bool = False
+
+    @property
+    def began(self) -> bool:
+        """Whether anything of the answer itself has come."""
+        return self.output_bytes > 0 or bool(self.finish_reasons)
 
 
 @dataclass(frozen=True, slots=True)
-class OpenAiCall:
-    """A checked chat completions request.
+class UpstreamCall:
+    """A checked request in OpenAI's shape, for one target.
 
-    `body`: as the caller sent it. `model`: what the caller calls the model, and what the answer names.
-    `upstream_model`: what the provider calls it. `output_cap`: largest answer in tokens, to be set where the
-    caller set no cap; None: the caller did.
+    `body`: of chat completions, or of embeddings; never changed by a provider. `model`: what the answer names.
+    `upstream_model`: what the provider calls it. `output_cap`: largest answer in tokens, set in the upstream's own field
+    in place of whatever cap the body has; None: as the body says.
     """
 
     body: Mapping[str, Any]
     model: str
     upstream_model: str
     output_cap: int | None = None
+    wants_usage: bool = False  # of a stream: the caller asked for the usage chunk; else it is read and left out
+
+
+@dataclass(slots=True)
+class Part:
+    """What arrived in one read of a stream: OpenAI's server-sent events as they go out, and the same parsed.
+
+    `chunks` is empty where there was only a comment (a sign of life) or `[DONE]`.
+    """
+
+    data: bytes
+    chunks: list[dict[str, Any]]
 
 
 class Provider(Protocol):
     """A source of answers.
 
-    Every method raises MeshError (PROVIDER_…, CONTEXT_LENGTH_EXCEEDED) and nothing else of its own. A generator
-    that ends without an error has given a whole answer, with its finish reason. Closing a generator, or cancelling
-    the task that runs it, aborts the call upstream.
+    Every method raises MeshError (PROVIDER_…, CONTEXT_LENGTH_EXCEEDED, MODEL_NOT_FOUND) and nothing else of its own. A
+    generator that ends without an error has given a whole answer, with its finish reason. Closing a generator, or
+    cancelling the task that runs it, aborts the call upstream within 100 ms.
     """
 
     @property
@@ -89,14 +108,14 @@ class Provider(Protocol):
         """Name in the configuration."""
         ...
 
-    def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        """The answer in pieces; the first comes no earlier than the provider accepted the request."""
-        ...
-
-    async def complete_openai(self, call: OpenAiCall, record: AnswerRecord) -> bytes:
+    async def complete(self, call: UpstreamCall, record: AnswerRecord) -> bytes:
         """A whole answer as OpenAI's `chat.completion` JSON."""
         ...
 
-    def stream_openai(self, call: OpenAiCall, record: AnswerRecord) -> AsyncGenerator[bytes, None]:
-        """An answer as OpenAI's server-sent events, `data: [DONE]` included; one item for what came in one read."""
+    def stream(self, call: UpstreamCall, record: AnswerRecord) -> AsyncGenerator[Part, None]:
+        """An answer as OpenAI's server-sent events, `data: [DONE]` included; one part for what came in one read."""
+        ...
+
+    async def embed(self, call: UpstreamCall, record: AnswerRecord) -> bytes:
+        """Vectors as OpenAI's embeddings JSON; MeshError INVALID_FIELD where the provider makes none."""
         ...

@@ -1,0 +1,83 @@
+"""What a caller asked for, and what became of it, as every part of the engine sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.inference.providers.base import AnswerRecord, TokenUsage
+from services.inference.routing.route import Route, Target
+from services.mesh.call import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class CacheControl:
+    """What the caller lets the cache do. `ttl_s` 0: the route's."""
+
+    bypass: bool = False
+    refresh: bool = False
+    ttl_s: int = 0
+
+
+async def _nothing_more(_target: Target) -> None:
+    return
+
+
+@dataclass(slots=True)
+class ModelCall:
+    """One call of a model. `body` is OpenAI's, checked, and never changed once the call is made.
+
+    `output_cap`: largest answer in tokens that caller, key and route allow; a target's own cap comes on top.
+    `input_tokens_max`: a bound that no tokeniser exceeds. `before_attempt_again` is awaited before a further call of a
+    provider while an earlier one of this call may be billed: it raises MeshError where the money does not reach.
+    """
+
+    surface: int  # a number of promptmesh.inference.v1.Surface
+    caller: Caller
+    request_id: str
+    record_id: str  # UUIDv7, of the receipt
+    route: Route
+    body: Mapping[str, Any]
+    streamed: bool = False
+    wants_usage: bool = False
+    output_cap: int = 0
+    input_tokens_max: int = 0
+    input_tokens_estimate: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+    cache: CacheControl = CacheControl()
+    deadline: float | None = None  # of the event loop's clock
+    before_attempt_again: Callable[[Target], Awaitable[None]] = _nothing_more
+
+
+@dataclass(slots=True)
+class AttemptRecord:
+    """One call of a provider. Times of the event loop's clock, in seconds. `reason` empty: it answered, or was left."""
+
+    target: Target
+    begin_time: float
+    record: AnswerRecord
+    end_time: float = 0.0
+    reason: str = ""
+    hedge: bool = False
+
+    @property
+    def billable(self) -> bool:
+        """Whether the provider may charge for it: something of an answer came, or it was left while it worked."""
+        return self.record.began or (self.record.sent and self.reason in ("", "CANCELLED"))
+
+
+@dataclass(slots=True)
+class AnswerInfo:
+    """What is known of an answer while it is made; filled before its first part goes out, and completed at its end."""
+
+    target: Target | None = None  # that answers
+    attempts: list[AttemptRecord] = field(default_factory=list)
+    record: AnswerRecord = field(default_factory=AnswerRecord)  # of the attempt that answers
+    first_token_time: float | None = None  # of the event loop's clock
+    restarted: bool = False  # the parts before the last start are void
+
+    @property
+    def usage(self) -> TokenUsage | None:
+        """As the provider counted."""
+        return self.record.usage
