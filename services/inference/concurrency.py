@@ -1,9 +1,9 @@
-"""How many calls run at once for one organisation, in this process."""
+"""How many calls run at once for one organisation, in this process: a bulkhead, so that one cannot take all of it.
+
+The limits that an operator sets for keys, people and organisations stand in `limits/` and hold over all processes.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from services.mesh.call import Caller
 from services.mesh.errors import MeshError, QuotaViolation
@@ -18,11 +18,9 @@ class Concurrency:
         self._calls_max = calls_max
         self._running: dict[str, int] = {}
 
-    @contextmanager
-    def slot(self, caller: Caller) -> Iterator[None]:
-        """Takes a slot for as long as the block runs; MeshError CONCURRENCY_LIMIT where all are taken."""
-        # A service of the mesh calls for no organisation; it has a limit of its own.
-        owner = caller.org_id or f"service:{caller.service}"
+    def enter(self, caller: Caller) -> None:
+        """Takes a slot, to be given back with `leave`; MeshError CONCURRENCY_LIMIT where all are taken."""
+        owner = _owner(caller)
         running = self._running.get(owner, 0)
         if running >= self._calls_max:
             raise MeshError(
@@ -33,11 +31,17 @@ class Concurrency:
                 quota=[QuotaViolation(f"org:{owner}", f"At most {self._calls_max} calls at once")],
             )
         self._running[owner] = running + 1
-        try:
-            yield
-        finally:
-            left = self._running[owner] - 1
-            if left:
-                self._running[owner] = left
-            else:
-                del self._running[owner]
+
+    def leave(self, caller: Caller) -> None:
+        """Gives a slot back."""
+        owner = _owner(caller)
+        left = self._running[owner] - 1
+        if left:
+            self._running[owner] = left
+        else:
+            del self._running[owner]
+
+
+def _owner(caller: Caller) -> str:
+    # A service of the mesh calls for no organisation; it has a limit of its own.
+    return caller.org_id or f"service:{caller.service}"

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from promptmesh.inference.v1 import inference_pb2 as pb
 
-from services.inference.money import Price
 from services.inference.providers.base import TokenUsage
 
 # English text has about four bytes a token in the tokenisers of OpenAI, Anthropic and Meta; other scripts more bytes
@@ -31,16 +30,13 @@ def largest_input_tokens(message_bytes: Iterable[int]) -> int:
     return sum(size + TOKENS_PER_MESSAGE for size in message_bytes)
 
 
-def usage_message(usage: TokenUsage, price: Price | None) -> pb.Usage:
-    """The contract's usage; the cost stays unset where the price is unknown."""
-    message = pb.Usage(
+def usage_message(usage: TokenUsage) -> pb.Usage:
+    """The contract's usage, without its cost."""
+    return pb.Usage(
         input_tokens=min(usage.input_tokens, 2**31 - 1),
         output_tokens=min(usage.output_tokens, 2**31 - 1),
         estimated=usage.estimated,
     )
-    if price is not None:
-        message.cost_nanos = price.cost_nanos(usage.input_tokens, usage.output_tokens)
-    return message
 
 
 def utf8_bytes(text: str) -> int:

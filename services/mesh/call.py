@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,6 +59,7 @@ class Call:
     deadline: float | None = None  # of the event loop's clock, in seconds; None: the caller set none
     traceparent: str = ""
     log: dict[str, str | int | float] = field(default_factory=dict)  # more keys for the access log; never secrets
+    metadata: Mapping[str, str | bytes] = field(default_factory=dict, repr=False)  # that came with it, credentials too
     closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)  # awaited when the call is over
     begin_s: float = 0.0  # of time.perf_counter
     span: Any = None  # of OpenTelemetry, if the call is sampled

@@ -132,6 +132,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             request_id_of(metadata),
             account.method,
             traceparent=self._tracing.traceparent_of(traceparent if isinstance(traceparent, str) else ""),
+            metadata=metadata,
         )
         left_s = context.time_remaining()
         if left_s is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from services.inference.providers.base import AnswerRecord, TokenUsage
 from services.inference.routing.route import Route, Target
 from services.mesh.call import Caller
+
+NO_USAGE = TokenUsage(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,32 +24,6 @@ class CacheControl:
 
 async def _nothing_more(_target: Target) -> None:
     return
-
-
-@dataclass(slots=True)
-class ModelCall:
-    """One call of a model. `body` is OpenAI's, checked, and never changed once the call is made.
-
-    `output_cap`: largest answer in tokens that caller, key and route allow; a target's own cap comes on top.
-    `input_tokens_max`: a bound that no tokeniser exceeds. `before_attempt_again` is awaited before a further call of a
-    provider while an earlier one of this call may be billed: it raises MeshError where the money does not reach.
-    """
-
-    surface: int  # a number of promptmesh.inference.v1.Surface
-    caller: Caller
-    request_id: str
-    record_id: str  # UUIDv7, of the receipt
-    route: Route
-    body: Mapping[str, Any]
-    streamed: bool = False
-    wants_usage: bool = False
-    output_cap: int = 0
-    input_tokens_max: int = 0
-    input_tokens_estimate: int = 0
-    tags: Mapping[str, str] = field(default_factory=dict)
-    cache: CacheControl = CacheControl()
-    deadline: float | None = None  # of the event loop's clock
-    before_attempt_again: Callable[[Target], Awaitable[None]] = _nothing_more
 
 
 @dataclass(slots=True)
@@ -81,3 +57,39 @@ class AnswerInfo:
     def usage(self) -> TokenUsage | None:
         """As the provider counted."""
         return self.record.usage
+
+
+@dataclass(slots=True)
+class ModelCall:
+    """One call of a model. `body` is OpenAI's, checked, and never changed once the call is made.
+
+    `output_cap`: largest answer in tokens that caller, key and route allow; a target's own cap comes on top.
+    `input_tokens_max`: a bound that no tokeniser exceeds. `before_attempt_again` is awaited before a further call of a
+    provider while an earlier one of this call may be billed: it raises MeshError where the money does not reach.
+    """
+
+    surface: int  # a number of promptmesh.inference.v1.Surface
+    caller: Caller
+    request_id: str
+    record_id: str  # UUIDv7, of the receipt
+    route: Route
+    body: Mapping[str, Any]
+    streamed: bool = False
+    wants_usage: bool = False
+    output_cap: int = 0
+    input_tokens_max: int = 0
+    input_tokens_estimate: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+    cache: CacheControl = CacheControl()
+    deadline: float | None = None  # of the event loop's clock
+    choices: int = 1  # answers asked for (`n`)
+    before_attempt_again: Callable[[Target], Awaitable[None]] = _nothing_more
+    # What becomes of it; the engine's.
+    info: AnswerInfo = field(default_factory=AnswerInfo)
+    decision: int = 0  # a number of promptmesh.inference.v1.CacheDecision
+    answer_model: str = ""
+    answer_provider: str = ""
+    usage: TokenUsage = NO_USAGE  # of all attempts together, once it is over
+    cost_nanos: int | None = None  # once it is known
+    finish_reasons: Mapping[int, str] = field(default_factory=dict)
+    remaining: Callable[[], Sequence[tuple[str, str]]] | None = None  # headers that tell what is left of the limits

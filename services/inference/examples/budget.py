@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.inference.catalog import Catalog
-from services.inference.money import Price
-from services.inference.providers.base import ProviderRequest
-from services.inference.usage import largest_input_tokens, utf8_bytes
+from services.inference.engine.call import ModelCall
+from services.inference.engine.money import largest_route_cost_nanos
 from services.mesh.database import Connection, Database, queries
 from services.mesh.failpoints import Failpoint
 from services.mesh.ids import uuid7
@@ -40,20 +39,20 @@ class Budget:
         self._database = database
         self._new_id = new_id
 
-    async def reserve(self, catalog: Catalog, request: ProviderRequest) -> str | None:
+    async def reserve(self, catalog: Catalog, call: ModelCall) -> str | None:
         """Id of the reservation; None where the model costs nothing. Raises CapReachedError; MeshError where
         PostgreSQL is away."""
-        price, cap_nanos = catalog.examples.price, catalog.examples_daily_cap_nanos
-        if price is not None and price.is_zero:
+        most_nanos, cap_nanos = largest_route_cost_nanos(call), catalog.examples_daily_cap_nanos
+        if most_nanos == 0:
             return None
-        if price is None or cap_nanos is None:
+        if most_nanos is None or cap_nanos is None:
             # The configuration refuses this; nothing is spent on the strength of a configuration that slipped through.
             raise CapReachedError
         reservation_id = self._new_id()
         async with self._database.connection() as conn:
-            reserved = await conn.fetchval(
-                SQL["reserve_spend"], reservation_id, largest_cost_nanos(price, request), cap_nanos
-            )
+            # Every attempt of the call may cost as much.
+            most_nanos *= call.route.retry.attempts_max
+            reserved = await conn.fetchval(SQL["reserve_spend"], reservation_id, most_nanos, cap_nanos)
         if reserved is None:
             raise CapReachedError
         AFTER_RESERVE.hit()
@@ -68,9 +67,3 @@ async def settle(conn: Connection, settlements: list[Settlement]) -> None:
             [settlement.reservation_id for settlement in settlements],
             [settlement.cost_nanos for settlement in settlements],
         )
-
-
-def largest_cost_nanos(price: Price, request: ProviderRequest) -> int:
-    """More than the call can cost: every byte of the input a token, and the largest answer."""
-    sizes = (utf8_bytes(message.content) for message in request.messages)
-    return price.cost_nanos(largest_input_tokens(sizes), request.max_output_tokens or 0)

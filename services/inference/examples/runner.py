@@ -16,13 +16,13 @@ import structlog
 from prometheus_client import Gauge
 
 from services.inference.catalog import Catalog, Offers
+from services.inference.engine.call import ModelCall
 from services.inference.examples.budget import Budget, CapReachedError, Settlement
 from services.inference.examples.finisher import Ending, Finisher
-from services.inference.examples.job import ExampleJob, request_for
+from services.inference.examples.job import ExampleJob, call_for
 from services.inference.examples.table import ExampleTable
 from services.inference.examples.writer import FAILURE, FAILURES, PASSING, Writer, failed
 from services.inference.money import dollars
-from services.inference.providers.base import ProviderRequest
 from services.mesh.backoff import Backoff
 from services.mesh.errors import MeshError
 
@@ -212,9 +212,9 @@ class ExampleRunner:
 
     async def _ending(self, job: ExampleJob) -> Ending:
         catalog = self._offers.catalog
-        request = request_for(job, catalog.examples, self._options.output_tokens_max)
+        call = call_for(job, catalog.examples, self._options.output_tokens_max)
         try:
-            reservation_id = await self._reserve(catalog, request)
+            reservation_id = await self._reserve(catalog, call)
         except CapReachedError:
             cap = dollars(catalog.examples_daily_cap_nanos or 0)
             _log.warning("the daily cap of examples is reached", post_id=job.post_id, cap=cap)
@@ -222,7 +222,7 @@ class ExampleRunner:
         costs: list[int] = []
         ending: Ending | None = None
         try:
-            ending = Ending(job, await self._writer.write(job, catalog, request, costs))
+            ending = Ending(job, await self._writer.write(job, call, costs))
         except MeshError as error:
             ending = self._after_failure(job, catalog.examples.name, error)
         except Exception as error:
@@ -238,11 +238,11 @@ class ExampleRunner:
                     ending.settlement = settlement
         return ending
 
-    async def _reserve(self, catalog: Catalog, request: ProviderRequest) -> str | None:
+    async def _reserve(self, catalog: Catalog, call: ModelCall) -> str | None:
         backoff = Backoff(0.1, 5.0)
         while True:
             try:
-                return await self._budget.reserve(catalog, request)
+                return await self._budget.reserve(catalog, call)
             except MeshError:
                 await asyncio.sleep(backoff.next_s())
 

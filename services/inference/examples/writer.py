@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 import structlog
 from promptmesh.inference.v1 import events_pb2
 
-from services.inference.calls import MeteredCall, metered
-from services.inference.catalog import Catalog, OfferedModel
 from services.inference.cleaning import UNREAD, Cleaner
+from services.inference.engine.call import ModelCall
+from services.inference.engine.engine import Engine
 from services.inference.examples.job import ExampleJob
 from services.inference.examples.progress import Progress
 from services.inference.examples.screener import Screener
 from services.inference.providers import faults
-from services.inference.providers.base import ProviderRequest
-from services.inference.usage import usage_message, utf8_bytes
+from services.inference.providers.openai_chunks import text_of
+from services.inference.usage import usage_message
 from services.mesh.backoff import Backoff
 from services.mesh.errors import MeshError
 from services.mesh.screening_windows import WINDOW_CHARS, ScreeningWindows, Window
@@ -75,50 +75,40 @@ class Writer:
     `timeout_s`: for the model's answer.
     """
 
-    def __init__(self, screener: Screener, progress: Progress, *, timeout_s: float) -> None:
+    def __init__(self, engine: Engine, screener: Screener, progress: Progress, *, timeout_s: float) -> None:
+        self._engine = engine
         self._screener = screener
         self._progress = progress
         self._timeout_s = timeout_s
 
-    async def write(
-        self, job: ExampleJob, catalog: Catalog, request: ProviderRequest, costs: list[int]
-    ) -> events_pb2.ExampleFinished:
+    async def write(self, job: ExampleJob, call: ModelCall, costs: list[int]) -> events_pb2.ExampleFinished:
         """The finished example, READY or WITHHELD. `costs` takes what the call cost, in nano-US-dollars, whatever
         becomes of it."""
-        model = catalog.examples
         writing = _Writing(job)
-        running: MeteredCall | None = None
-        sizes = [utf8_bytes(message.content) for message in request.messages]
         try:
-            with metered(model, lambda: sizes) as running:
-                await self._answer(writing, model, request, running)
+            await self._answer(writing, call)
             await self._wait_for_moderation(writing)
             await self._screen_whole("".join(writing.shown))
         except _WithheldError:
             self._progress.add(job.post_id, job.revision, 0, "")
-            return _finished(job, model, running, events_pb2.EXAMPLE_OUTCOME_WITHHELD, failure=WITHHELD)
+            return _finished(job, call, events_pb2.EXAMPLE_OUTCOME_WITHHELD, failure=WITHHELD)
         finally:
-            if running is not None and model.price is not None:
-                usage = running.usage()
-                costs.append(model.price.cost_nanos(usage.input_tokens, usage.output_tokens))
+            if call.cost_nanos is not None:
+                costs.append(call.cost_nanos)
         text = "".join(writing.shown)
         if not text.strip():
-            return _finished(job, model, running, events_pb2.EXAMPLE_OUTCOME_FAILED, failure=EMPTY)
-        return _finished(job, model, running, events_pb2.EXAMPLE_OUTCOME_READY, text=text)
+            return _finished(job, call, events_pb2.EXAMPLE_OUTCOME_FAILED, failure=EMPTY)
+        return _finished(job, call, events_pb2.EXAMPLE_OUTCOME_READY, text=text)
 
-    async def _answer(
-        self, writing: _Writing, model: OfferedModel, request: ProviderRequest, running: MeteredCall
-    ) -> None:
+    async def _answer(self, writing: _Writing, call: ModelCall) -> None:
         try:
             async with asyncio.timeout(self._timeout_s) as limit:
-                async with aclosing(model.provider.stream(request)) as pieces:
-                    async for piece in pieces:
-                        running.first_token()
-                        running.record.usage = piece.usage or running.record.usage
-                        if not piece.text:
+                async with aclosing(self._engine.stream_own(call)) as parts:
+                    async for part in parts:
+                        text = "".join([text_of(chunk) for chunk in part.chunks])
+                        if not text:
                             continue
-                        running.record.output_bytes += utf8_bytes(piece.text)
-                        writing.waiting.extend(writing.windows.feed(writing.cleaner.feed(piece.text)))
+                        writing.waiting.extend(writing.windows.feed(writing.cleaner.feed(text)))
                         if writing.waiting and not writing.moderation_away:
                             await self._screen(writing)
                 writing.waiting.extend(writing.windows.finish())
@@ -128,7 +118,7 @@ class Writer:
             if not limit.expired():
                 raise
             what = f"the example was not written within {self._timeout_s:g} s"
-            raise faults.timeout(model.provider.name, what) from None
+            raise faults.timeout(call.answer_provider or call.route.name, what) from None
 
     async def _screen(self, writing: _Writing) -> None:
         """Screens the windows that wait. With moderation away the model's answer is taken in to its end, and screened
@@ -194,8 +184,7 @@ def failed(job: ExampleJob, failure: str, model: str = "") -> events_pb2.Example
 
 def _finished(
     job: ExampleJob,
-    model: OfferedModel,
-    running: MeteredCall | None,
+    call: ModelCall,
     outcome: events_pb2.ExampleOutcome.ValueType,
     *,
     text: str = "",
@@ -206,9 +195,10 @@ def _finished(
         revision=job.revision,
         outcome=outcome,
         text=text,
-        model=model.name,
+        model=call.answer_model or call.route.name,
         failure=failure,
     )
-    if running is not None:
-        finished.usage.CopyFrom(usage_message(running.usage(), model.price))
+    finished.usage.CopyFrom(usage_message(call.usage))
+    if call.cost_nanos is not None:
+        finished.usage.cost_nanos = call.cost_nanos
     return finished

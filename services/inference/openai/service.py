@@ -16,14 +16,15 @@ from google.api import httpbody_pb2
 from google.protobuf import empty_pb2
 from promptmesh.inference.v1 import openai_pb2 as pb
 from promptmesh.inference.v1 import openai_pb2_grpc as pb_grpc
+from promptmesh.inference.v1 import receipt_pb2
 
-from services.inference.calls import metered
-from services.inference.catalog import OfferedModel, Offers
-from services.inference.concurrency import Concurrency
-from services.inference.openai import bodies
+from services.inference.catalog import Offers
+from services.inference.engine.engine import Engine
+from services.inference.engine.headers import headers_of
+from services.inference.openai import bodies, embeddings
 from services.inference.openai.errors import JSON_TYPE, SSE_TYPE
+from services.inference.routing.route import Route
 from services.mesh.access.control import AccessControl
-from services.mesh.call import current
 from services.mesh.revocation import UntilRevoked
 
 # OpenAI's clients want the time a model was made; we do not know it.
@@ -35,49 +36,63 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class OpenAi(pb_grpc.OpenAiServiceServicer):
-    """Chat completions and models."""
+    """Chat completions, embeddings, responses and models."""
 
-    def __init__(self, offers: Offers, concurrency: Concurrency, access: AccessControl) -> None:
+    def __init__(self, offers: Offers, engine: Engine, access: AccessControl) -> None:
         self._offers = offers
-        self._concurrency = concurrency
+        self._engine = engine
         self._access = access
 
     async def ChatCompletions(self, request: httpbody_pb2.HttpBody, context: _Context) -> _Bodies:
-        """One message with the whole answer, or one for each read of a stream. The answer names the model as the
-        caller did. A revoked credential ends it as it ends Generate."""
-        body = bodies.read(request.data)
-        model = self._offers.catalog.model(body.get("model") or "")
-        call = bodies.call_of(body, model)
-        caller = current().caller
-        with (
-            self._concurrency.slot(caller),
-            UntilRevoked(self._access, caller) as until,
-            metered(model, lambda: bodies.message_bytes(body)) as running,
-        ):
-            if not body.get("stream"):
-                data = await until.answer(model.provider.complete_openai(call, running.record))
-                running.first_token()
-                # A message is bounded, an answer need not be.
-                for start in range(0, len(data), PART_BYTES):
-                    yield httpbody_pb2.HttpBody(content_type=JSON_TYPE, data=data[start : start + PART_BYTES])
+        """One message with the whole answer, or one for each read of a stream. The answer names the model that
+        answered. A revoked credential ends it as it ends Generate."""
+        data = request.data
+        call = bodies.call_of(bodies.read(data), len(data), self._offers.catalog, receipt_pb2.SURFACE_CHAT_COMPLETIONS)
+        with UntilRevoked(self._access, call.caller) as until:
+            if not call.streamed:
+                answer = await until.answer(self._engine.complete(call))
+                await context.send_initial_metadata(headers_of(call))
+                for body in _json_parts(answer):
+                    yield body
                 return
-            async with aclosing(until.each(model.provider.stream_openai(call, running.record))) as parts:
+            began = False
+            async with aclosing(until.each(self._engine.stream(call))) as parts:
                 async for part in parts:
-                    running.first_token()
-                    yield httpbody_pb2.HttpBody(content_type=SSE_TYPE, data=part)
+                    if not began:
+                        began = True
+                        await context.send_initial_metadata(headers_of(call))
+                    yield httpbody_pb2.HttpBody(content_type=SSE_TYPE, data=part.data)
+
+    async def Embeddings(self, request: httpbody_pb2.HttpBody, context: _Context) -> _Bodies:
+        """One message with all vectors, or several where they are more than a message takes."""
+        call = embeddings.call_of(request.data, self._offers.catalog)
+        with UntilRevoked(self._access, call.caller) as until:
+            answer = await until.answer(self._engine.complete(call))
+        await context.send_initial_metadata(headers_of(call))
+        for body in _json_parts(answer):
+            yield body
 
     async def ListModels(self, request: empty_pb2.Empty, context: _Context) -> _Bodies:
-        """All models; OpenAI's list has no pages."""
-        models = [_model(model) for model in self._offers.catalog.models.values()]
-        yield _json({"object": "list", "data": models})
+        """All models and routes; OpenAI's list has no pages."""
+        routes = [_model(route) for route in self._offers.catalog.routes.values()]
+        yield _json({"object": "list", "data": routes})
 
     async def GetModel(self, request: pb.GetModelRequest, context: _Context) -> _Bodies:
-        """One model."""
-        yield _json(_model(self._offers.catalog.model(request.model)))
+        """One model or route."""
+        yield _json(_model(self._offers.catalog.route(request.model)))
 
 
-def _model(model: OfferedModel) -> dict[str, Any]:
-    return {"id": model.name, "object": "model", "created": UNKNOWN_CREATED, "owned_by": model.provider.name}
+def _json_parts(data: bytes) -> list[httpbody_pb2.HttpBody]:
+    # A message is bounded, an answer need not be.
+    return [
+        httpbody_pb2.HttpBody(content_type=JSON_TYPE, data=data[start : start + PART_BYTES])
+        for start in range(0, len(data), PART_BYTES)
+    ]
+
+
+def _model(route: Route) -> dict[str, Any]:
+    owner = route.targets[0].provider.name if route.is_model else "promptmesh"
+    return {"id": route.name, "object": "model", "created": UNKNOWN_CREATED, "owned_by": owner}
 
 
 def _json(value: Any) -> httpbody_pb2.HttpBody:

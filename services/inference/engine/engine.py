@@ -1,0 +1,222 @@
+"""The engine: one call of a model through limits, cache, attempts and ledger.
+
+In order: room for one more call, the money and tokens reserved, the call journaled, the providers called, what it took
+settled, the call finished in the journal. What was reserved is settled and what was journaled is finished whatever
+happens: an error, a caller that left, a revoked credential.
+
+Where a route has a cache, the paid part runs for whoever asks first; those who ask the same meanwhile, or later, get a
+receipt of their own that cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+from promptmesh.inference.v1 import receipt_pb2 as pb
+
+from services.inference.cache.answers import AnswerCache, Ticket
+from services.inference.concurrency import Concurrency
+from services.inference.engine import money
+from services.inference.engine.accounts import Accounts
+from services.inference.engine.call import AnswerInfo, ModelCall
+from services.inference.ledger.record import CallRecord
+from services.inference.limits.limits import Limits, Reservation
+from services.inference.providers.base import Part
+from services.inference.routing.attempts import Attempts
+from services.inference.routing.route import Route, Target
+from services.mesh.errors import MeshError
+
+_FREE = frozenset({pb.CACHE_DECISION_HIT, pb.CACHE_DECISION_JOINED})
+_Paid = Callable[[ModelCall, AnswerInfo], AsyncGenerator[Part, None]]
+
+
+class Engine:
+    """See the module. One a process."""
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        limits: Limits,
+        accounts: Accounts,
+        cache: AnswerCache,
+        concurrency: Concurrency,
+    ) -> None:
+        self._attempts = attempts
+        self._limits = limits
+        self._accounts = accounts
+        self._cache = cache
+        self._concurrency = concurrency
+
+    async def complete(self, call: ModelCall) -> bytes:
+        """A whole answer, or vectors, as JSON. MeshError says why there is none."""
+        if call.route.cache is None:
+            return await self._paid_complete(call, call.info)
+        data = b""
+        async with aclosing(self._cached(call, self._paid_part)) as parts:
+            async for part in parts:
+                data = part.data
+        return data
+
+    def stream(self, call: ModelCall) -> AsyncGenerator[Part, None]:
+        """An answer as it comes. Closing it, or cancelling the task, aborts the call of the provider."""
+        if call.route.cache is None:
+            return self._paid_stream(call, call.info)
+        return self._cached(call, self._paid_stream)
+
+    def stream_own(self, call: ModelCall) -> AsyncGenerator[Part, None]:
+        """As `stream`, of a call that the mesh makes for itself: no cache, and no limits but its maker's own."""
+        return self._answer(call, call.info, None)
+
+    # What is paid for
+
+    async def _paid_complete(self, call: ModelCall, info: AnswerInfo) -> bytes:
+        reservation = await self._admit(call)
+        record: CallRecord | None = None
+        outcome, reason = pb.OUTCOME_CANCELLED, ""
+        try:
+            record = self._accounts.open(call, reservation.tokens, reservation.nanos)
+            if call.surface == pb.SURFACE_EMBEDDINGS:
+                data = await self._attempts.embed(call, info)
+            else:
+                data = await self._attempts.complete(call, info)
+            outcome = pb.OUTCOME_OK
+            return data
+        except MeshError as error:
+            outcome, reason = pb.OUTCOME_FAILED, error.reason
+            raise
+        finally:
+            self._close(call, info, reservation, record, outcome, reason)
+
+    async def _paid_part(self, call: ModelCall, info: AnswerInfo) -> AsyncGenerator[Part, None]:
+        yield Part(await self._paid_complete(call, info), [])
+
+    async def _paid_stream(self, call: ModelCall, info: AnswerInfo) -> AsyncGenerator[Part, None]:
+        reservation = await self._admit(call)
+        async with aclosing(self._answer(call, info, reservation)) as parts:
+            async for part in parts:
+                yield part
+
+    async def _answer(
+        self, call: ModelCall, info: AnswerInfo, reservation: Reservation | None
+    ) -> AsyncGenerator[Part, None]:
+        record: CallRecord | None = None
+        outcome, reason = pb.OUTCOME_CANCELLED, ""
+        try:
+            record = self._accounts.open(
+                call, reservation.tokens if reservation else 0, reservation.nanos if reservation else 0
+            )
+            async with aclosing(self._attempts.stream(call, info)) as parts:
+                async for part in parts:
+                    target = info.target
+                    if target is not None:
+                        call.answer_model, call.answer_provider = target.name, target.provider.name
+                    yield part
+            outcome = pb.OUTCOME_OK
+        except MeshError as error:
+            outcome, reason = pb.OUTCOME_FAILED, error.reason
+            raise
+        finally:
+            self._close(call, info, reservation, record, outcome, reason)
+
+    async def _admit(self, call: ModelCall) -> Reservation:
+        """Room, tokens and money for a call."""
+        self._concurrency.enter(call.caller)
+        try:
+            reservation = await self._reserve(call)
+        except BaseException:
+            self._concurrency.leave(call.caller)
+            raise
+        call.remaining = reservation.headers
+        call.before_attempt_again = lambda target: self._reserve_more(call, reservation, target)
+        return reservation
+
+    async def _reserve(self, call: ModelCall) -> Reservation:
+        cap = self._limits.output_tokens_max(call.caller)
+        if cap is not None and cap < call.output_cap:
+            call.output_cap = cap
+        tokens = money.largest_tokens(call)
+        try:
+            return await self._limits.reserve(call.caller, tokens=tokens, nanos=money.largest_route_cost_nanos(call))
+        except MeshError as error:
+            if error.reason != "PRICE_UNKNOWN":
+                raise
+            known = _priced(call.route)
+            if known is None:
+                raise
+            # A limit on money holds: only what has a price can be held against it.
+            call.route = known
+            return await self._limits.reserve(call.caller, tokens=tokens, nanos=money.largest_route_cost_nanos(call))
+
+    async def _reserve_more(self, call: ModelCall, reservation: Reservation, target: Target) -> None:
+        await reservation.extend(money.largest_tokens(call), money.largest_cost_nanos(call, target))
+
+    def _close(
+        self,
+        call: ModelCall,
+        info: AnswerInfo,
+        reservation: Reservation | None,
+        record: CallRecord | None,
+        outcome: pb.Outcome.ValueType,
+        reason: str,
+    ) -> None:
+        if reservation is not None:
+            self._concurrency.leave(call.caller)
+        if record is None:
+            # The journal took it not: nothing was called.
+            if reservation is not None:
+                reservation.release()
+            return
+        self._accounts.close(call, info, record, outcome, reason)
+        if reservation is None:
+            return
+        if call.usage.input_tokens or call.usage.output_tokens or call.cost_nanos:
+            reservation.settle(tokens=call.usage.input_tokens + call.usage.output_tokens, nanos=call.cost_nanos or 0)
+        else:
+            reservation.release()
+
+    # What the cache answers
+
+    async def _cached(self, call: ModelCall, paid: _Paid) -> AsyncGenerator[Part, None]:
+        policy = call.route.cache
+        assert policy is not None, "looked at before"
+        ticket = await self._cache.open(call, policy, lambda info: paid(call, info))
+        call.decision = ticket.decision
+        if ticket.decision not in _FREE:
+            call.info = ticket.info
+            async with aclosing(ticket.parts) as parts:
+                async for part in parts:
+                    yield part
+            return
+        async with aclosing(self._free(call, ticket)) as parts:
+            async for part in parts:
+                yield part
+
+    async def _free(self, call: ModelCall, ticket: Ticket) -> AsyncGenerator[Part, None]:
+        """An answer that costs nothing; it counts as a call all the same."""
+        outcome, reason = pb.OUTCOME_CANCELLED, ""
+        record: CallRecord | None = None
+        reservation: Reservation | None = None
+        try:
+            async with aclosing(ticket.parts) as parts:
+                reservation = await self._limits.reserve(call.caller, tokens=0, nanos=0)
+                call.remaining = reservation.headers
+                record = self._accounts.open(call, 0, 0)
+                async for part in parts:
+                    call.answer_model, call.answer_provider = ticket.model, ticket.provider
+                    yield part
+            outcome = pb.OUTCOME_OK
+        except MeshError as error:
+            outcome, reason = pb.OUTCOME_FAILED, error.reason
+            raise
+        finally:
+            if record is not None:
+                self._accounts.close_free(call, ticket, record, outcome, reason)
+            if reservation is not None:
+                reservation.release()
+
+
+def _priced(route: Route) -> Route | None:
+    targets = money.priced(route)
+    return replace(route, targets=targets) if targets else None

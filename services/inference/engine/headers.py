@@ -1,0 +1,35 @@
+"""What every answer says of itself in its headers: the receipt in short."""
+
+from __future__ import annotations
+
+from promptmesh.inference.v1 import receipt_pb2 as pb
+
+from services.inference.engine.call import ModelCall
+
+Headers = tuple[tuple[str, str], ...]
+_CACHE_WORDS = {
+    pb.CACHE_DECISION_BYPASS: "bypass",
+    pb.CACHE_DECISION_MISS: "miss",
+    pb.CACHE_DECISION_HIT: "hit",
+    pb.CACHE_DECISION_JOINED: "joined",
+    pb.CACHE_DECISION_REFRESH: "refresh",
+}
+
+
+def headers_of(call: ModelCall) -> Headers:
+    """Of a call whose answer begins, or is whole."""
+    headers = [
+        ("x-request-id", call.request_id),
+        ("x-promptmesh-record-id", call.record_id),
+        ("x-promptmesh-model", call.answer_model),
+        ("x-promptmesh-provider", call.answer_provider),
+        ("x-promptmesh-attempts", str(len(call.info.attempts))),
+        ("x-promptmesh-config-version", str(call.route.version)),
+    ]
+    if call.decision:
+        headers.append(("x-promptmesh-cache", _CACHE_WORDS[call.decision]))
+    if call.cost_nanos is not None:
+        headers.append(("x-promptmesh-cost-nanos", str(call.cost_nanos)))
+    if call.remaining is not None:
+        headers += call.remaining()
+    return tuple(headers)
