@@ -8,60 +8,36 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import aiohttp
-
-from services.inference.config import (
-    DEMO,
-    DEMO_TOKENS_PER_SECOND,
-    Config,
-    ModelConfig,
-    ProviderConfig,
-    TimeoutsConfig,
-    price_of,
-)
-from services.inference.money import FREE, Price
-from services.inference.providers.base import Provider
-from services.inference.providers.demo import Demo
-from services.inference.providers.http import Timeouts
-from services.inference.providers.litellm_provider import LiteLlm
-from services.inference.providers.openai_compatible import OpenAiCompatible
+from services.inference.config import DEMO, DEMO_TOKENS_PER_SECOND, Config, ModelConfig, ProviderConfig
+from services.inference.provider_pool import ProviderPool
+from services.inference.providers.http import HttpClient, Timeouts
+from services.inference.route_making import RouteMaker, default_name
+from services.inference.routing.route import Route
 from services.mesh.errors import MeshError
 
-OPENAI_HOST = "://api.openai.com/"
-DEMO_OUTPUT_TOKENS = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class OfferedModel:
-    """A model that callers can name. `price` None: unknown."""
-
-    name: str
-    provider: Provider
-    upstream_model: str
-    context_tokens: int
-    max_output_tokens: int
-    price: Price | None
-
-    def cap(self, asked: int | None) -> int:
-        """Largest answer in tokens, given what the caller asked for."""
-        return min(asked or self.max_output_tokens, self.max_output_tokens)
+_DEMO_PROVIDER = ProviderConfig(name=DEMO, kind="demo")
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Everything on offer under one version of the configuration. `models` is in order of name."""
+    """Everything on offer under one version of the configuration.
+
+    `routes`: every name that callers may use, models (`Route.is_model`) and routes, in order of name. `limit_defaults`:
+    kind (`key`, `user`, `org`) → name of a limit, as in promptmesh.inference.v1.Limits → its value.
+    """
 
     version: int
-    models: Mapping[str, OfferedModel]
-    default: OfferedModel
-    examples: OfferedModel
+    routes: Mapping[str, Route]
+    default: Route
+    examples: Route
     examples_daily_cap_nanos: int | None
+    limit_defaults: Mapping[str, Mapping[str, int]]
 
-    def model(self, name: str) -> OfferedModel:
-        """The model of a name, or the default one for none; MeshError MODEL_NOT_FOUND."""
+    def route(self, name: str) -> Route:
+        """The route of a name, or the default one for none; MeshError MODEL_NOT_FOUND."""
         if not name:
             return self.default
-        found = self.models.get(name)
+        found = self.routes.get(name)
         if found is None:
             raise MeshError(
                 "MODEL_NOT_FOUND",
@@ -84,15 +60,12 @@ class Offers:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        client: HttpClient,
         environment: Mapping[str, str],
         timeouts: Timeouts,
         demo_tokens_per_second: float = DEMO_TOKENS_PER_SECOND,
     ) -> None:
-        self._session = session
-        self._environment = environment
-        self._timeouts = timeouts
-        self._demo_pace = demo_tokens_per_second
+        self._pool = ProviderPool(client, environment, timeouts, demo_tokens_per_second)
         self._config = Config()
         self._found = Found()
         self._version = 0
@@ -105,9 +78,19 @@ class Offers:
         return self._version
 
     @property
+    def config(self) -> Config:
+        """The configuration in force, as it was written."""
+        return self._config
+
+    @property
     def discovers(self) -> bool:
         """Whether the configuration wants what is found to be offered."""
         return self._config.discover
+
+    @property
+    def key_takers(self) -> frozenset[str]:
+        """Names of the providers that keys can be stored for."""
+        return frozenset(provider.name for provider in self._providers() if provider.kind != "demo")
 
     def on_change(self, watcher: Callable[[], None]) -> None:
         """Calls `watcher` after each change."""
@@ -124,80 +107,37 @@ class Offers:
             self._found = found
             self._swap()
 
+    def store_keys(self, stored: Mapping[str, Sequence[str]]) -> None:
+        """Provider → keys that were stored for it, in place of those before; the next call takes them."""
+        self._pool.store_keys(stored)
+
     def _swap(self) -> None:
         self.catalog = self._make()
         for watcher in self._watchers:
             watcher()
 
-    def _make(self) -> Catalog:
-        config, found = self._config, self._found if self._config.discover else Found()
-        known = {provider.name for provider in config.providers}
-        demo = ProviderConfig(name=DEMO, kind="demo")
-        configs: Sequence[ProviderConfig] = (
-            *config.providers,
-            *(provider for provider in found.providers if provider.name not in known),
-            *(() if DEMO in known else (demo,)),
+    def _providers(self) -> tuple[ProviderConfig, ...]:
+        """What an operator wrote stands above what was found."""
+        named = {provider.name for provider in self._config.providers}
+        found = self._found.providers if self._config.discover else ()
+        return (
+            *self._config.providers,
+            *(provider for provider in found if provider.name not in named),
+            *(() if DEMO in named else (_DEMO_PROVIDER,)),
         )
-        kinds = {provider.name: provider.kind for provider in configs}
-        providers = {provider.name: self._provider(provider) for provider in configs}
-        models = {model.name: _offered(model, providers, kinds) for model in config.models}
-        for model in found.models:
-            # What an operator wrote stands above what was found.
-            if model.name not in models and model.provider not in known:
-                models[model.name] = _offered(model, providers, kinds)
-        if DEMO not in models:
-            models[DEMO] = OfferedModel(DEMO, providers[DEMO], DEMO, 0, DEMO_OUTPUT_TOKENS, FREE)
-        # Without a word of the operator's, the default costs nobody anything.
-        default = next((model.name for model in config.models if model.default), None)
-        if default is None:
-            default = config.models[0].name if config.models else DEMO
+
+    def _make(self) -> Catalog:
+        config, providers = self._config, self._providers()
+        named = {provider.name for provider in config.providers}
+        kinds = {provider.name: provider.kind for provider in providers}
+        maker = RouteMaker(self._version, config, self._pool.take(providers), kinds)
+        found = self._found.models if config.discover else ()
+        routes = maker.routes([model for model in found if model.provider not in named])
         return Catalog(
             version=self._version,
-            models=dict(sorted(models.items())),
-            default=models[default],
-            examples=models[config.examples.model],
+            routes=routes,
+            default=routes[default_name(config)],
+            examples=routes[config.examples.model],
             examples_daily_cap_nanos=config.examples.daily_cap_nanos,
+            limit_defaults=config.limits.defaults(),
         )
-
-    def _provider(self, config: ProviderConfig) -> Provider:
-        key = self._environment.get(config.api_key_env or "", "")
-        timeouts = _timeouts(config.timeouts, self._timeouts)
-        match config.kind:
-            case "demo":
-                pace = config.tokens_per_second
-                return Demo(config.name, self._demo_pace if pace is None else pace)
-            case "litellm":
-                return LiteLlm(config.name, base_url=config.base_url, key=key, timeouts=timeouts)
-            case "openai":
-                assert config.base_url is not None, "validated"
-                # OpenAI's own newer models refuse max_tokens; most others know only that.
-                own = OPENAI_HOST in f"{config.base_url}/"
-                return OpenAiCompatible(
-                    self._session,
-                    config.name,
-                    config.base_url,
-                    key=key,
-                    timeouts=timeouts,
-                    stream_usage=config.stream_usage,
-                    output_cap_field=config.output_cap_field or ("max_completion_tokens" if own else "max_tokens"),
-                )
-
-
-def _offered(model: ModelConfig, providers: Mapping[str, Provider], kinds: Mapping[str, str]) -> OfferedModel:
-    return OfferedModel(
-        name=model.name,
-        provider=providers[model.provider],
-        upstream_model=model.upstream_model or model.name,
-        context_tokens=model.context_tokens,
-        max_output_tokens=model.max_output_tokens,
-        price=price_of(model, kinds[model.provider]),
-    )
-
-
-def _timeouts(config: TimeoutsConfig, defaults: Timeouts) -> Timeouts:
-    return Timeouts(
-        connect_s=config.connect_s or defaults.connect_s,
-        first_token_s=config.first_token_s or defaults.first_token_s,
-        idle_s=config.idle_s or defaults.idle_s,
-        total_s=config.total_s or defaults.total_s,
-    )

@@ -36,10 +36,13 @@ MAX_CONTEXT_TOKENS = 100_000_000
 # Something local comes and goes; a provider's list of models changes by the month.
 LOCAL_INTERVAL_S = 30.0
 REMOTE_INTERVAL_S = 3600.0
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,100}")
-# Models of OpenAI's list that answer no chat.
-_NO_CHAT = re.compile(
-    r"(?i)embed|whisper|tts|dall-e|moderation|transcribe|image|realtime|audio|davinci|babbage|sora|instruct|search"
+# Models that make vectors call themselves so.
+_EMBEDS = re.compile(r"(?i)embed")
+# Models of OpenAI's list that neither answer a chat nor make vectors.
+_NO_USE = re.compile(
+    r"(?i)whisper|tts|dall-e|moderation|transcribe|image|realtime|audio|davinci|babbage|sora|instruct|search"
 )
 
 _log = structlog.get_logger(__name__)
@@ -55,7 +58,7 @@ class Source:
     headers: Mapping[str, str] = field(default_factory=dict)
     upstream_prefix: str = ""
     local: bool = False
-    only_chat: bool = False
+    only_known_use: bool = False
     models: Mapping[str, int] | None = None
     next_probe_time: float = 0.0
 
@@ -74,7 +77,7 @@ def sources(environment: Mapping[str, str], litellm_installed: bool) -> list[Sou
                 ),
                 f"{url}/models",
                 headers={"Authorization": f"Bearer {openai_key}"} if openai_key else {},
-                only_chat=not base_url,
+                only_known_use=not base_url,
             )
         )
     if litellm_installed and (key := environment.get("ANTHROPIC_API_KEY", "")):
@@ -120,14 +123,13 @@ class Discovery:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
         environment: Mapping[str, str],
         offers: Offers,
         *,
         litellm_installed: Callable[[], bool] = litellm_provider.installed,
     ) -> None:
-        self._session = session
         self._offers = offers
+        self._by_proxy = any(environment.get(variable) for variable in PROXY_VARIABLES)
         self._wanted = asyncio.Event()
         self._sources = _valid_sources(environment, litellm_installed())
         offers.on_change(self._look)
@@ -146,7 +148,11 @@ class Discovery:
         """Asks every source whose time has come, all at once, and offers what they have."""
         now = asyncio.get_running_loop().time()
         due = [source for source in self._sources if source.next_probe_time <= now]
-        await asyncio.gather(*(self._ask(source) for source in due))
+        # Lists of models are asked for too seldom to keep connections for.
+        async with aiohttp.ClientSession(
+            headers={"User-Agent": "promptmesh"}, cookie_jar=aiohttp.DummyCookieJar(), trust_env=self._by_proxy
+        ) as session:
+            await asyncio.gather(*(self._ask(session, source) for source in due))
         self._offers.found(found(self._sources))
 
     def _look(self) -> None:
@@ -155,10 +161,10 @@ class Discovery:
         else:
             self._wanted.clear()
 
-    async def _ask(self, source: Source) -> None:
+    async def _ask(self, session: aiohttp.ClientSession, source: Source) -> None:
         before = source.models
         try:
-            source.models = await self._models(source)
+            source.models = await self._models(session, source)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             # A source that answered once and is away now keeps its models: calls say what is wrong with it. A local
             # one that went away is gone.
@@ -174,10 +180,10 @@ class Discovery:
         if answered and source.models != before:
             _log.info("models found", provider=source.provider.name, models=len(source.models or ()))
 
-    async def _models(self, source: Source) -> dict[str, int]:
+    async def _models(self, session: aiohttp.ClientSession, source: Source) -> dict[str, int]:
         async with (
             asyncio.timeout(PROBE_TIMEOUT_S),
-            self._session.get(source.url, headers=source.headers, allow_redirects=False) as response,
+            session.get(source.url, headers=source.headers, allow_redirects=False) as response,
         ):
             if response.status != 200:
                 raise ValueError(f"status {response.status}")
@@ -187,7 +193,7 @@ class Discovery:
                 if len(body) > MAX_PROBE_BYTES:
                     raise ValueError("the list of models is too long")
         listed = _listed(orjson.loads(body))
-        names = sorted(name for name in listed if not (source.only_chat and _NO_CHAT.search(name)))
+        names = sorted(name for name in listed if not (source.only_known_use and _NO_USE.search(name)))
         return {name: listed[name] for name in names[:MAX_MODELS_PER_SOURCE]}
 
 
@@ -213,6 +219,7 @@ def found(asked: list[Source]) -> Found:
                     context_tokens=context_tokens,
                     # An upstream refuses a cap that leaves no room for the input.
                     max_output_tokens=min(OUTPUT_TOKENS, context_tokens // 2 or OUTPUT_TOKENS),
+                    embeds=_EMBEDS.search(upstream) is not None,
                 )
             )
     return Found(tuple(providers), tuple(models))

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, SecretStr
 
 from services.inference.config import DEMO_TOKENS_PER_SECOND
 from services.inference.examples.runner import RunnerOptions
+from services.inference.provider_keys.sealing import Sealer, keys_of
 from services.inference.providers.http import Timeouts
 from services.mesh.settings import MeshSettings
+
+
+def _provider_key_secret(value: SecretStr) -> SecretStr:
+    keys_of(value)
+    return value
+
+
+ProviderKeySecret = Annotated[SecretStr, AfterValidator(_provider_key_secret)]
 
 
 class InferenceSettings(MeshSettings):
@@ -20,7 +29,8 @@ class InferenceSettings(MeshSettings):
 
     # Configuration
     models_file: Path | None = None  # models.yaml, applied at the first start; None: what is found is offered
-    config_poll_s: float = Field(default=1.0, gt=0)  # how often a process looks for a newer version
+    config_poll_s: float = Field(default=0.25, gt=0)  # how often a process looks for a newer version, and for keys
+    provider_key_secret: ProviderKeySecret | None = None  # encrypts stored keys of providers; None: none can be stored
     demo_tokens_per_second: float = Field(default=DEMO_TOKENS_PER_SECOND, ge=0)  # 0: at once
 
     # Calls of providers; models.yaml may say otherwise for a provider
@@ -48,6 +58,11 @@ class InferenceSettings(MeshSettings):
     screening_calls_max: int = Field(default=4, ge=1)  # of moderation, at once
     progress_flush_ms: float = Field(default=20.0, ge=0)  # how long cleared pieces are collected for one message
     finish_batch_ms: float = Field(default=5.0, ge=0)  # how long finished examples are collected for one commit
+
+    @property
+    def provider_key_sealer(self) -> Sealer | None:
+        """Encrypts and opens stored keys; None where no secret is set."""
+        return None if self.provider_key_secret is None else Sealer(keys_of(self.provider_key_secret))
 
     @property
     def provider_timeouts(self) -> Timeouts:

@@ -1,0 +1,32 @@
+"""What every part of a configuration is made of."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from services.inference.money import dollars_to_nanos
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$"
+
+
+def _whole_nanos(value: Decimal) -> Decimal:
+    dollars_to_nanos(value)
+    return value
+
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Share = Annotated[float, Field(ge=0, le=1)]
+PRICE_MOST_USD = 1_000_000  # a million tokens
+Dollars = Annotated[Decimal, Field(ge=0, le=PRICE_MOST_USD)]
+# US dollars that come out as whole nano-dollars.
+ExactDollars = Annotated[Decimal, Field(ge=0, le=1_000_000_000), AfterValidator(_whole_nanos)]
+
+
+class Part(BaseModel):
+    """Immutable; what it does not know is a fault."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,0 +1,1 @@
+"""Credentials of providers: kept encrypted, used without a restart, never shown again."""

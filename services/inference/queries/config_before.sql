@@ -1,0 +1,5 @@
+SELECT version, yaml, digest, author_id, create_time, rollback_of, note
+  FROM config_versions
+ WHERE version < $1
+ ORDER BY version DESC
+ LIMIT 1
