@@ -33,6 +33,14 @@ BODIES: Mapping[str, Any] = {
         "messages": [{"role": "user", "content": "Write a haiku about envoys."}],
         "stream": True,
     },
+    "OpenAiService_Embeddings": {"model": "demo", "input": "A haiku about envoys."},
+    "OpenAiService_Responses": {"model": "demo", "input": "Write a haiku about envoys."},
+    "OpenAiService_CountInputTokens": {"model": "demo", "input": "Write a haiku about envoys."},
+    "InferenceService_Embed": {"model": "demo", "inputs": ["A haiku about envoys."]},
+    "InferenceService_CountTokens": {"messages": _MESSAGES},
+    "ConfigService_RollbackConfig": {"version": "1"},
+    "LimitService_SetLimits": {"requestsPerMinute": "600", "nanosPerMonth": "50000000000"},
+    "ProviderKeyService_CreateProviderKey": {"provider": "openai", "secret": "$PROVIDER_KEY", "displayName": "2026-11"},
 }
 # Bodies that a person writes in a file, which the command wraps.
 FILES: Mapping[str, str] = {
@@ -40,6 +48,8 @@ FILES: Mapping[str, str] = {
     "PolicyService_ApplyPolicy": "policy.yaml",
 }
 QUERIES: Mapping[str, str] = {
+    "UsageService_GetUsage": "interval=USAGE_INTERVAL_DAY&groupBy=USAGE_DIMENSION_MODEL",
+    "UsageService_ExportRequests": "format=EXPORT_FORMAT_JSONL",
     "PostService_ListPosts": "pageSize=10&tag=poetry",
     "PostService_UpdatePost": "updateMask=title",
     "PostService_WatchFeed": "tag=poetry",

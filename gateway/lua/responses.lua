@@ -39,6 +39,17 @@ local function reword(handle)
   if ours then body:setBytes(text:sub(1, first - 1) .. ours .. text:sub(last + 1)) end
 end
 
+-- A handler of raw bodies says its headers in a parameter of the content type, where they go out with the first
+-- message: name=value, parted by "|".
+local function take_headers(headers, content_type)
+  local kind, said = content_type:match('^([^;]+); promptmesh="([^"]*)"$')
+  if not kind then return end
+  headers:replace("content-type", kind)
+  for name, value in said:gmatch("([%w-]+)=([^|]*)") do
+    headers:replace(name, value)
+  end
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
   local status = headers:get("x-promptmesh-http-status")
@@ -52,6 +63,9 @@ function envoy_on_response(handle)
   local content_type = headers:get("content-type")
   if content_type and content_type:find("application/grpc", 1, true) == 1 then
     return
+  end
+  if content_type then
+    take_headers(headers, content_type)
   end
   if status and status:find("^[45]%d%d$") then
     headers:replace(":status", status)

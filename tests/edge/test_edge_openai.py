@@ -20,6 +20,18 @@ async def test_the_raw_body_reaches_the_service_with_its_type(edge: Edge) -> Non
     assert answer.headers["content-type"] == "application/json"
 
 
+async def test_headers_in_the_content_type_become_headers(edge: Edge) -> None:
+    said = "x-promptmesh-model=gpt/4o:mini|x-promptmesh-attempts=2|x-ratelimit-remaining-requests=0|x-promptmesh-cache="
+
+    answer = await edge.ask("POST", CHAT, json={"says": said})
+
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-promptmesh-model"] == "gpt/4o:mini"
+    assert answer.headers["x-promptmesh-attempts"] == "2"
+    assert answer.headers["x-ratelimit-remaining-requests"] == "0"
+    assert answer.headers["x-promptmesh-cache"] == ""
+
+
 async def test_a_stream_passes_as_the_service_wrote_it(edge: Edge) -> None:
     answer = await edge.ask("POST", CHAT, json={"stream": True})
 
@@ -69,7 +81,7 @@ async def test_a_body_of_8_mib_is_taken_and_more_is_413_in_openai_shape(edge: Ed
     assert seen.calls == []
 
 
-@pytest.mark.parametrize(("verb", "path"), [("GET", "/v1/nothing"), ("POST", "/v1/embeddings")])
+@pytest.mark.parametrize(("verb", "path"), [("GET", "/v1/nothing"), ("POST", "/v1/audio/speech")])
 async def test_an_unknown_path_is_404_in_openai_shape(edge: Edge, verb: str, path: str) -> None:
     answer = await edge.ask(verb, path)
 

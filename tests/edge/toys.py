@@ -206,6 +206,8 @@ class ToyOpenAi(openai_pb2_grpc.OpenAiServiceServicer):
             if wanted["stream"] == "quiet":
                 await asyncio.Event().wait()
             yield HttpBody(content_type="text/event-stream", data=b"data: [DONE]\n\n")
+        elif said := wanted.get("says"):
+            yield HttpBody(content_type=f'application/json; promptmesh="{said}"', data=b"{}")
         else:
             yield _body({"content_type": request.content_type, "size": len(request.data)})
 

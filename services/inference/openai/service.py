@@ -20,7 +20,8 @@ from promptmesh.inference.v1 import receipt_pb2
 
 from services.inference.catalog import Offers
 from services.inference.engine.engine import Engine
-from services.inference.engine.headers import headers_of
+from services.inference.engine.call import ModelCall
+from services.inference.engine.headers import content_type
 from services.inference.openai import bodies, embeddings
 from services.inference.openai.errors import JSON_TYPE, SSE_TYPE
 from services.inference.routing.route import Route
@@ -51,25 +52,21 @@ class OpenAi(pb_grpc.OpenAiServiceServicer):
         with UntilRevoked(self._access, call.caller) as until:
             if not call.streamed:
                 answer = await until.answer(self._engine.complete(call))
-                await context.send_initial_metadata(headers_of(call))
-                for body in _json_parts(answer):
+                for body in _json_parts(call, answer):
                     yield body
                 return
-            began = False
+            kind = ""
             async with aclosing(until.each(self._engine.stream(call))) as parts:
                 async for part in parts:
-                    if not began:
-                        began = True
-                        await context.send_initial_metadata(headers_of(call))
-                    yield httpbody_pb2.HttpBody(content_type=SSE_TYPE, data=part.data)
+                    kind = SSE_TYPE if kind else content_type(SSE_TYPE, call)
+                    yield httpbody_pb2.HttpBody(content_type=kind, data=part.data)
 
     async def Embeddings(self, request: httpbody_pb2.HttpBody, context: _Context) -> _Bodies:
         """One message with all vectors, or several where they are more than a message takes."""
         call = embeddings.call_of(request.data, self._offers.catalog)
         with UntilRevoked(self._access, call.caller) as until:
             answer = await until.answer(self._engine.complete(call))
-        await context.send_initial_metadata(headers_of(call))
-        for body in _json_parts(answer):
+        for body in _json_parts(call, answer):
             yield body
 
     async def ListModels(self, request: empty_pb2.Empty, context: _Context) -> _Bodies:
@@ -82,10 +79,11 @@ class OpenAi(pb_grpc.OpenAiServiceServicer):
         yield _json(_model(self._offers.catalog.route(request.model)))
 
 
-def _json_parts(data: bytes) -> list[httpbody_pb2.HttpBody]:
+def _json_parts(call: ModelCall, data: bytes) -> list[httpbody_pb2.HttpBody]:
     # A message is bounded, an answer need not be.
+    kind = content_type(JSON_TYPE, call)
     return [
-        httpbody_pb2.HttpBody(content_type=JSON_TYPE, data=data[start : start + PART_BYTES])
+        httpbody_pb2.HttpBody(content_type=kind, data=data[start : start + PART_BYTES])
         for start in range(0, len(data), PART_BYTES)
     ]
 

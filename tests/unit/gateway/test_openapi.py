@@ -121,7 +121,8 @@ def test_limits_of_the_contracts_are_told(document: dict[str, Any]) -> None:
     assert (tags["maxItems"], tags["uniqueItems"], tags["items"]["maxLength"]) == (10, True, 32)
     assert schemas["inference.v1.Sampling"]["properties"]["temperature"]["maximum"] == 2
     role = schemas["inference.v1.Message"]["properties"]["role"]
-    assert role["enum"] == ["MESSAGE_ROLE_SYSTEM", "MESSAGE_ROLE_USER", "MESSAGE_ROLE_ASSISTANT"]
+    speakers = ("SYSTEM", "USER", "ASSISTANT", "TOOL")
+    assert role["enum"] == [f"MESSAGE_ROLE_{speaker}" for speaker in speakers]
     assert schemas["prompts.v1.Post"]["properties"]["likeCount"]["type"] == "string"
     assert schemas["prompts.v1.Post"]["properties"]["orgId"]["readOnly"] is True
 
