@@ -3,269 +3,163 @@
     async with running_provider() as provider:
         provider.default = Behaviour(pace_s=0.01)
         provider.then(Behaviour(status=429, headers={"Retry-After": "7"}))     # the next request only
+        provider.fail("unavailable", times=None)                               # until told otherwise
         ... provider.base_url ...
         await provider.calls[0].aborted.wait()                                  # the client left
+        await provider.until(lambda record: record.running == 0)
 
-It remembers every request, and whether its client left before the answer was whole.
+    async with running_server() as server:                                      # several, each with its own script
+        first, second = server.provider("first"), server.provider("second")
+
+It remembers every request, and whether its client left before the answer was whole. Other processes tell it over HTTP:
+see `control`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import re
-import time
-from collections import deque
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
-import orjson
-from aiohttp import web
+from tests.support.provider.answering import answer
+from tests.support.provider.behaviour import Behaviour
+from tests.support.provider.connection import Connection, Exchange
+from tests.support.provider.control import control
+from tests.support.provider.provider import MisbehavingProvider
+from tests.support.provider.record import KEPT_CALLS_MAX
 
-from tests.support.provider.behaviour import Behaviour, Fault
-
-CREATED = 1_700_000_000
-HUGE_LINE_BYTES = 1024 * 1024 + 1024
-
-
-@dataclass(slots=True)
-class SeenCall:
-    """One request as the provider saw it. `abort_time`: of time.monotonic()."""
-
-    body: dict[str, Any]
-    headers: dict[str, str]
-    peer: object  # address of the client's end of the connection
-    began: asyncio.Event = field(default_factory=asyncio.Event)
-    aborted: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    abort_time: float | None = None
-    whole: bool = False
+ROOT = "default"  # the provider at /v1, which is also at /p/default/v1
+BACKLOG = 4096
+_NAMES = re.compile(r"[\w.-]{1,64}")
+_CHAT, _EMBEDDINGS, _MODELS = "/v1/chat/completions", "/v1/embeddings", "/v1/models"
 
 
-class MisbehavingProvider:
-    """The server; make it with `running_provider`."""
+class ProviderServer:
+    """One listening socket, many providers; make it with `running_server`."""
 
-    def __init__(self) -> None:
-        self.default = Behaviour()
-        self.calls: list[SeenCall] = []
-        self.models = ["mock-small", "mock-large"]
-        self.max_model_len: int | None = None  # told in the list of models, as vLLM does
-        self.running = 0
+    def __init__(self, default: Behaviour | None = None, keep: int = KEPT_CALLS_MAX) -> None:
+        self.default = default or Behaviour()  # of providers that are made from here on
+        self.keep = keep
         self.port = 0
-        self._next: deque[Behaviour] = deque()
-        self._arrival = asyncio.Condition()
+        self.providers: dict[str, MisbehavingProvider] = {}
+        self.connections: set[Connection] = set()  # open now
+        self.connections_ever = 0
+        self.errors: list[BaseException] = []  # faults of this server's own, raised when it closes
+        self._server: asyncio.Server | None = None
 
     @property
-    def base_url(self) -> str:
-        """What a client appends `/chat/completions` to."""
-        return f"http://127.0.0.1:{self.port}/v1"
+    def root(self) -> MisbehavingProvider:
+        """The provider at `/v1`."""
+        return self.provider(ROOT)
 
-    def then(self, *behaviours: Behaviour) -> None:
-        """How the next requests are answered, one each; afterwards `default` again."""
-        self._next.extend(behaviours)
+    @property
+    def url(self) -> str:
+        """Of the server, without a path."""
+        return f"http://127.0.0.1:{self.port}"
 
-    async def call(self, number: int) -> SeenCall:
-        """The request of this number, from 0, as soon as it is there."""
-        async with self._arrival:
-            await self._arrival.wait_for(lambda: len(self.calls) > number)
-        return self.calls[number]
+    def provider(self, name: str) -> MisbehavingProvider:
+        """The provider at `/p/<name>/v1`, made when it is first named, here or by a request."""
+        found = self.providers.get(name)
+        if found is None:
+            if not _NAMES.fullmatch(name):
+                raise ValueError(f"{name!r}: a provider's name has up to 64 letters, digits, `_`, `.` and `-`.")
+            path = "/v1" if name == ROOT else f"/p/{name}/v1"
+            found = self.providers[name] = MisbehavingProvider(
+                name, lambda: self.url + path, default=dataclasses.replace(self.default), keep=self.keep
+            )
+        return found
 
-    async def chat(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/chat/completions."""
-        body = await request.json(loads=orjson.loads)
-        seen = SeenCall(body, dict(request.headers), _peer(request))
-        behaviour = self._next.popleft() if self._next else self.default
-        async with self._arrival:
-            self.calls.append(seen)
-            self._arrival.notify_all()
-        self.running += 1
+    async def listen(self, port: int = 0) -> None:
+        """Takes connections, on the port that it had before if it had one."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connection, "127.0.0.1", port or self.port, backlog=BACKLOG)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def refuse(self, *, drop: bool = True) -> None:
+        """Closes the listening socket: connections are refused until `listen`. `drop`: resets those that are open."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if drop:
+            for connection in list(self.connections):
+                connection.drop(reset=True)
+
+    async def close(self) -> None:
+        """Ends everything. Raises what went wrong in this server itself."""
+        if self._server is not None:
+            self._server.close()
+        tasks = []
+        for connection in list(self.connections):
+            exchange = connection.exchange
+            if exchange is not None and exchange.task is not None:
+                exchange.task.cancel()
+                tasks.append(exchange.task)
+            connection.transport.abort()
+        if tasks:
+            await asyncio.wait(tasks)
+        if self.errors:
+            raise ExceptionGroup(
+                "the provider itself failed", [error for error in self.errors if isinstance(error, Exception)]
+            )
+
+    def _connection(self) -> Connection:
+        self.connections_ever += 1
+        return Connection(self.connections_ever, self._serve, self.connections)
+
+    def _serve(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
+        """Writes the request down, at once; returns what answers it."""
+        path, method = exchange.request.path, exchange.request.method
+        if path.startswith("/_control"):
+            return self._watched(exchange, control(self, exchange))
+        name = ROOT
+        if path.startswith("/p/"):
+            name, _, path = path[3:].partition("/")
+            path = "/" + path
+        if not _NAMES.fullmatch(name):
+            return self._watched(exchange, _refuse(exchange, f"No provider has the name {name!r}."))
+        provider = self.provider(name)
+        if method == "POST" and path in {_CHAT, _EMBEDDINGS}:
+            do, endpoint = provider.arrived(exchange, "chat" if path == _CHAT else "embeddings")
+            return self._watched(exchange, answer(exchange, do, endpoint))
+        provider.record.arrived_beside(exchange.seen)
+        if method == "GET" and (path == _MODELS or path.startswith(_MODELS + "/")):
+            return self._watched(exchange, provider.list_models(exchange, path[len(_MODELS) + 1 :]))
+        return self._watched(exchange, _refuse(exchange, f"Unknown request URL: {method} {exchange.request.path}."))
+
+    async def _watched(self, exchange: Exchange, answering: Coroutine[Any, Any, None]) -> None:
         try:
-            response = await self._answer(request, seen, behaviour)
-            seen.whole = True
-            return response
-        except (asyncio.CancelledError, ConnectionError):
-            seen.abort_time = time.monotonic()
-            seen.aborted.set()
-            raise
-        finally:
-            self.running -= 1
-            seen.ended.set()
-
-    async def list_models(self, request: web.Request) -> web.Response:
-        """GET /v1/models."""
-        data = [{"id": name, "object": "model", "created": CREATED, "owned_by": "tests"} for name in self.models]
-        if self.max_model_len:
-            data = [{**entry, "max_model_len": self.max_model_len} for entry in data]
-        return web.json_response({"object": "list", "data": data})
-
-    async def _answer(self, request: web.Request, seen: SeenCall, do: Behaviour) -> web.StreamResponse:
-        if do.fault is Fault.RESET_BEFORE_HEADERS:
-            assert request.transport is not None
-            request.transport.abort()
-            return web.Response()
-        if do.fault is Fault.SILENCE:
-            await asyncio.Event().wait()
-        if do.latency_s:
-            await asyncio.sleep(do.latency_s)
-        if do.fault is Fault.REDIRECT:
-            return web.Response(status=307, headers={"Location": "http://127.0.0.1:1/elsewhere"})
-        if do.status != 200:
-            return self._error(do)
-        if do.fault is Fault.WRONG_CONTENT_TYPE:
-            return web.Response(text="<html><body>Sign in to the hotel's Wi-Fi</body></html>", content_type="text/html")
-        if seen.body.get("stream"):
-            return await self._stream(request, seen, do)
-        return await self._whole(request, seen, do)
-
-    def _error(self, do: Behaviour) -> web.Response:
-        error = do.error
-        if error is None:
-            error = {
-                "error": {
-                    "message": do.error_message,
-                    "type": "invalid_request_error" if do.status < 500 else "server_error",
-                    "param": None,
-                    "code": do.error_code,
-                }
-            }
-        if isinstance(error, str):
-            return web.Response(status=do.status, text=error, headers=do.headers)
-        return web.Response(
-            status=do.status, body=orjson.dumps(error), content_type="application/json", headers=do.headers
-        )
-
-    async def _whole(self, request: web.Request, seen: SeenCall, do: Behaviour) -> web.StreamResponse:
-        answer: dict[str, Any] = {
-            "id": "chatcmpl-test",
-            "object": "chat.completion",
-            "created": CREATED,
-            "model": do.model or seen.body["model"],
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": do.text},
-                    "finish_reason": None if do.fault is Fault.CUT_CLEANLY else do.finish_reason,
-                }
-            ],
-        }
-        if usage := self._usage(seen, do):
-            answer["usage"] = usage
-        if do.fault is Fault.ERROR_IN_STREAM:
-            answer = {"error": {"message": do.error_message, "type": "server_error", "code": do.error_code}}
-        raw = orjson.dumps(answer)
-        if do.fault in {Fault.NOT_JSON, Fault.BROKEN_CHUNK}:
-            raw = raw[: len(raw) // 2]
-        if do.fault in {Fault.CUT, Fault.STALL, Fault.SLOW_FIRST_TOKEN}:
-            response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(raw))})
-            await response.prepare(request)
-            if do.fault is not Fault.SLOW_FIRST_TOKEN:
-                await response.write(raw[: len(raw) // 2])
-            seen.began.set()
-            await self._stop(request, do.fault)
-        return web.Response(body=raw, content_type="application/json", headers=do.headers)
-
-    async def _stream(self, request: web.Request, seen: SeenCall, do: Behaviour) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **do.headers})
-        await response.prepare(request)
-        if do.fault is Fault.SLOW_FIRST_TOKEN:
-            seen.began.set()
-            await asyncio.Event().wait()
-        end = b"\r\n\r\n" if do.comments else b"\n\n"
-        tokens = re.findall(r"\s*\S+", do.text)
-        groups = [
-            "".join(tokens[i : i + do.tokens_per_chunk]) for i in range(0, len(tokens), max(1, do.tokens_per_chunk))
-        ]
-        for number, group in enumerate(groups):
-            if number == do.after_chunks and await self._fault(request, response, do):
-                return response
-            delta = {"content": group} if number else {"role": "assistant", "content": group}
-            if do.comments:
-                await response.write(b": still thinking" + end)
-            await response.write(b"data: " + orjson.dumps(self._chunk(seen, do, delta)) + end)
-            seen.began.set()
-            if do.pace_s:
-                await asyncio.sleep(do.pace_s)
-        await response.write(b"data: " + orjson.dumps(self._chunk(seen, do, {}, do.finish_reason)) + end)
-        wants_usage = (seen.body.get("stream_options") or {}).get("include_usage")
-        if wants_usage and (usage := self._usage(seen, do)):
-            chunk = {**self._chunk(seen, do, {}), "choices": [], "usage": usage}
-            await response.write(b"data: " + orjson.dumps(chunk) + end)
-        if do.fault is not Fault.NO_DONE:
-            await response.write(b"data: [DONE]" + end)
-        await response.write_eof()
-        return response
-
-    async def _fault(self, request: web.Request, response: web.StreamResponse, do: Behaviour) -> bool:
-        """Does what goes wrong in the middle of a stream; True: the answer is over."""
-        match do.fault:
-            case Fault.STALL | Fault.CUT:
-                await self._stop(request, do.fault)
-            case Fault.CUT_CLEANLY:
-                await response.write_eof()
-                return True
-            case Fault.BROKEN_CHUNK | Fault.NOT_JSON:
-                await response.write(b'data: {"id":"chatcmpl-test","choices":[{"del\n\n')
-            case Fault.HUGE_LINE:
-                await response.write(b"data: " + b"x" * HUGE_LINE_BYTES)
-                await response.write(b"\n\n")
-            case Fault.ERROR_IN_STREAM:
-                error = {"error": {"message": do.error_message, "type": "server_error", "code": do.error_code}}
-                await response.write(b"data: " + orjson.dumps(error) + b"\n\n")
-                await response.write_eof()
-                return True
-            case _:
-                pass
-        return False
-
-    async def _stop(self, request: web.Request, fault: Fault) -> None:
-        if fault is Fault.CUT:
-            assert request.transport is not None
-            request.transport.close()
-            raise ConnectionResetError("told to cut the answer")
-        await asyncio.Event().wait()
-
-    @staticmethod
-    def _chunk(
-        seen: SeenCall, do: Behaviour, delta: dict[str, Any], finish_reason: str | None = None
-    ) -> dict[str, Any]:
-        return {
-            "id": "chatcmpl-test",
-            "object": "chat.completion.chunk",
-            "created": CREATED,
-            "model": do.model or seen.body["model"],
-            "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}],
-        }
-
-    @staticmethod
-    def _usage(seen: SeenCall, do: Behaviour) -> dict[str, int] | None:
-        if do.fault is Fault.NO_USAGE:
-            return None
-        if do.fault is Fault.ABSURD_USAGE:
-            return {"prompt_tokens": -5, "completion_tokens": 10**15, "total_tokens": 0}
-        prompt = sum(len(str(message.get("content", "")).split()) for message in seen.body["messages"])
-        answer = len(do.text.split())
-        return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+            await answering
+        except Exception as error:
+            self.errors.append(error)
+            exchange.end("cut")
+            exchange.connection.drop(reset=True)
 
 
-def _peer(request: web.Request) -> object:
-    return request.transport.get_extra_info("peername") if request.transport else None
+async def _refuse(exchange: Exchange, message: str) -> None:
+    await answer(exchange, Behaviour(status=404, error_message=message, error_code="unknown_url"), "none")
+
+
+@contextlib.asynccontextmanager
+async def running_server(
+    port: int = 0, *, default: Behaviour | None = None, keep: int = KEPT_CALLS_MAX
+) -> AsyncIterator[ProviderServer]:
+    """Serves several providers on 127.0.0.1; a free port by default.
+
+    `default`: of each provider, until it gets its own. `keep`: calls that each record holds; 0: counters only.
+    """
+    server = ProviderServer(default, keep)
+    await server.listen(port)
+    try:
+        yield server
+    finally:
+        await server.close()
 
 
 @contextlib.asynccontextmanager
 async def running_provider(port: int = 0) -> AsyncIterator[MisbehavingProvider]:
-    """Serves on 127.0.0.1; a free port by default."""
-    provider = MisbehavingProvider()
-    app = web.Application(client_max_size=64 * 1024 * 1024)
-    app.router.add_post("/v1/chat/completions", provider.chat)
-    app.router.add_get("/v1/models", provider.list_models)
-    # Without it aiohttp lets a handler run on when its client has left, and we could not see the abort.
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
-    await site.start()
-    provider.port = runner.addresses[0][1]
-    try:
-        yield provider
-    finally:
-        await runner.cleanup()
+    """Serves one provider on 127.0.0.1; a free port by default."""
+    async with running_server(port) as server:
+        yield server.root
