@@ -174,9 +174,8 @@ def test_every_example_is_one_that_the_contract_takes(read: Contracts, document:
         method = next(each for each in read.methods if each.path.lstrip("/") == operation["x-grpc-method"])
         (binding,) = method.bindings
         message = symbol_database.Default().pool.FindMessageTypeByName(method.input_type)
-        request = json_format.ParseDict(
-            {binding.body: body, "updateMask": "title"} if binding.body != "*" else body, _new(message)
-        )
+        mask = {"updateMask": "title"} if "update_mask" in message.fields_by_name else {}
+        request = json_format.ParseDict({binding.body: body, **mask} if binding.body != "*" else body, _new(message))
         for variable in binding.variables:
             holder, _, field = variable.rpartition(".")
             of = getattr(request, holder) if holder else request
