@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from services.inference.config import DEMO, DEMO_TOKENS_PER_SECOND, Config, ModelConfig, ProviderConfig
 from services.inference.provider_pool import ProviderPool
-from services.inference.providers.http import HttpClient, Timeouts
+from services.inference.providers.http import Client, Timeouts
 from services.inference.route_making import RouteMaker, default_name
 from services.inference.routing.route import Route
 from services.mesh.errors import MeshError
@@ -60,7 +60,7 @@ class Offers:
 
     def __init__(
         self,
-        client: HttpClient,
+        client: Client,
         environment: Mapping[str, str],
         timeouts: Timeouts,
         demo_tokens_per_second: float = DEMO_TOKENS_PER_SECOND,

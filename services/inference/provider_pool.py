@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from services.inference.config import DEMO_TOKENS_PER_SECOND, ProviderConfig, TimeoutsConfig
 from services.inference.providers.base import Provider
 from services.inference.providers.demo import Demo
-from services.inference.providers.http import HttpClient, Timeouts
+from services.inference.providers.http import Client, Timeouts
 from services.inference.providers.keys import KeyRing
 from services.inference.providers.litellm_provider import LiteLlm
 from services.inference.providers.openai_compatible import OpenAiCompatible
@@ -32,7 +32,7 @@ class ProviderPool:
 
     def __init__(
         self,
-        client: HttpClient,
+        client: Client,
         environment: Mapping[str, str],
         timeouts: Timeouts,
         demo_tokens_per_second: float = DEMO_TOKENS_PER_SECOND,

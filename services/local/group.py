@@ -24,6 +24,7 @@ _COMMANDS = {
     "chat": "chat",
     "admin": "admin",
     "config": "config",
+    "provider-keys": "provider_keys",
     "events": "events",
 }
 
@@ -38,7 +39,8 @@ class _Commands(click.Group):
         module = _COMMANDS.get(cmd_name)
         if module is None:
             return None
-        command: click.Command = getattr(importlib.import_module(f"services.local.commands.{module}"), cmd_name)
+        found = importlib.import_module(f"services.local.commands.{module}")
+        command: click.Command = getattr(found, cmd_name.replace("-", "_"))
         return command
 
     def resolve_command(

@@ -255,7 +255,8 @@ class _Planner:
         if service == "auth":
             environment["PROMPTMESH_AUTH_SIGNING_KEY_FILE"] = str(self._data.signing_key)
         if service == "inference":
-            environment |= self._settings.provider_environment
+            environment["PROMPTMESH_PROVIDER_KEY_SECRET"] = self._secrets.provider_key_secret
+            environment |= self._settings.provider_environment  # which may name another secret, or several
             if self._settings.models_file:
                 environment["PROMPTMESH_MODELS_FILE"] = str(self._settings.models_file)
         return environment

@@ -32,6 +32,7 @@ class Secrets:
     redis_cache_password: str = field(default_factory=make_secret)
     mesh_secret: str = field(default_factory=make_secret)
     key_pepper: str = field(default_factory=make_secret)
+    provider_key_secret: str = field(default_factory=make_secret)  # without it stored keys of providers are lost
 
     def database_password(self, service: str) -> str:
         """The password of a service's own database role."""

@@ -26,8 +26,10 @@ WORKERS_MAX = 64
 DEFAULT_EDGE_PORT = 8080
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
-# Only inference sees these: the providers' keys, and how to reach a provider from behind a proxy.
+# Only inference sees these: the providers' keys, what encrypts stored ones, and how to reach a provider from behind a
+# proxy.
 PROVIDER_VARIABLES = (
+    "PROMPTMESH_PROVIDER_KEY_SECRET",
     "OPENAI_API_KEY",
     "ANTHROPIC_API_KEY",
     "GEMINI_API_KEY",
@@ -47,6 +49,7 @@ _OWN_VARIABLES = frozenset(
     for name in (
         *("DATA", "DATABASE_URL", "REDIS_URL", "REDIS_CACHE_URL", "MODELS_FILE", "ENVOY_CONCURRENCY", "ENVOY"),
         *("POSTGRES_BIN", "POSTGRES_USER", "REDIS_SERVER", "URL", "API_KEY", "EMAIL", "PASSWORD"),
+        "PROVIDER_KEY_SECRET",
     )
 )
 _SHARED_PREFIXES = ("OTEL_",)
