@@ -73,8 +73,8 @@ class UpstreamCall:
     """A checked request in OpenAI's shape, for one target.
 
     `body`: of chat completions, or of embeddings; never changed by a provider. `model`: what the answer names.
-    `upstream_model`: what the provider calls it. `output_cap`: largest answer in tokens, set in the upstream's own field
-    in place of whatever cap the body has; None: as the body says.
+    `upstream_model`: what the provider calls it. `output_cap`: largest answer in tokens, set in the upstream's own
+    field in place of whatever cap the body has; None: as the body says.
     """
 
     body: Mapping[str, Any]

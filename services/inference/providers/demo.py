@@ -11,7 +11,16 @@ import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 
-from services.inference.providers.base import AnswerRecord, ChatMessage, OpenAiCall, Piece, ProviderRequest, TokenUsage
+from services.inference.providers.base import (
+    AnswerRecord,
+    ChatMessage,
+    Part,
+    Piece,
+    ProviderRequest,
+    TokenUsage,
+    UpstreamCall,
+)
+from services.inference.providers.demo_vectors import embeddings
 from services.inference.providers.openai_shapes import OpenAiAnswers, request_of
 from services.inference.usage import estimate_input_tokens
 from services.mesh.errors import MeshError
@@ -36,8 +45,20 @@ class Demo:
         """Name in the configuration."""
         return self._name
 
-    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        """See Provider. A token of the demo is a word with the space before it."""
+    async def complete(self, call: UpstreamCall, record: AnswerRecord) -> bytes:
+        """See Provider."""
+        return await self._openai.complete(self._pieces(_request(call, record)), call, record)
+
+    def stream(self, call: UpstreamCall, record: AnswerRecord) -> AsyncGenerator[Part, None]:
+        """See Provider."""
+        return self._openai.stream(self._pieces(_request(call, record)), call, record)
+
+    async def embed(self, call: UpstreamCall, record: AnswerRecord) -> bytes:
+        """See Provider. Texts that share words lie near each other; no more is meant by it."""
+        return embeddings(call, record)
+
+    async def _pieces(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
+        """A token of the demo is a word with the space before it."""
         text = _before_stop(answer(request.messages), request.stop)
         tokens = _TOKEN.findall(text)
         cap = request.max_output_tokens or len(tokens)
@@ -57,18 +78,11 @@ class Demo:
                 sent = due
         yield Piece(text="".join(tokens[sent:]), finish_reason=finish_reason, usage=usage)
 
-    async def complete_openai(self, call: OpenAiCall, record: AnswerRecord) -> bytes:
-        """See Provider."""
-        return await self._openai.complete(self.stream(_request(call)), call, record)
 
-    def stream_openai(self, call: OpenAiCall, record: AnswerRecord) -> AsyncGenerator[bytes, None]:
-        """See Provider."""
-        return self._openai.stream(self.stream(_request(call)), call, record)
-
-
-def _request(call: OpenAiCall) -> ProviderRequest:
+def _request(call: UpstreamCall, record: AnswerRecord) -> ProviderRequest:
     if call.body.get("n") not in (None, 1):
         raise MeshError("INVALID_FIELD", "The demo gives one choice; `n` must be 1.", metadata={"param": "n"})
+    record.sent = True
     return request_of(call)
 
 

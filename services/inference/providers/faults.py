@@ -5,7 +5,7 @@
 | 401, 402, 403 | PROVIDER_CREDENTIAL_REFUSED |
 | 404 | MODEL_NOT_FOUND |
 | 408, no answer in time | PROVIDER_TIMEOUT |
-| 413, other 4xx | PROVIDER_REJECTED, or CONTEXT_LENGTH_EXCEEDED where the provider says so |
+| 413, other 4xx | PROVIDER_REJECTED; CONTEXT_LENGTH_EXCEEDED or PROVIDER_CONTENT_REFUSED where the provider says so |
 | 429 | PROVIDER_RATE_LIMITED, with its Retry-After |
 | 5xx, redirects, connection lost before the answer | PROVIDER_UNAVAILABLE |
 | an answer that is cut or malformed | PROVIDER_ANSWER_BROKEN |
@@ -34,6 +34,8 @@ _KEYS = re.compile(
     r"|\beyJ[\w\-]{8,}\.[\w\-.]+"  # JWT
     r"|\b(?=[A-Za-z\d_\-]*\d)(?=[A-Za-z\d_\-]*[A-Za-z])[A-Za-z\d_\-]{32,}\b"  # anything long that looks random
 )
+# What OpenAI, Azure and litellm call a refusal on grounds of policy.
+CONTENT_CODES = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
 _CONTEXT = re.compile(
     r"(?i)context[ _-]?(?:length|window|size)|maximum (?:context|prompt|input)|prompt is too long|too many tokens"
     r"|input (?:is )?too long|exceeds? the (?:available )?context"
@@ -79,6 +81,12 @@ def status_error(
         return MeshError(
             "CONTEXT_LENGTH_EXCEEDED",
             f"The input is longer than the model takes{words}",
+            metadata=metadata,
+        )
+    if 400 <= status < 500 and code in CONTENT_CODES:
+        return MeshError(
+            "PROVIDER_CONTENT_REFUSED",
+            f"The provider {provider} refused the content of the request by its policy{words}",
             metadata=metadata,
         )
     match status:
@@ -154,17 +162,24 @@ def stream_error(provider: str, error: Any, *, model: str = "", key: str = "") -
     if not 400 <= status < 600:
         lowered = f"{code} {error.get('type', '') if isinstance(error, dict) else ''}".lower()
         status = (
-            429 if "rate_limit" in lowered else 400 if "invalid_request" in lowered or "context" in lowered else 503
+            429
+            if "rate_limit" in lowered
+            else 400
+            if code in CONTENT_CODES or "invalid_request" in lowered or "context" in lowered
+            else 503
         )
     return status_error(provider, status, said, code, param=param, model=model, key=key)
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds that a provider asks us to wait (`retry-after-ms`, or `Retry-After` in seconds or as a date)."""
+    """Seconds that a provider asks us to wait (`retry-after-ms`, or `retry-after` in seconds or as a date).
+
+    Names of headers are in lower case, or are found in any.
+    """
     try:
         if milliseconds := headers.get("retry-after-ms"):
             return _bounded(float(milliseconds) / 1000)
-        value = headers.get("Retry-After", "").strip()
+        value = headers.get("retry-after", "").strip()
         if not value:
             return None
         if value.replace(".", "", 1).isdigit():

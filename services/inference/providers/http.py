@@ -1,39 +1,194 @@
-"""HTTP to providers: one session a process, timeouts that name what took too long, and aborts that are prompt."""
+"""HTTP to providers: a client of our own, because a general one costs four times as much CPU (DESIGN.md).
+
+It does what calls of models need and nothing else: POST, HTTP/1.1 kept alive, answers whole or as they come, timeouts
+that name what took too long, and aborts that are prompt. No redirects, no cookies, no compression. Where the
+environment names a proxy, `open_client` gives one that goes by it (proxied.py).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Protocol
 
 import aiohttp
-from yarl import URL
 
 from services.inference.providers import faults
+from services.inference.providers.base import AnswerRecord
+from services.inference.providers.connection import (
+    MAX_ERROR_BYTES,
+    READ_BUFFER_BYTES,
+    Connection,
+    StaleConnectionError,
+)
+from services.inference.providers.endpoint import Endpoint, Timeouts
+from services.inference.providers.pool import Pool
 
-# A timer of ours that fires may only show that our own loop stood still: what arrived meanwhile is looked at first.
-STALL_GRACE_S = 0.05
-# After `[DONE]` a provider closes its answer at once; one that does not loses the connection, not our patience.
-END_GRACE_S = 0.25
-MAX_ERROR_BYTES = 64 * 1024
-MAX_ANSWER_BYTES = 32 * 1024 * 1024
-READ_BUFFER_BYTES = 64 * 1024
+__all__ = ["Answer", "Client", "HttpClient", "Timeouts", "open_session"]
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long a provider may take, in seconds: to connect, to send its first byte of an answer, between two reads of
-    it, and for all of it."""
+class Answer(Protocol):
+    """An answer: `body` is there where it was asked for whole, and where `status` is not 200; else `read` it."""
 
-    connect_s: float = 5.0
-    first_token_s: float = 60.0
-    idle_s: float = 60.0
-    total_s: float = 600.0
+    status: int
+    body: bytes
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names in lower case; only those that say what to do with an answer."""
+        ...
+
+    @property
+    def content_type(self) -> str:
+        """Without parameters, lower case."""
+        ...
+
+    async def read(self) -> bytes:
+        """What came since the last read; empty at the end. MeshError."""
+        ...
+
+    def begun(self) -> None:
+        """A token has come: until then the time to the first token is limited, whatever else was read."""
+        ...
+
+    def finish(self) -> None:
+        """The caller has what it needs, though the body has not ended: its end is waited for elsewhere."""
+        ...
+
+    def close(self) -> None:
+        """To be called in any case. An answer that was neither read to its end nor finished is aborted at once."""
+        ...
+
+
+class Client(Protocol):
+    """What sends requests to providers."""
+
+    async def post(
+        self,
+        endpoint: Endpoint,
+        key: str,
+        body: bytes,
+        timeouts: Timeouts,
+        record: AnswerRecord,
+        *,
+        whole: bool,
+    ) -> Answer:
+        """Sends a request and waits for its answer: all of it, or where not `whole` its first bytes. MeshError.
+
+        `key`: sent as bearer where not empty. `record.sent` is set once the request has left.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Aborts what runs."""
+        ...
+
+
+class HttpClient:
+    """The client of a process. At most `connections_max` connections at a time, over all providers."""
+
+    def __init__(self, *, connections_max: int = 1024) -> None:
+        self.pool = Pool(connections_max)
+
+    async def post(
+        self,
+        endpoint: Endpoint,
+        key: str,
+        body: bytes,
+        timeouts: Timeouts,
+        record: AnswerRecord,
+        *,
+        whole: bool,
+    ) -> DirectAnswer:
+        """See Client."""
+        begin_time = asyncio.get_running_loop().time()
+        credential = b"Authorization: Bearer %b\r\n" % key.encode("ascii") if key else b""
+        head = b"%b%bContent-Length: %d\r\n\r\n" % (endpoint.head, credential, len(body))
+        connection = self.pool.take(endpoint.origin, begin_time)
+        if connection is None:
+            connection = await self._open(endpoint, timeouts, begin_time, whole)
+        retry_stale = True
+        while True:
+            try:
+                connection.send(
+                    head, body, endpoint.provider, timeouts, begin_time, whole=whole, retry_stale=retry_stale
+                )
+                record.sent = True
+                await connection.answered()
+                break
+            except StaleConnectionError:
+                # It closed a connection that it had kept alive, just as we used it: it has not seen the request.
+                record.sent = retry_stale = False
+                connection = await self._open(endpoint, timeouts, begin_time, whole)
+            except BaseException:
+                connection.abort()
+                raise
+        answer = DirectAnswer(connection)
+        if whole or answer.status != 200:
+            answer.body = connection.take()
+            answer.finish()
+            if answer.status != 200:
+                answer.body = answer.body[:MAX_ERROR_BYTES] if b"content-encoding" not in connection.headers else b""
+        return answer
+
+    async def close(self) -> None:
+        """See Client."""
+        await self.pool.close()
+
+    async def _open(self, endpoint: Endpoint, timeouts: Timeouts, begin_time: float, whole: bool) -> Connection:
+        wait_s = timeouts.total_s if whole else min(timeouts.first_token_s, timeouts.total_s)
+        return await self.pool.open(endpoint.origin, endpoint.provider, timeouts.connect_s, begin_time + wait_s)
+
+
+class DirectAnswer:
+    """See Answer."""
+
+    __slots__ = ("_connection", "_headers", "body", "status")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection: Connection | None = connection
+        self._headers = connection.headers
+        self.status = connection.status
+        self.body = b""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """See Answer."""
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self._headers.items()}
+
+    @property
+    def content_type(self) -> str:
+        """See Answer."""
+        value = self._headers.get(b"content-type", b"")
+        return value.partition(b";")[0].strip().lower().decode("latin-1")
+
+    async def read(self) -> bytes:
+        """See Answer."""
+        return b"" if self._connection is None else await self._connection.read()
+
+    def begun(self) -> None:
+        """See Answer."""
+        if self._connection is not None:
+            self._connection.begun()
+
+    def finish(self) -> None:
+        """See Answer."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.finish()
+
+    def close(self) -> None:
+        """See Answer."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if connection.complete:
+                connection.finish()
+            else:
+                connection.abort()
 
 
 def open_session(connections: int, *, trust_env: bool = False) -> aiohttp.ClientSession:
-    """The session that all providers share; at most `connections` are open at a time, further calls wait for one.
+    """A session of a general client, for what is asked rarely: lists of models, and calls by way of a proxy.
 
     `trust_env`: takes proxies from the environment, which is looked through for each call: only where one is set.
     """
@@ -41,7 +196,6 @@ def open_session(connections: int, *, trust_env: bool = False) -> aiohttp.Client
         connector=aiohttp.TCPConnector(limit=connections, ttl_dns_cache=60, keepalive_timeout=30),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),
-        # Compression costs both sides time and holds streams back; answers are small.
         headers={"Accept-Encoding": "identity", "User-Agent": "promptmesh"},
         auto_decompress=True,
         trust_env=trust_env,
@@ -49,155 +203,8 @@ def open_session(connections: int, *, trust_env: bool = False) -> aiohttp.Client
     )
 
 
-class Answer:
-    """An answer with status 200 whose body has not been read yet."""
-
-    def __init__(
-        self,
-        provider: str,
-        response: aiohttp.ClientResponse,
-        timeouts: Timeouts,
-        first_token_time: float,
-        end_time: float,
-    ) -> None:
-        self._provider = provider
-        self._response = response
-        self._timeouts = timeouts
-        self._first_token_time = first_token_time
-        self._end_time = end_time
-        self._loop = asyncio.get_running_loop()
-
-    @property
-    def content_type(self) -> str:
-        """Without parameters, lower case."""
-        return self._response.content_type
-
-    async def read_all(self) -> bytes:
-        """The whole body, at most MAX_ANSWER_BYTES."""
-        parts: list[bytes] = []
-        size = 0
-        async for part in self.reads():
-            size += len(part)
-            if size > MAX_ANSWER_BYTES:
-                raise faults.broken(self._provider, f"it is longer than {MAX_ANSWER_BYTES:,} bytes")
-            parts.append(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    async def reads(self) -> AsyncGenerator[bytes, None]:
-        """The body as it arrives: each item is what one read found."""
-        content = self._response.content
-        # Until the first byte of the body the first-token limit holds, which began with the request.
-        limit_time, what = self._first_token_time, "no token of the answer came in time"
-        while True:
-            if limit_time > self._end_time:
-                limit_time, what = self._end_time, f"the answer took more than {self._timeouts.total_s:g} s in all"
-            try:
-                data = await self._read(content, limit_time)
-            except TimeoutError:
-                raise faults.timeout(self._provider, what) from None
-            except (aiohttp.ClientError, ConnectionError) as error:
-                raise faults.broken(self._provider, f"the connection was lost in the middle ({_name(error)})") from None
-            if not data:
-                return
-            yield data
-            limit_time = self._loop.time() + self._timeouts.idle_s
-            what = f"nothing came for {self._timeouts.idle_s:g} s in the middle of the answer"
-
-    async def finish(self) -> None:
-        """Reads what a provider sends after the end of its answer, so that the connection can be used again."""
-        try:
-            async with asyncio.timeout(END_GRACE_S):
-                while await self._response.content.readany():
-                    pass
-        except (TimeoutError, aiohttp.ClientError, ConnectionError):
-            self._response.close()
-
-    async def _read(self, content: aiohttp.StreamReader, limit_time: float) -> bytes:
-        try:
-            async with asyncio.timeout_at(limit_time):
-                return await content.readany()
-        except TimeoutError:
-            async with asyncio.timeout(STALL_GRACE_S):
-                return await content.readany()
-
-
-@asynccontextmanager
-async def post(
-    session: aiohttp.ClientSession,
-    provider: str,
-    url: URL,
-    body: bytes,
-    headers: Mapping[str, str],
-    timeouts: Timeouts,
-    *,
-    model: str,
-    key: str,
-) -> AsyncGenerator[Answer, None]:
-    """Sends a request and waits for the head of the answer; MeshError unless it is 200.
-
-    On leaving, an answer that was not read to its end is aborted: the connection is closed at once, which is what
-    tells a provider to stop.
-    """
-    begin = asyncio.get_running_loop().time()
-    first_token_time, end_time = begin + timeouts.first_token_s, begin + timeouts.total_s
-    try:
-        async with asyncio.timeout_at(min(first_token_time, end_time)):
-            response = await session.post(
-                url,
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_s),
-            )
-    except aiohttp.ConnectionTimeoutError:
-        raise faults.unavailable(provider, f"no connection within {timeouts.connect_s:g} s") from None
-    except TimeoutError:
-        waited = min(timeouts.first_token_s, timeouts.total_s)
-        raise faults.timeout(provider, f"it did not begin to answer within {waited:g} s") from None
-    except (aiohttp.ClientError, ConnectionError, OSError, ValueError) as error:
-        raise faults.unavailable(provider, _explain(error)) from None
-    try:
-        if response.status != 200:
-            raise await _refusal(provider, response, timeouts, model, key)
-        yield Answer(provider, response, timeouts, first_token_time, end_time)
-    finally:
-        # Read to its end, the connection went back to the pool by itself and this does nothing to it.
-        response.close()
-
-
-async def _refusal(
-    provider: str, response: aiohttp.ClientResponse, timeouts: Timeouts, model: str, key: str
-) -> Exception:
-    body = b""
-    try:
-        async with asyncio.timeout(min(timeouts.idle_s, 5.0)):
-            while len(body) < MAX_ERROR_BYTES and (part := await response.content.readany()):
-                body += part
-    except (TimeoutError, aiohttp.ClientError, ConnectionError):
-        pass  # the status says enough
-    if 200 < response.status < 300:
-        return faults.broken(provider, f"its status is {response.status} instead of 200")
-    return faults.answer_error(
-        provider, response.status, response.headers, body[:MAX_ERROR_BYTES], model=model, key=key
-    )
-
-
-def _name(error: BaseException) -> str:
-    return type(error).__name__
-
-
-def _explain(error: Exception) -> str:
-    """What went wrong with a connection, without addresses of an operator's network."""
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return "its name does not resolve"
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return "its TLS certificate or handshake failed"
-        case aiohttp.ClientConnectorError():
-            return "the connection was refused or has no route"
-        case aiohttp.ServerDisconnectedError() | ConnectionResetError() | aiohttp.ClientOSError():
-            return "it closed the connection before it answered"
-        case aiohttp.InvalidURL():
-            return "its base_url is no usable URL"
-        case _:
-            return f"the connection failed ({_name(error)})"
+def refusal(endpoint: Endpoint, answer: Answer, *, model: str, key: str) -> Exception:
+    """The error for an answer whose status is not 200."""
+    if 200 < answer.status < 300:
+        return faults.broken(endpoint.provider, f"its status is {answer.status} instead of 200")
+    return faults.answer_error(endpoint.provider, answer.status, answer.headers, answer.body, model=model, key=key)

@@ -17,20 +17,39 @@ from typing import Any
 import orjson
 
 from services.inference.providers import faults
-from services.inference.providers.base import AnswerRecord, OpenAiCall, Piece, ProviderRequest
-from services.inference.providers.http import Timeouts
-from services.inference.providers.openai_chunks import answer_bytes, usage_of
+from services.inference.providers.base import AnswerRecord, Part, UpstreamCall
+from services.inference.providers.endpoint import Timeouts
+from services.inference.providers.keys import KeyRing
+from services.inference.providers.openai_chunks import answer_bytes, embedding_usage_of, usage_of
 from services.mesh.errors import MeshError
 
 # Fields of a caller's body that would steer litellm itself: where it calls, with whose key, what it does besides.
 # Only what OpenAI's API knows goes on; the rest is left out.
 OPENAI_FIELDS = frozenset(
     {
-        "messages", "frequency_penalty", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "n",
-        "parallel_tool_calls", "presence_penalty", "reasoning_effort", "response_format", "seed", "stop",
-        "stream_options", "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user",
+        "messages", "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
+        "max_completion_tokens", "max_tokens", "modalities", "n", "parallel_tool_calls", "prediction",
+        "presence_penalty", "prompt_cache_key", "reasoning_effort", "response_format", "safety_identifier", "seed",
+        "service_tier", "stop", "stream_options", "temperature", "tool_choice", "tools", "top_logprobs", "top_p",
+        "user", "verbosity", "web_search_options",
     }
 )  # fmt: skip
+EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"})
+# What only tunes an answer is left out where a model does not know it. Without anything else the answer would be
+# another one than was asked for, so that is refused.
+TUNING_FIELDS = frozenset(
+    {
+        "frequency_penalty", "logit_bias", "parallel_tool_calls", "presence_penalty", "seed", "temperature", "top_p",
+        "user",
+    }
+)  # fmt: skip
+CAP_FIELDS = ("max_tokens", "max_completion_tokens")
+_DONE = b"data: [DONE]\n\n"
+# Errors of litellm's own that say more than their status.
+_CODES = {
+    "ContextWindowExceededError": "context_length_exceeded",
+    "ContentPolicyViolationError": "content_policy_violation",
+}
 _importing: asyncio.Lock | None = None
 
 
@@ -43,11 +62,16 @@ class LiteLlm:
     """The provider of kind `litellm`. Its models are named as litellm names them: `anthropic/claude-…`."""
 
     def __init__(
-        self, name: str, *, base_url: str | None = None, key: str = "", timeouts: Timeouts | None = None
+        self,
+        name: str,
+        *,
+        base_url: str | None = None,
+        keys: KeyRing | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
         self._name = name
         self._base_url = base_url
-        self._key = key
+        self._keys = KeyRing() if keys is None else keys
         self._timeouts = timeouts or Timeouts()
 
     @property
@@ -55,63 +79,59 @@ class LiteLlm:
         """Name in the configuration."""
         return self._name
 
-    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        """See Provider. Sampling that the model does not know is left out."""
-        body: dict[str, Any] = {
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-            "max_tokens": request.max_output_tokens,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "stop": list(request.stop) or None,
-            "seed": request.seed,
-            "stream_options": {"include_usage": True},
-        }
-        body = {field: value for field, value in body.items() if value is not None}
-        record = AnswerRecord()
-        async with aclosing(self._chunks(request.model, body, record, drop_params=True)) as chunks:
-            async for chunk in chunks:
-                text = "".join(
-                    choice["delta"].get("content") or "" for choice in chunk["choices"] if choice.get("delta")
-                )
-                if text:
-                    yield Piece(text=text)
-        yield Piece(finish_reason=record.finish_reasons.get(0, "stop"), usage=record.usage)
-
-    async def complete_openai(self, call: OpenAiCall, record: AnswerRecord) -> bytes:
+    async def complete(self, call: UpstreamCall, record: AnswerRecord) -> bytes:
         """See Provider."""
-        answer = await self._call(call.upstream_model, _body(call), stream=False, drop_params=False)
+        body = _body(call)
+        body.pop("stream_options", None)
+        answer = await self._ask("acompletion", body, call, record, stream=False)
         parsed: dict[str, Any] = answer.model_dump(exclude_none=True)
-        choices = parsed.get("choices")
-        if not choices or not all(choice.get("finish_reason") for choice in choices):
-            raise faults.broken(self._name, "it holds no choices, or one without a finish reason")
-        for index, choice in enumerate(choices):
-            record.output_bytes += answer_bytes(choice.get("message") or {})
-            record.finish_reasons[index] = str(choice["finish_reason"])
         record.usage = usage_of(parsed.get("usage"))
+        choices = parsed.get("choices") or []
+        for place, choice in enumerate(choices):
+            record.output_bytes += answer_bytes(choice.get("message") or {})
+            if reason := choice.get("finish_reason"):
+                record.finish_reasons[place] = str(reason)
+        if not choices or len(record.finish_reasons) < len(choices):
+            raise faults.broken(self._name, "it holds no choices, or one without a finish reason")
         return orjson.dumps({**parsed, "model": call.model}, default=str)
 
-    async def stream_openai(self, call: OpenAiCall, record: AnswerRecord) -> AsyncGenerator[bytes, None]:
+    async def stream(self, call: UpstreamCall, record: AnswerRecord) -> AsyncGenerator[Part, None]:
         """See Provider."""
         body = _body(call)
         options = body.get("stream_options")
-        wants_usage = isinstance(options, dict) and bool(options.get("include_usage"))
-        body["stream_options"] = {**(options or {}), "include_usage": True}
-        async with aclosing(self._chunks(call.upstream_model, body, record, drop_params=False)) as chunks:
+        body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+        begun: set[int] = set()
+        async with aclosing(self._chunks(call, body, record)) as chunks:
             async for chunk in chunks:
-                if not chunk["choices"] and not wants_usage:
-                    continue
-                if not wants_usage:
+                begun.update(choice.get("index", 0) for choice in chunk["choices"])
+                if not call.wants_usage:
+                    if not chunk["choices"]:
+                        continue
                     chunk.pop("usage", None)
-                yield b"data: " + orjson.dumps({**chunk, "model": call.model}, default=str) + b"\n\n"
-        yield b"data: [DONE]\n\n"
+                chunk["model"] = call.model
+                yield Part(b"data: " + orjson.dumps(chunk, default=str) + b"\n\n", [chunk])
+        if not record.finish_reasons or not begun <= record.finish_reasons.keys():
+            raise faults.broken(self._name, "the stream ended without a finish reason")
+        yield Part(_DONE, [])
+
+    async def embed(self, call: UpstreamCall, record: AnswerRecord) -> bytes:
+        """See Provider."""
+        body = {field: value for field, value in call.body.items() if field in EMBEDDING_FIELDS}
+        answer = await self._ask("aembedding", body, call, record)
+        parsed: dict[str, Any] = answer.model_dump(exclude_none=True)
+        record.usage = embedding_usage_of(parsed.get("usage"))
+        if not parsed.get("data"):
+            raise faults.broken(self._name, "it holds no vectors")
+        return orjson.dumps({**parsed, "model": call.model}, default=str)
 
     async def _chunks(
-        self, model: str, body: Mapping[str, Any], record: AnswerRecord, *, drop_params: bool
+        self, call: UpstreamCall, body: Mapping[str, Any], record: AnswerRecord
     ) -> AsyncGenerator[dict[str, Any], None]:
         loop = asyncio.get_running_loop()
-        end_time = loop.time() + self._timeouts.total_s
-        answer = await self._call(model, body, stream=True, drop_params=drop_params)
-        limit_time = loop.time() + self._timeouts.first_token_s
+        begin_time = loop.time()
+        end_time = begin_time + self._timeouts.total_s
+        answer = await self._ask("acompletion", body, call, record, stream=True)
+        limit_time = begin_time + self._timeouts.first_token_s
         try:
             while True:
                 try:
@@ -120,9 +140,9 @@ class LiteLlm:
                 except TimeoutError:
                     raise faults.timeout(self._name, "nothing of the answer came in time") from None
                 except Exception as error:
-                    raise self._fault(error, model) from None
+                    raise self._fault(error, call.upstream_model, "") from None
                 if chunk is None:
-                    break
+                    return
                 parsed = chunk.model_dump(exclude_none=True)
                 parsed.setdefault("choices", [])
                 for choice in parsed["choices"]:
@@ -134,27 +154,49 @@ class LiteLlm:
                 limit_time = loop.time() + self._timeouts.idle_s
         finally:
             await answer.aclose()
-        if not record.finish_reasons:
-            raise faults.broken(self._name, "the stream ended without a finish reason")
 
-    async def _call(self, model: str, body: Mapping[str, Any], *, stream: bool, drop_params: bool) -> Any:
+    async def _ask(
+        self, function: str, body: Mapping[str, Any], call: UpstreamCall, record: AnswerRecord, **options: Any
+    ) -> Any:
+        """What a function of litellm answers; by another key where one is refused or limited."""
         litellm = await _litellm(self._name)
-        try:
-            return await litellm.acompletion(
-                **body,
-                model=model,
-                stream=stream,
-                api_key=self._key or None,
-                base_url=self._base_url,
-                timeout=self._timeouts.first_token_s if stream else self._timeouts.total_s,
-                num_retries=0,
-                max_retries=0,
-                drop_params=drop_params,
-            )
-        except Exception as error:
-            raise self._fault(error, model) from None
+        model = call.upstream_model
+        if function == "acompletion":
+            body = _known(litellm, model, body)
+        wait_s = self._timeouts.first_token_s if options.get("stream") else self._timeouts.total_s
+        key: str | None = self._keys.pick()
+        tried: set[str] = set()
+        limited: MeshError | None = None
+        while True:
+            assert key is not None
+            record.sent = True
+            try:
+                async with asyncio.timeout(wait_s):  # litellm keeps to its own only with some providers
+                    return await getattr(litellm, function)(
+                        **body,
+                        **options,
+                        model=model,
+                        api_key=key or None,
+                        base_url=self._base_url,
+                        timeout=wait_s,
+                        num_retries=0,
+                        max_retries=0,
+                    )
+            except Exception as error:
+                fault = self._fault(error, model, key)
+            if fault.reason == "PROVIDER_RATE_LIMITED":
+                self._keys.limited(key, fault.retry_after_s)
+                limited = limited or fault
+            elif fault.reason == "PROVIDER_CREDENTIAL_REFUSED":
+                self._keys.refused(key)
+            else:
+                raise fault
+            tried.add(key)
+            key = self._keys.pick_other(tried)
+            if key is None:
+                raise limited or fault
 
-    def _fault(self, error: Exception, model: str) -> MeshError:
+    def _fault(self, error: Exception, model: str, key: str) -> MeshError:
         if isinstance(error, MeshError):
             return error
         name = type(error).__name__
@@ -165,7 +207,7 @@ class LiteLlm:
             return faults.timeout(self._name, "it did not answer in time")
         if name == "APIConnectionError":
             return faults.unavailable(self._name, "the connection failed")
-        code = "context_length_exceeded" if name == "ContextWindowExceededError" else ""
+        code = _CODES.get(name, "")
         status = getattr(error, "status_code", None)
         response = getattr(error, "response", None)
         headers = getattr(response, "headers", None) or {}
@@ -175,16 +217,33 @@ class LiteLlm:
             said,
             code,
             model=model,
-            key=self._key,
+            key=key,
             retry_after_s=faults.retry_after_s(headers),
         )
 
 
-def _body(call: OpenAiCall) -> dict[str, Any]:
+def _body(call: UpstreamCall) -> dict[str, Any]:
     body = {field: value for field, value in call.body.items() if field in OPENAI_FIELDS}
     if call.output_cap is not None:
+        for field in CAP_FIELDS:
+            body.pop(field, None)
         body["max_tokens"] = call.output_cap
     return body
+
+
+def _known(litellm: Any, model: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body without what tunes an answer in a way that the model does not know."""
+    asked = body.keys() & TUNING_FIELDS
+    if not asked:
+        return body
+    try:
+        supported = litellm.get_supported_openai_params(model=model)
+    except Exception:  # a model that litellm does not know: it says so itself when it is called
+        return body
+    if supported is None:
+        return body
+    unknown = asked - set(supported)
+    return {field: value for field, value in body.items() if field not in unknown} if unknown else body
 
 
 async def _litellm(provider: str) -> Any:

@@ -13,13 +13,18 @@ import orjson
 from services.inference.providers import faults
 from services.inference.providers.base import AnswerRecord, TokenUsage
 from services.inference.providers.sse import EventSplitter, LineTooLongError
+from services.mesh.errors import MeshError
 
 DONE = b"[DONE]"
 MAX_TOKENS = 1_000_000_000  # more than any model takes or gives: a count above it is absurd and not believed
 
 
 class ChunkReader:
-    """Reads one stream: bytes in, checked chunks out; remembers what the answer consists of."""
+    """Reads one stream: bytes in, checked chunks out; remembers what the answer consists of.
+
+    After `feed` and `end`, `events` and `chunks` hold what the read completed, as it was sent and parsed, and `error`
+    what went wrong after it: what came before a fault is an answer's begin, whether it came in the same read or not.
+    """
 
     def __init__(self, provider: str, model: str, record: AnswerRecord, key: str = "") -> None:
         self._provider = provider
@@ -28,6 +33,9 @@ class ChunkReader:
         self._splitter = EventSplitter()
         self._begun: set[int] = set()
         self.record = record
+        self.events: list[bytes] = []
+        self.chunks: list[dict[str, Any]] = []
+        self.error: MeshError | None = None
         self.done = False
         self.saw_usage = False  # in the last read
 
@@ -36,87 +44,136 @@ class ChunkReader:
         """Whether the last read carried a comment: upstream is alive, though it has nothing to say."""
         return self._splitter.saw_comment
 
-    def feed(self, data: bytes) -> list[tuple[bytes, dict[str, Any]]]:
-        """Chunks that `data` completes, each as it was sent and parsed. MeshError: the answer is broken or an error."""
+    def feed(self, data: bytes) -> None:
+        """Takes what one read found."""
+        self.events, self.chunks, self.saw_usage = [], [], False
         try:
             events = self._splitter.feed(data)
         except LineTooLongError:
-            raise faults.broken(self._provider, "it holds a line of more than 1 MiB") from None
-        return self._read(events)
-
-    def end(self) -> list[tuple[bytes, dict[str, Any]]]:
-        """What the end of the stream completes; MeshError where the answer is not whole."""
-        try:
-            chunks = self._read(self._splitter.end())
-        except LineTooLongError:
-            raise faults.broken(self._provider, "it holds a line of more than 1 MiB") from None
-        self.check_whole()
-        return chunks
-
-    def check_whole(self) -> None:
-        """MeshError unless every choice has its finish reason."""
-        finished = self.record.finish_reasons
-        if not finished or not self._begun <= finished.keys():
-            raise faults.broken(self._provider, "the stream ended without a finish reason")
-
-    def _read(self, events: list[bytes]) -> list[tuple[bytes, dict[str, Any]]]:
-        chunks: list[tuple[bytes, dict[str, Any]]] = []
-        self.saw_usage = False
-        for event in events:
+            self.error = faults.broken(self._provider, "it holds a line of more than 1 MiB")
+            return
+        if events:
+            self._read(events)
             if self.done:
-                break
-            if event == DONE or event.strip() == DONE:
+                self._check_whole()
+
+    def end(self) -> None:
+        """Takes the end of the stream: `error` where the answer is not whole."""
+        self.events, self.chunks, self.saw_usage = [], [], False
+        try:
+            events = self._splitter.end()
+        except LineTooLongError:
+            self.error = faults.broken(self._provider, "it holds a line of more than 1 MiB")
+            return
+        if events:
+            self._read(events)
+        self._check_whole()
+
+    def _check_whole(self) -> None:
+        """Every choice must have its finish reason."""
+        finished = self.record.finish_reasons
+        if self.error is None and (not finished or not self._begun <= finished.keys()):
+            self.error = faults.broken(self._provider, "the stream ended without a finish reason")
+
+    def _read(self, events: list[bytes]) -> None:
+        if events[-1] == DONE:
+            self.done = True
+            events.pop()
+            if not events:
+                return
+        chunks: list[Any]
+        try:
+            # One call of the parser for all; a chunk that is none spoils it, and is then found below.
+            chunks = orjson.loads(b"[" + b",".join(events) + b"]")
+        except orjson.JSONDecodeError:
+            chunks = self._one_by_one(events)
+        if len(chunks) != len(events):
+            chunks = self._one_by_one(events)
+        seen = self._see(chunks)
+        if seen < len(chunks):
+            del chunks[seen:]
+        if len(events) > len(chunks):
+            del events[len(chunks) :]
+        self.events, self.chunks = events, chunks
+
+    def _one_by_one(self, events: list[bytes]) -> list[Any]:
+        """Parsed up to the first that is no JSON, or to the end of the answer."""
+        chunks: list[Any] = []
+        for event in events:
+            if event.strip() == DONE:
                 self.done = True
                 break
             try:
-                chunk = orjson.loads(event)
+                chunks.append(orjson.loads(event))
             except orjson.JSONDecodeError:
-                raise faults.broken(self._provider, "a chunk of the stream is not JSON") from None
-            if not isinstance(chunk, dict):
-                raise faults.broken(self._provider, "a chunk of the stream is not a JSON object")
-            self._see(chunk)
-            chunks.append((event, chunk))
+                self.error = faults.broken(self._provider, "a chunk of the stream is not JSON")
+                break
         return chunks
 
-    def _see(self, chunk: dict[str, Any]) -> None:
-        if error := chunk.get("error"):
-            raise faults.stream_error(self._provider, error, model=self._model, key=self._key)
-        if usage := chunk.get("usage"):
-            self.saw_usage = True
-            self.record.usage = usage_of(usage) or self.record.usage
-        choices = chunk.get("choices")
-        if choices is None:
-            return
-        if not isinstance(choices, list):
-            raise faults.broken(self._provider, "`choices` of a chunk is not a list")
+    def _see(self, chunks: list[Any]) -> int:
+        """Notes what the chunks say; how many of them are sound."""
+        record = self.record
+        texts: list[str] = []
+        size = count = 0
+        for chunk in chunks:
+            if type(chunk) is not dict:
+                self.error = faults.broken(self._provider, "a chunk of the stream is not a JSON object")
+                break
+            if error := chunk.get("error"):
+                self.error = faults.stream_error(self._provider, error, model=self._model, key=self._key)
+                break
+            choices = chunk.get("choices")
+            if choices:
+                if type(choices) is not list or (more := self._see_choices(choices, texts)) is None:
+                    self.error = faults.broken(self._provider, "the choices of a chunk are malformed")
+                    break
+                size += more
+            if usage := chunk.get("usage"):
+                self.saw_usage = True
+                record.usage = usage_of(usage) or record.usage
+            count += 1
+        record.output_bytes += size
+        if texts:
+            record.output_bytes += utf8_bytes("".join(texts))
+        return count
+
+    def _see_choices(self, choices: list[Any], texts: list[str]) -> int | None:
+        """Bytes of the answer beside those in `texts`; None where a choice is malformed."""
+        size = 0
         for choice in choices:
-            if not isinstance(choice, dict):
-                raise faults.broken(self._provider, "a choice of a chunk is not an object")
-            index = choice.get("index", 0)
-            if not isinstance(index, int):
-                raise faults.broken(self._provider, "the index of a choice is not a number")
+            if type(choice) is not dict or type(index := choice.get("index", 0)) is not int:
+                return None
             self._begun.add(index)
             delta = choice.get("delta")
-            if isinstance(delta, dict):
-                self.record.output_bytes += answer_bytes(delta)
-            reason = choice.get("finish_reason")
-            if reason:
+            if type(delta) is dict:
+                if len(delta) == 1 and type(text := delta.get("content")) is str:  # nearly every chunk
+                    texts.append(text)
+                elif delta:
+                    size += answer_bytes(delta)
+            if reason := choice.get("finish_reason"):
                 self.record.finish_reasons[index] = str(reason)
+        return size
 
 
 def answer_bytes(message: dict[str, Any]) -> int:
     """UTF-8 bytes that a delta or message adds to the answer: text, reasoning, refusals, arguments of tools."""
-    if len(message) == 1 and type(text := message.get("content")) is str:  # nearly every chunk of a stream
-        return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     size = 0
     for field in ("content", "reasoning_content", "reasoning", "refusal"):
         text = message.get(field)
         if isinstance(text, str):
-            size += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+            size += utf8_bytes(text)
     calls = message.get("tool_calls")
     if isinstance(calls, list):
         size += sum(len(orjson.dumps(call.get("function"))) for call in calls if isinstance(call, dict))
+    call = message.get("function_call")  # what tool_calls replaced
+    if isinstance(call, dict):
+        size += len(orjson.dumps(call))
     return size
+
+
+def utf8_bytes(text: str) -> int:
+    """Size of a text in UTF-8; a lone surrogate counts as three."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def usage_of(usage: Any) -> TokenUsage | None:
@@ -127,6 +184,11 @@ def usage_of(usage: Any) -> TokenUsage | None:
     if not all(isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MAX_TOKENS for count in counts):
         return None
     return TokenUsage(counts[0], counts[1])  # type: ignore[arg-type]  # checked in the line above
+
+
+def embedding_usage_of(usage: Any) -> TokenUsage | None:
+    """The same of embeddings, which have no output tokens."""
+    return usage_of({**usage, "completion_tokens": 0}) if isinstance(usage, dict) else None
 
 
 def text_of(chunk: dict[str, Any]) -> str:

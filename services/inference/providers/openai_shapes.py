@@ -13,10 +13,11 @@ from services.inference.providers import faults
 from services.inference.providers.base import (
     AnswerRecord,
     ChatMessage,
-    OpenAiCall,
+    Part,
     Piece,
     ProviderRequest,
     TokenUsage,
+    UpstreamCall,
 )
 from services.mesh.ids import uuid7
 
@@ -34,7 +35,7 @@ class OpenAiAnswers:
         self._clock = clock
         self._new_id = new_id
 
-    async def complete(self, pieces: AsyncGenerator[Piece, None], call: OpenAiCall, record: AnswerRecord) -> bytes:
+    async def complete(self, pieces: AsyncGenerator[Piece, None], call: UpstreamCall, record: AnswerRecord) -> bytes:
         """A whole answer."""
         texts: list[str] = []
         async with aclosing(pieces):
@@ -56,12 +57,10 @@ class OpenAiAnswers:
         return orjson.dumps(answer)
 
     async def stream(
-        self, pieces: AsyncGenerator[Piece, None], call: OpenAiCall, record: AnswerRecord
-    ) -> AsyncGenerator[bytes, None]:
+        self, pieces: AsyncGenerator[Piece, None], call: UpstreamCall, record: AnswerRecord
+    ) -> AsyncGenerator[Part, None]:
         """Server-sent events, `[DONE]` included."""
         head = self._head(call, "chat.completion.chunk")
-        options = call.body.get("stream_options")
-        wants_usage = isinstance(options, dict) and bool(options.get("include_usage"))
         first = True
         async with aclosing(pieces):
             async for piece in pieces:
@@ -78,14 +77,13 @@ class OpenAiAnswers:
                     "logprobs": None,
                     "finish_reason": piece.finish_reason or None,
                 }
-                yield _event({**head, "choices": [choice]})
+                yield _part({**head, "choices": [choice]})
         self._check_whole(record)
-        end = b"data: [DONE]\n\n"
-        if wants_usage and record.usage:
-            end = _event({**head, "choices": [], "usage": usage_object(record.usage)}) + end
-        yield end
+        if call.wants_usage and record.usage:
+            yield _part({**head, "choices": [], "usage": usage_object(record.usage)})
+        yield Part(b"data: [DONE]\n\n", [])
 
-    def _head(self, call: OpenAiCall, kind: str) -> dict[str, Any]:
+    def _head(self, call: UpstreamCall, kind: str) -> dict[str, Any]:
         return {
             "id": f"chatcmpl-{self._new_id()}",
             "object": kind,
@@ -107,11 +105,11 @@ def usage_object(usage: TokenUsage) -> dict[str, int]:
     }
 
 
-def request_of(call: OpenAiCall) -> ProviderRequest:
+def request_of(call: UpstreamCall) -> ProviderRequest:
     """The typed request in a checked body; what the typed one has no place for is left out."""
     body = call.body
     stop = body.get("stop")
-    cap = body.get("max_completion_tokens") or body.get("max_tokens") or call.output_cap
+    cap = call.output_cap or body.get("max_completion_tokens") or body.get("max_tokens")
     return ProviderRequest(
         model=call.upstream_model,
         messages=tuple(
@@ -145,5 +143,5 @@ def _note(piece: Piece, record: AnswerRecord) -> None:
         record.usage = piece.usage
 
 
-def _event(chunk: dict[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(chunk) + b"\n\n"
+def _part(chunk: dict[str, Any]) -> Part:
+    return Part(b"data: " + orjson.dumps(chunk) + b"\n\n", [chunk])

@@ -31,7 +31,10 @@ class EventSplitter:
             self._rest += chunk
             self._check(len(self._rest))
             return events
-        lines = (self._rest + chunk).split(b"\n") if self._rest else chunk.split(b"\n")
+        block = self._rest + chunk if self._rest else chunk
+        if not self._data and (simple := self._simple(block)) is not None:
+            return simple
+        lines = block.split(b"\n")
         self._rest = lines.pop()
         self._check(len(self._rest))
         for raw in lines:
@@ -48,6 +51,22 @@ class EventSplitter:
             self._line(self._rest.rstrip(b"\r"))
             self._rest = b""
         return [self._take()] if self._data else []
+
+    def _simple(self, block: bytes) -> list[bytes] | None:
+        """What nearly every read holds, cut at once: events of one line each, `data: ` before and LF LF after them."""
+        end = block.rfind(b"\n\n")
+        if end < 6 or not block.startswith(b"data: ") or b"\r" in block:
+            return None
+        events = block[6:end].split(b"\n\ndata: ")
+        # As many line breaks as events account for: there is none within them, nor in what follows them.
+        if block.count(b"\n") != 2 * len(events):
+            return None
+        self._rest = block[end + 2 :]
+        if len(block) > MAX_LINE_BYTES:
+            for event in events:
+                self._check(len(event))
+            self._check(len(self._rest))
+        return events
 
     def _line(self, line: bytes) -> None:
         self._check(len(line))

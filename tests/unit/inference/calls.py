@@ -7,36 +7,50 @@ from typing import Any
 
 import orjson
 
-from services.inference.providers.base import AnswerRecord, ChatMessage, OpenAiCall, Piece, Provider, ProviderRequest
+from services.inference.providers.base import AnswerRecord, Part, Provider, UpstreamCall
+
+UPSTREAM_MODEL = "mock-small"
 
 
-def request(prompt: str = "Say hello.", **options: Any) -> ProviderRequest:
-    return ProviderRequest("mock-small", (ChatMessage("user", prompt),), **options)
+def request(
+    prompt: str = "Say hello.",
+    *,
+    output_cap: int | None = None,
+    wants_usage: bool = False,
+    upstream_model: str = UPSTREAM_MODEL,
+    **body: Any,
+) -> UpstreamCall:
+    """A call of chat completions, under the name `house`."""
+    body = {"model": "house", "messages": [{"role": "user", "content": prompt}], **body}
+    return UpstreamCall(body, "house", upstream_model, output_cap=output_cap, wants_usage=wants_usage)
 
 
-def openai_call(stream: bool = False, **body: Any) -> OpenAiCall:
-    body = {"model": "house", "messages": [{"role": "user", "content": "Say hello."}], **body}
-    if stream:
-        body["stream"] = True
-    return OpenAiCall(body, "house", "mock-small")
+def embed_request(*inputs: str, **body: Any) -> UpstreamCall:
+    """A call of embeddings; one input goes as a text, several as a list."""
+    body = {"model": "house", "input": inputs[0] if len(inputs) == 1 else list(inputs)} | body
+    return UpstreamCall(body, "house", UPSTREAM_MODEL)
 
 
-async def pieces(provider: Provider, asked: ProviderRequest | None = None) -> list[Piece]:
-    async with aclosing(provider.stream(asked or request())) as stream:
-        return [piece async for piece in stream]
+async def parts(
+    provider: Provider,
+    call: UpstreamCall | None = None,
+    record: AnswerRecord | None = None,
+    into: list[Part] | None = None,
+) -> list[Part]:
+    """All parts of a stream; `into` also holds those that came before an error."""
+    got: list[Part] = [] if into is None else into
+    async with aclosing(provider.stream(call or request(), record or AnswerRecord())) as stream:
+        async for part in stream:
+            got.append(part)
+    return got
 
 
-async def answer_text(provider: Provider, asked: ProviderRequest | None = None) -> str:
-    return "".join(piece.text for piece in await pieces(provider, asked))
+async def streamed(provider: Provider, call: UpstreamCall | None = None, record: AnswerRecord | None = None) -> bytes:
+    return b"".join(part.data for part in await parts(provider, call, record))
 
 
-async def run_openai(provider: Provider, call: OpenAiCall, record: AnswerRecord | None = None) -> bytes:
-    """The whole answer, streamed or not as the call asks."""
-    record = record or AnswerRecord()
-    if not call.body.get("stream"):
-        return await provider.complete_openai(call, record)
-    async with aclosing(provider.stream_openai(call, record)) as stream:
-        return b"".join([part async for part in stream])
+async def completed(provider: Provider, call: UpstreamCall | None = None, record: AnswerRecord | None = None) -> Any:
+    return orjson.loads(await provider.complete(call or request(), record or AnswerRecord()))
 
 
 def events(raw: bytes) -> list[Any]:
@@ -44,3 +58,13 @@ def events(raw: bytes) -> list[Any]:
     lines = [line[6:] for line in raw.split(b"\n\n") if line.startswith(b"data: ")]
     assert lines[-1] == b"[DONE]"
     return [orjson.loads(line) for line in lines[:-1]]
+
+
+def text_of(chunks: list[Any]) -> str:
+    """Text of the first choice of a stream's chunks."""
+    choices = [chunk["choices"][0] for chunk in chunks if chunk["choices"]]
+    return "".join(one["delta"].get("content") or "" for one in choices if one["index"] == 0)
+
+
+async def answer_text(provider: Provider, call: UpstreamCall | None = None) -> str:
+    return text_of(events(await streamed(provider, call)))

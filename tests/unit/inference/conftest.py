@@ -8,7 +8,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from services.inference.providers.http import Timeouts, open_session
+from services.inference.providers.http import HttpClient, Timeouts, open_session
+from services.inference.providers.keys import KeyRing
 from services.inference.providers.openai_compatible import OpenAiCompatible
 from tests.support.provider import MisbehavingProvider, running_provider
 
@@ -28,12 +29,20 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-def provider_at(session: aiohttp.ClientSession) -> Callable[..., OpenAiCompatible]:
+async def client() -> AsyncIterator[HttpClient]:
+    client = HttpClient(connections_max=64)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+def provider_at(client: HttpClient) -> Callable[..., OpenAiCompatible]:
     """Makes a provider of kind `openai`; short timeouts, so that a silent upstream is found out soon."""
 
     def make(base_url: str, **options: Any) -> OpenAiCompatible:
         options.setdefault("timeouts", Timeouts(connect_s=2, first_token_s=0.4, idle_s=0.3, total_s=5))
-        return OpenAiCompatible(session, "mock", base_url, key=KEY, **options)
+        options.setdefault("keys", KeyRing([KEY]))
+        return OpenAiCompatible(client, "mock", base_url, **options)
 
     return make
 

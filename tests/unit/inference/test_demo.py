@@ -1,14 +1,20 @@
-"""The demo says what it is, says the same every time, and speaks both surfaces."""
+"""The demo says what it is, says the same every time, and speaks the surfaces that every provider does."""
 
 from __future__ import annotations
+
+import base64
+import math
+import operator
+import struct
+from typing import Any
 
 import orjson
 import pytest
 
-from services.inference.providers.base import AnswerRecord
+from services.inference.providers.base import AnswerRecord, TokenUsage
 from services.inference.providers.demo import Demo
 from services.mesh.errors import MeshError
-from tests.unit.inference.calls import answer_text, events, openai_call, pieces, request, run_openai
+from tests.unit.inference.calls import answer_text, completed, embed_request, events, parts, request, streamed, text_of
 
 PROMPT = "Write a story about a lighthouse. The lighthouse keeper counts ships."
 
@@ -29,38 +35,87 @@ async def test_the_same_prompt_has_the_same_answer_at_any_pace(prompt: str) -> N
 
 
 async def test_it_streams_and_counts() -> None:
-    got = await pieces(Demo("demo", 2_000), request(PROMPT))
-    assert len(got) > 1
-    assert got[-1].finish_reason == "stop"
-    assert got[-1].usage is not None
-    assert got[-1].usage.output_tokens == len("".join(piece.text for piece in got).split())
+    record = AnswerRecord()
+    got = await parts(Demo("demo", 2_000), request(PROMPT), record)
+    chunks = events(b"".join(part.data for part in got))
+    assert [chunk for part in got for chunk in part.chunks] == chunks
+    assert len(chunks) > 1
+    assert record.finish_reasons == {0: "stop"}
+    assert record.usage is not None
+    assert record.usage.output_tokens == len(text_of(chunks).split())
+    assert record.sent
 
 
 async def test_it_keeps_to_a_cap_and_a_stop_text() -> None:
-    capped = await pieces(Demo("demo", 0), request(PROMPT, max_output_tokens=5))
-    assert (capped[-1].text, capped[-1].finish_reason) == ("This is a demo answer:", "length")
-    assert await answer_text(Demo("demo", 0), request(PROMPT, stop=("demo",))) == "This is a"
+    record = AnswerRecord()
+    capped = await completed(Demo("demo", 0), request(PROMPT, output_cap=5, max_tokens=9), record)
+    assert capped["choices"][0]["message"]["content"] == "This is a demo answer:"
+    assert record.finish_reasons == {0: "length"}
+    assert await answer_text(Demo("demo", 0), request(PROMPT, stop=["demo"])) == "This is a"
 
 
-async def test_on_the_surface_of_openai() -> None:
+async def test_whole_and_streamed_answers_say_the_same() -> None:
     demo, record = Demo("demo", 0), AnswerRecord()
-    whole = orjson.loads(await run_openai(demo, openai_call(), record))
+    whole = await completed(demo, request(), record)
     assert whole["object"] == "chat.completion"
     assert whole["model"] == "house"
     assert whole["usage"]["total_tokens"] == whole["usage"]["prompt_tokens"] + whole["usage"]["completion_tokens"]
     assert record.usage is not None
-
-    streamed = events(await run_openai(demo, openai_call(stream=True)))
-    text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in streamed)
-    assert text == whole["choices"][0]["message"]["content"]
-    assert all("usage" not in chunk for chunk in streamed)
-
-    with_usage = events(await run_openai(demo, openai_call(stream=True, stream_options={"include_usage": True})))
+    chunks = events(await streamed(demo, request()))
+    assert text_of(chunks) == whole["choices"][0]["message"]["content"]
+    assert all("usage" not in chunk for chunk in chunks)
+    with_usage = events(await streamed(demo, request(wants_usage=True)))
     assert with_usage[-1]["choices"] == []
     assert with_usage[-1]["usage"] == whole["usage"]
 
 
 async def test_it_refuses_what_it_cannot_do() -> None:
+    for ask in (completed, streamed):
+        with pytest.raises(MeshError) as caught:
+            await ask(Demo("demo", 0), request(n=2))
+        assert caught.value.metadata["param"] == "n"
+
+
+async def embedded(*inputs: str, **body: Any) -> Any:
+    return orjson.loads(await Demo("demo", 0).embed(embed_request(*inputs, **body), AnswerRecord()))
+
+
+async def test_embeddings_are_the_same_every_time_and_near_where_words_are_shared() -> None:
+    record = AnswerRecord()
+    raw = await Demo("demo", 0).embed(embed_request("a red ship", "a red boat", "nothing else"), record)
+    assert orjson.loads(raw) == await embedded("a red ship", "a red boat", "nothing else")
+    ship, boat, other = (one["embedding"] for one in orjson.loads(raw)["data"])
+    assert len(ship) == 64
+    assert math.isclose(math.hypot(*ship), 1.0)
+    assert sum(map(operator.mul, ship, boat)) > sum(map(operator.mul, ship, other))
+    assert record.usage == TokenUsage(8, 0)
+
+
+async def test_embeddings_in_every_form() -> None:
+    floats = (await embedded("one", dimensions=8))["data"][0]["embedding"]
+    packed = (await embedded("one", dimensions=8, encoding_format="base64"))["data"][0]["embedding"]
+    assert struct.unpack("<8f", base64.b64decode(packed)) == pytest.approx(floats)
+    assert len((await embedded(input=[1, 2, 3]))["data"]) == 1
+    assert len((await embedded(input=[[1, 2], [3]]))["data"]) == 2
+    assert len((await embedded(input=""))["data"][0]["embedding"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("input", []),
+        ("input", None),
+        ("input", ["a", 1]),
+        ("input", {"a": 1}),
+        ("input", ["x"] * 2049),
+        ("dimensions", 0),
+        ("dimensions", 10_000),
+        ("dimensions", True),
+        ("encoding_format", "hex"),
+    ],
+)
+async def test_embeddings_that_are_refused(field: str, value: object) -> None:
     with pytest.raises(MeshError) as caught:
-        await run_openai(Demo("demo", 0), openai_call(n=2))
-    assert caught.value.metadata["param"] == "n"
+        await embedded("one", **{field: value})
+    assert caught.value.reason == "INVALID_FIELD"
+    assert caught.value.metadata["param"] == field

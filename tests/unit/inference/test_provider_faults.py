@@ -1,99 +1,150 @@
-"""Everything that the provider does wrong, streamed or not, on all three ways of calling it."""
+"""Everything that a provider does wrong, streamed or not."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
+import contextlib
 from collections.abc import Callable
 
 import pytest
 
+from services.inference.providers.base import AnswerRecord, Part
+from services.inference.providers.http import HttpClient, Timeouts
 from services.inference.providers.openai_compatible import OpenAiCompatible
 from services.mesh.errors import MeshError
-from tests.support.provider import Behaviour, Fault, MisbehavingProvider
-from tests.unit.inference.calls import answer_text, openai_call, pieces, request, run_openai
+from tests.support.provider import FAULTS, Behaviour, Breaks, Fault, FaultCase, MisbehavingProvider, dead_port
+from tests.unit.inference.calls import answer_text, completed, events, parts, request, streamed, text_of
 from tests.unit.inference.conftest import KEY
 
-WAYS = ["typed", "openai", "openai_stream"]
+WAYS = ["whole", "streamed"]
+# Reasons by name of the fault, where they are not PROVIDER_UNAVAILABLE before an answer and PROVIDER_ANSWER_BROKEN in
+# it.
+REASONS = {
+    "unauthorized": "PROVIDER_CREDENTIAL_REFUSED",
+    "payment_required": "PROVIDER_CREDENTIAL_REFUSED",
+    "forbidden": "PROVIDER_CREDENTIAL_REFUSED",
+    "not_found": "MODEL_NOT_FOUND",
+    "request_timeout": "PROVIDER_TIMEOUT",
+    "too_large": "PROVIDER_REJECTED",
+    "unprocessable": "PROVIDER_REJECTED",
+    "bad_request": "PROVIDER_REJECTED",
+    "context_openai": "CONTEXT_LENGTH_EXCEEDED",
+    "context_anthropic": "CONTEXT_LENGTH_EXCEEDED",
+    "context_vllm": "CONTEXT_LENGTH_EXCEEDED",
+    "policy_openai": "PROVIDER_CONTENT_REFUSED",
+    "policy_azure": "PROVIDER_CONTENT_REFUSED",
+    "silence": "PROVIDER_TIMEOUT",
+    "headers_unfinished": "PROVIDER_TIMEOUT",
+    "head_only": "PROVIDER_TIMEOUT",
+    "stall": "PROVIDER_TIMEOUT",
+    "only_comments": "PROVIDER_TIMEOUT",
+    "not_http": "PROVIDER_ANSWER_BROKEN",
+    "huge_headers": "PROVIDER_ANSWER_BROKEN",
+    "cut_at_once": "PROVIDER_ANSWER_BROKEN",
+    "wrong_content_type": "PROVIDER_ANSWER_BROKEN",
+    "gzip": "PROVIDER_ANSWER_BROKEN",
+    "empty_body": "PROVIDER_ANSWER_BROKEN",
+    "no_choices": "PROVIDER_ANSWER_BROKEN",
+    "oversized": "PROVIDER_ANSWER_BROKEN",
+    "error_in_stream": "PROVIDER_UNAVAILABLE",
+}
+# Of our own timeouts, the first that an answer in one piece meets is the total one.
+TIMEOUTS = Timeouts(connect_s=2, first_token_s=0.4, idle_s=0.3, total_s=5)
+SHORT = Timeouts(connect_s=2, first_token_s=0.4, idle_s=0.3, total_s=0.8)
 
 
-async def call(provider: OpenAiCompatible, way: str) -> object:
-    if way == "typed":
-        return await answer_text(provider)
-    return await run_openai(provider, openai_call(stream=way == "openai_stream"))
+async def call(provider: OpenAiCompatible, way: str, record: AnswerRecord | None = None) -> str:
+    if way == "streamed":
+        return text_of(events(await streamed(provider, request(), record)))
+    return str((await completed(provider, request(), record))["choices"][0]["message"]["content"] or "")
 
 
-STATUSES = [
-    (Behaviour(status=401), "PROVIDER_CREDENTIAL_REFUSED"),
-    (Behaviour(status=402), "PROVIDER_CREDENTIAL_REFUSED"),
-    (Behaviour(status=403), "PROVIDER_CREDENTIAL_REFUSED"),
-    (Behaviour(status=404), "MODEL_NOT_FOUND"),
-    (Behaviour(status=408), "PROVIDER_TIMEOUT"),
-    (Behaviour(status=429), "PROVIDER_RATE_LIMITED"),
-    (Behaviour(status=400), "PROVIDER_REJECTED"),
-    (Behaviour(status=422, error={"detail": [{"msg": "field required"}]}), "PROVIDER_REJECTED"),
-    (Behaviour(status=400, error_code="context_length_exceeded"), "CONTEXT_LENGTH_EXCEEDED"),
-    (
-        Behaviour(status=400, error_message="This model's maximum context length is 8192 tokens."),
-        "CONTEXT_LENGTH_EXCEEDED",
-    ),
-    (Behaviour(status=500), "PROVIDER_UNAVAILABLE"),
-    (Behaviour(status=503, error="<html>Bad day</html>"), "PROVIDER_UNAVAILABLE"),
-    (Behaviour(status=204), "PROVIDER_ANSWER_BROKEN"),
-    (Behaviour(fault=Fault.REDIRECT), "PROVIDER_UNAVAILABLE"),
-    (Behaviour(fault=Fault.RESET_BEFORE_HEADERS), "PROVIDER_UNAVAILABLE"),
-    (Behaviour(fault=Fault.SILENCE), "PROVIDER_TIMEOUT"),
-    (Behaviour(fault=Fault.SLOW_FIRST_TOKEN), "PROVIDER_TIMEOUT"),
-    (Behaviour(fault=Fault.STALL), "PROVIDER_TIMEOUT"),
-    (Behaviour(fault=Fault.CUT), "PROVIDER_ANSWER_BROKEN"),
-    (Behaviour(fault=Fault.CUT_CLEANLY), "PROVIDER_ANSWER_BROKEN"),
-    (Behaviour(fault=Fault.BROKEN_CHUNK), "PROVIDER_ANSWER_BROKEN"),
-    (Behaviour(fault=Fault.WRONG_CONTENT_TYPE), "PROVIDER_ANSWER_BROKEN"),
-    (Behaviour(fault=Fault.ERROR_IN_STREAM), "PROVIDER_UNAVAILABLE"),
-    (Behaviour(fault=Fault.ERROR_IN_STREAM, error_code="rate_limit_exceeded"), "PROVIDER_RATE_LIMITED"),
-]
+def reason_of(case: FaultCase) -> str:
+    if case.name in REASONS:
+        return REASONS[case.name]
+    if case.name.startswith("rate_limit"):
+        return "PROVIDER_RATE_LIMITED"
+    return "PROVIDER_UNAVAILABLE" if case.breaks is Breaks.BEFORE_FIRST_TOKEN else "PROVIDER_ANSWER_BROKEN"
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(
-    ("behaviour", "reason"), STATUSES, ids=[f"{b.status}-{b.fault.value}-{r}-{i}" for i, (b, r) in enumerate(STATUSES)]
-)
-async def test_a_fault_has_its_reason_and_one_attempt(
-    upstream: MisbehavingProvider, ours: OpenAiCompatible, behaviour: Behaviour, reason: str, way: str
+@pytest.mark.parametrize("case", FAULTS.values(), ids=str)
+async def test_every_fault_has_its_reason_and_one_attempt(
+    upstream: MisbehavingProvider, provider_at: Callable[..., OpenAiCompatible], case: FaultCase, way: str
 ) -> None:
-    upstream.default = behaviour
-    with pytest.raises(MeshError) as caught:
-        await call(ours, way)
-    assert caught.value.reason == reason
+    if not case.happens(way == "streamed"):
+        pytest.skip("does not happen this way")
+    provider = provider_at(upstream.base_url, timeouts=SHORT if case.hangs else TIMEOUTS)
+    upstream.fail(case.name)
+    record = AnswerRecord()
+    if case.harmless or case.name == "close_if_reused":
+        await call(provider, way, record)
+        assert record.finish_reasons
+    else:
+        with pytest.raises(MeshError) as caught:
+            await call(provider, way, record)
+        assert caught.value.reason == reason_of(case)
+        assert KEY not in str(caught.value)
+        if way == "streamed":
+            assert record.began == (case.breaks_at(way == "streamed") is Breaks.AFTER_FIRST_TOKEN)
+    assert record.sent
     assert len(upstream.calls) == 1
-    assert KEY not in str(caught.value)
+    # Whatever happened, the next call is served as if nothing had.
+    assert await call(provider, way) == upstream.default.text
+    assert len(upstream.calls) == 2
+    await upstream.until(lambda record: record.running == 0)
 
 
-@pytest.mark.parametrize("way", ["typed", "openai_stream"])
-async def test_a_line_without_end_is_refused(upstream: MisbehavingProvider, ours: OpenAiCompatible, way: str) -> None:
-    upstream.default = Behaviour(fault=Fault.HUGE_LINE)
-    with pytest.raises(MeshError, match="1 MiB") as caught:
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_status_between_200_and_299_is_no_answer(
+    upstream: MisbehavingProvider, ours: OpenAiCompatible, way: str
+) -> None:
+    upstream.default = Behaviour(status=204)
+    with pytest.raises(MeshError, match="204") as caught:
         await call(ours, way)
     assert caught.value.reason == "PROVIDER_ANSWER_BROKEN"
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("rate_limit_exceeded", "PROVIDER_RATE_LIMITED"),
+        ("content_filter", "PROVIDER_CONTENT_REFUSED"),
+        ("context_length_exceeded", "CONTEXT_LENGTH_EXCEEDED"),
+        (None, "PROVIDER_UNAVAILABLE"),
+    ],
+)
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("fault", [Fault.NONE, Fault.NO_DONE, Fault.NO_USAGE, Fault.ABSURD_USAGE])
-async def test_what_is_no_fault_is_an_answer(
-    upstream: MisbehavingProvider, ours: OpenAiCompatible, fault: Fault, way: str
+async def test_an_error_inside_an_answer_of_200(
+    upstream: MisbehavingProvider, ours: OpenAiCompatible, code: str | None, reason: str, way: str
 ) -> None:
-    upstream.default = Behaviour(fault=fault, comments=True)
-    await call(ours, way)
+    upstream.default = Behaviour(fault=Fault.ERROR_IN_STREAM, error_code=code, after_chunks=0)
+    with pytest.raises(MeshError) as caught:
+        await call(ours, way)
+    assert caught.value.reason == reason
+
+
+async def test_a_stream_gives_what_came_before_its_fault(upstream: MisbehavingProvider, ours: OpenAiCompatible) -> None:
+    for fault in (Fault.CUT, Fault.CUT_RESET, Fault.BROKEN_CHUNK, Fault.BAD_FRAMING, Fault.ERROR_IN_STREAM):
+        upstream.default = Behaviour(fault=fault, after_chunks=3)
+        record, got = AnswerRecord(), list[Part]()
+        with pytest.raises(MeshError):
+            await parts(ours, request(), record, into=got)
+        chunks = [chunk for part in got for chunk in part.chunks]
+        if fault is not Fault.CUT_RESET:  # a reset may overtake what came before it
+            assert text_of(chunks) == "Hello from the"
+            assert record.output_bytes == len("Hello from the")
 
 
 async def test_connection_refused(provider_at: Callable[..., OpenAiCompatible]) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody answers there
-        provider = provider_at(f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
+    with dead_port() as port:
+        provider = provider_at(f"http://127.0.0.1:{port}/v1")
+        record = AnswerRecord()
         with pytest.raises(MeshError, match="refused") as caught:
-            await answer_text(provider)
+            await streamed(provider, request(), record)
     assert caught.value.reason == "PROVIDER_UNAVAILABLE"
     assert "127.0.0.1" not in caught.value.message
+    assert not record.sent
 
 
 @pytest.mark.parametrize(
@@ -124,22 +175,25 @@ async def test_words_of_a_provider_are_bounded_and_free_of_keys(
     assert len(message) < 500
 
 
+HANGING = [Fault.SILENCE, Fault.SLOW_FIRST_TOKEN, Fault.STALL]
+
+
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("fault", [Fault.SILENCE, Fault.SLOW_FIRST_TOKEN, Fault.STALL])
+@pytest.mark.parametrize("fault", HANGING)
 async def test_a_timeout_aborts_upstream(
-    upstream: MisbehavingProvider, ours: OpenAiCompatible, fault: Fault, way: str
+    upstream: MisbehavingProvider, provider_at: Callable[..., OpenAiCompatible], fault: Fault, way: str
 ) -> None:
     upstream.default = Behaviour(fault=fault)
     with pytest.raises(MeshError):
-        await call(ours, way)
+        await call(provider_at(upstream.base_url, timeouts=SHORT), way)
     await upstream.calls[0].aborted.wait()
-    assert upstream.running == 0
+    await upstream.until(lambda record: record.running == 0)
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("fault", [Fault.SILENCE, Fault.SLOW_FIRST_TOKEN, Fault.STALL])
+@pytest.mark.parametrize("fault", HANGING)
 async def test_cancellation_aborts_upstream(
-    upstream: MisbehavingProvider, ours: OpenAiCompatible, fault: Fault, way: str
+    upstream: MisbehavingProvider, ours: OpenAiCompatible, client: HttpClient, fault: Fault, way: str
 ) -> None:
     upstream.default = Behaviour(fault=fault)
     task = asyncio.create_task(call(ours, way))
@@ -148,22 +202,22 @@ async def test_cancellation_aborts_upstream(
     with pytest.raises(asyncio.CancelledError):
         await task
     await seen.aborted.wait()
+    assert client.pool.connections == 0
 
 
 async def test_closing_a_stream_early_aborts_upstream(upstream: MisbehavingProvider, ours: OpenAiCompatible) -> None:
     upstream.default = Behaviour(fault=Fault.STALL)
-    stream = ours.stream(request())
-    first = await anext(stream)
-    assert first.text
-    await stream.aclose()
+    async with contextlib.aclosing(ours.stream(request(), AnswerRecord())) as stream:
+        assert (await anext(stream)).chunks
     await upstream.calls[0].aborted.wait()
 
 
-async def test_a_whole_answer_keeps_the_connection(upstream: MisbehavingProvider, ours: OpenAiCompatible) -> None:
+async def test_a_whole_answer_keeps_the_connection(
+    upstream: MisbehavingProvider, ours: OpenAiCompatible, client: HttpClient
+) -> None:
     for _ in range(3):
-        got = await pieces(ours)
-        assert got[-1].finish_reason == "stop"
-        await run_openai(ours, openai_call(stream=True))
-        await run_openai(ours, openai_call())
+        await streamed(ours)
+        await completed(ours)
     assert all(seen.whole for seen in upstream.calls)
-    assert len({seen.peer for seen in upstream.calls}) == 1
+    assert len({seen.connection for seen in upstream.calls}) == 1
+    assert (client.pool.connections, client.pool.idle) == (1, 1)
