@@ -163,6 +163,10 @@ class LiteLlm:
         model = call.upstream_model
         if function == "acompletion":
             body = _known(litellm, model, body)
+            if "tools" in body:
+                # Else a caller's tool of type `mcp` would make litellm itself call a server that the caller names;
+                # and without the package `mcp` it answers no call with tools at all.
+                options["_skip_mcp_handler"] = True
         wait_s = self._timeouts.first_token_s if options.get("stream") else self._timeouts.total_s
         key: str | None = self._keys.pick()
         tried: set[str] = set()
@@ -177,7 +181,7 @@ class LiteLlm:
                         **options,
                         model=model,
                         api_key=key or None,
-                        base_url=self._base_url,
+                        api_base=self._base_url,  # both functions know it by this name
                         timeout=wait_s,
                         num_retries=0,
                         max_retries=0,
