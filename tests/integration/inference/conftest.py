@@ -10,6 +10,7 @@ import pytest
 from services.inference.providers.http import open_session
 from services.local.plan import with_user
 from services.mesh.database import Database
+from services.mesh.database.migrate import migrations_of
 from services.mesh.database.provision import role_of
 from services.mesh.database.setup import set_up
 from services.mesh.events import Outbox
@@ -18,6 +19,7 @@ from tests.integration.inference.moderation import ToyModeration, running_modera
 from tests.support.provider import MisbehavingProvider, running_provider
 
 SECRET = "secret-of-a-test"
+NEWEST = max(one.number for one in migrations_of("inference") if one.component == "inference")
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ async def inference_url(database_url: str) -> str:
 
 @pytest.fixture
 async def database(inference_url: str) -> AsyncIterator[Database]:
-    opened = await Database.open(inference_url, schema="inference", serves=(1, 1))
+    opened = await Database.open(inference_url, schema="inference", serves=(NEWEST, NEWEST))
     yield opened
     await opened.close()
 

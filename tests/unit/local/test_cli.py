@@ -21,6 +21,7 @@ from services.local.errors import PlainError
 from services.local.group import cli
 
 COMMANDS = ["up", "status", "logs", "down", "backup", "restore", "post", "watch", "chat", "admin", "config", "events"]
+COMMANDS.append("provider-keys")
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -35,7 +36,10 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize(
-    "command", [[], *([one] for one in COMMANDS), ["admin", "reset-password"], ["config", "apply"]]
+    "command",
+    [[], *([one] for one in COMMANDS), ["admin", "reset-password"], ["config", "apply"]]
+    + [["config", "import-prices"], ["config", "rollback"], ["config", "versions"]]
+    + [["provider-keys", one] for one in ("add", "list", "remove")],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
     shown = CliRunner().invoke(cli, [*command, "--help"])
@@ -104,9 +108,36 @@ def test_a_machine_without_the_wheels_is_told_what_to_set(monkeypatch: pytest.Mo
 
 
 def test_summaries_of_the_commands_are_whole() -> None:
-    for command in ([], ["admin"], ["config"], ["events"]):
+    for command in ([], ["admin"], ["config"], ["events"], ["provider-keys"]):
         shown = CliRunner().invoke(cli, [*command, "--help"], terminal_width=80).output
         assert "..." not in shown.partition("Commands:")[2]
+
+
+def test_a_providers_key_is_no_argument_and_not_blank(tmp_path: Path) -> None:
+    folder = ["--data", str(tmp_path)]
+    shown = CliRunner().invoke(cli, ["provider-keys", "add", "openai", "sk-secret-12345678", *folder])
+    assert shown.exit_code == 2
+    shown = CliRunner().invoke(cli, ["provider-keys", "add", "openai", *folder], input=" \n")
+    assert shown.exit_code == 2
+    assert "Standard input is blank" in shown.output
+
+
+def test_prices_are_imported_without_a_mesh(tmp_path: Path) -> None:
+    file, costs = tmp_path / "models.yaml", tmp_path / "map.json"
+    file.write_text(
+        "providers: [{name: p, kind: litellm}]\nmodels:\n- {name: m, provider: p, upstream_model: claude}\n"
+    )
+    costs.write_text(
+        '{"claude": {"mode": "chat", "litellm_provider": "anthropic", "input_cost_per_token": 3e-6,'
+        ' "output_cost_per_token": 1.5e-5}}'
+    )
+    done = run("config", "import-prices", "m", "--file", str(file), "--map", str(costs), "--write")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "price unknown → $3/15" in done.stderr
+    assert "price: {input_per_million_usd: 3, output_per_million_usd: 15}" in file.read_text()
+    done = run("config", "import-prices", "gone", "--file", str(file), "--map", str(costs))
+    assert done.returncode == 1
+    assert "has no model gone" in done.stderr
 
 
 def test_a_negative_number_of_log_lines_is_a_wrong_usage(tmp_path: Path) -> None:

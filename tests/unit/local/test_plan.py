@@ -86,6 +86,17 @@ def test_only_inference_sees_the_providers_keys(data: DataFolder) -> None:
     assert holders == {"inference-0"}
 
 
+def test_only_inference_sees_what_encrypts_stored_keys_of_providers(data: DataFolder) -> None:
+    name = "PROMPTMESH_PROVIDER_KEY_SECRET"
+    plan = plan_of(data)
+    assert {one.name for one in (*plan.processes, *plan.tasks) if name in one.environment} == {"inference-0"}
+    assert len(processes(plan)["inference-0"].environment[name]) >= 43
+    own = plan_of(data, **{name: "new,old"})
+    assert {one.name: one.environment[name] for one in own.processes if name in one.environment} == {
+        "inference-0": "new,old"
+    }
+
+
 def test_only_auth_sees_the_signing_key(data: DataFolder) -> None:
     plan = plan_of(data)
     name = "PROMPTMESH_AUTH_SIGNING_KEY_FILE"
@@ -115,6 +126,7 @@ def test_no_secret_stands_on_a_command_line_or_in_a_repr(data: DataFolder) -> No
     plan = plan_of(data)
     environment = processes(plan)["auth-0"].environment
     hidden = [environment["PROMPTMESH_MESH_SECRET"], environment["PROMPTMESH_KEY_PEPPER"]]
+    hidden.append(processes(plan)["inference-0"].environment["PROMPTMESH_PROVIDER_KEY_SECRET"])
     addresses = [environment["PROMPTMESH_DATABASE_URL"], environment["PROMPTMESH_REDIS_URL"]]
     hidden += [address.split(":")[2].split("@")[0] for address in addresses]
     for one in (*plan.processes, *plan.tasks):
