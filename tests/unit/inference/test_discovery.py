@@ -7,20 +7,18 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 
 from services.inference.catalog import Offers
 from services.inference.config import Config, parse
 from services.inference.discovery import Discovery, ollama_url, sources
-from services.inference.providers.http import Timeouts
-from services.mesh.errors import MeshError
+from services.inference.providers.http import HttpClient, Timeouts
 from tests.support.provider import MisbehavingProvider
 from tests.unit.inference.calls import answer_text, request
 
 
-def offers_of(session: aiohttp.ClientSession, environment: dict[str, str]) -> Offers:
-    offers = Offers(session, environment, Timeouts(), 0)
+def offers_of(client: HttpClient, environment: dict[str, str]) -> Offers:
+    offers = Offers(client, environment, Timeouts(), 0)
     offers.configure(1, Config(discover=True))
     return offers
 
@@ -33,25 +31,23 @@ def nobody() -> str:
         return f"127.0.0.1:{taken.getsockname()[1]}"
 
 
-async def test_without_anything_there_is_the_demo(session: aiohttp.ClientSession, nobody: str) -> None:
+async def test_without_anything_there_is_the_demo(client: HttpClient, nobody: str) -> None:
     environment = {"OLLAMA_HOST": nobody}
-    offers = offers_of(session, environment)
-    await Discovery(session, environment, offers, litellm_installed=lambda: True).probe()
-    assert list(offers.catalog.models) == ["demo"]
+    offers = offers_of(client, environment)
+    await Discovery(environment, offers, litellm_installed=lambda: True).probe()
+    assert list(offers.catalog.routes) == ["demo"]
     assert offers.catalog.default.name == "demo"
     assert offers.catalog.examples.name == "demo"
-    assert offers.catalog.default.price is not None
-    assert offers.catalog.default.price.is_zero
+    assert offers.catalog.default.targets[0].price is not None
+    assert offers.catalog.default.targets[0].price.is_zero
 
 
-async def test_an_upstream_by_its_address(
-    session: aiohttp.ClientSession, upstream: MisbehavingProvider, nobody: str
-) -> None:
+async def test_an_upstream_by_its_address(client: HttpClient, upstream: MisbehavingProvider, nobody: str) -> None:
     environment = {"OPENAI_BASE_URL": upstream.base_url + "/", "OLLAMA_HOST": nobody}
-    offers = offers_of(session, environment)
-    await Discovery(session, environment, offers, litellm_installed=lambda: True).probe()
-    assert list(offers.catalog.models) == ["demo", "mock-large", "mock-small"]
-    found = offers.catalog.models["mock-small"]
+    offers = offers_of(client, environment)
+    await Discovery(environment, offers, litellm_installed=lambda: True).probe()
+    assert list(offers.catalog.routes) == ["demo", "mock-large", "mock-small"]
+    found = offers.catalog.route("mock-small").targets[0]
     assert found.price is None
     assert await answer_text(found.provider, request()) == upstream.default.text
     # Nobody's money is spent unasked: neither by default nor by examples.
@@ -60,72 +56,72 @@ async def test_an_upstream_by_its_address(
 
 
 async def test_a_context_length_that_is_told_bounds_the_cap(
-    session: aiohttp.ClientSession, upstream: MisbehavingProvider, nobody: str
+    client: HttpClient, upstream: MisbehavingProvider, nobody: str
 ) -> None:
     upstream.max_model_len = 2048
     environment = {"OPENAI_BASE_URL": upstream.base_url, "OLLAMA_HOST": nobody}
-    offers = offers_of(session, environment)
-    await Discovery(session, environment, offers, litellm_installed=lambda: False).probe()
-    found = offers.catalog.models["mock-small"]
+    offers = offers_of(client, environment)
+    await Discovery(environment, offers, litellm_installed=lambda: False).probe()
+    found = offers.catalog.route("mock-small").targets[0]
     assert (found.context_tokens, found.max_output_tokens) == (2048, 1024)
 
 
-async def test_the_same_name_from_two_sources(session: aiohttp.ClientSession, upstream: MisbehavingProvider) -> None:
+async def test_the_same_name_from_two_sources(client: HttpClient, upstream: MisbehavingProvider) -> None:
     environment = {"OPENAI_BASE_URL": upstream.base_url, "OLLAMA_HOST": f"127.0.0.1:{upstream.port}"}
-    offers = offers_of(session, environment)
-    await Discovery(session, environment, offers, litellm_installed=lambda: False).probe()
-    assert list(offers.catalog.models) == [
+    offers = offers_of(client, environment)
+    await Discovery(environment, offers, litellm_installed=lambda: False).probe()
+    assert list(offers.catalog.routes) == [
         "demo", "mock-large", "mock-small", "ollama/mock-large", "ollama/mock-small",
     ]  # fmt: skip
-    assert offers.catalog.models["ollama/mock-small"].upstream_model == "mock-small"
+    assert offers.catalog.route("ollama/mock-small").targets[0].upstream_model == "mock-small"
 
 
 async def test_an_ollama_that_comes_and_goes(
-    session: aiohttp.ClientSession, upstream: MisbehavingProvider, monkeypatch: pytest.MonkeyPatch
+    client: HttpClient, upstream: MisbehavingProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.inference.discovery.LOCAL_INTERVAL_S", 0.0)
     environment = {"OLLAMA_HOST": f"127.0.0.1:{upstream.port}"}
-    offers = offers_of(session, environment)
-    discovery = Discovery(session, environment, offers, litellm_installed=lambda: False)
+    offers = offers_of(client, environment)
+    discovery = Discovery(environment, offers, litellm_installed=lambda: False)
     upstream.models = []
     await discovery.probe()
-    assert list(offers.catalog.models) == ["demo"]
+    assert list(offers.catalog.routes) == ["demo"]
     upstream.models = ["llama:8b"]
     await discovery.probe()
-    assert "llama:8b" in offers.catalog.models
+    assert "llama:8b" in offers.catalog.routes
     upstream.models = ["not a name", "x" * 500]
     await discovery.probe()
-    assert list(offers.catalog.models) == ["demo"]
+    assert list(offers.catalog.routes) == ["demo"]
 
 
 async def test_a_silent_source_keeps_nobody_waiting(
-    session: aiohttp.ClientSession, upstream: MisbehavingProvider, monkeypatch: pytest.MonkeyPatch
+    client: HttpClient, upstream: MisbehavingProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.inference.discovery.PROBE_TIMEOUT_S", 0.2)
     async with _silent_server() as address:
         environment = {"OPENAI_BASE_URL": upstream.base_url, "OLLAMA_HOST": address}
-        offers = offers_of(session, environment)
-        discovery = Discovery(session, environment, offers, litellm_installed=lambda: False)
-        assert list(offers.catalog.models) == ["demo"]  # there at once
+        offers = offers_of(client, environment)
+        discovery = Discovery(environment, offers, litellm_installed=lambda: False)
+        assert list(offers.catalog.routes) == ["demo"]  # there at once
         await discovery.probe()
-    assert "mock-small" in offers.catalog.models
+    assert "mock-small" in offers.catalog.routes
 
 
 async def test_nobody_is_asked_unless_the_configuration_wants_it(
-    session: aiohttp.ClientSession, upstream: MisbehavingProvider, nobody: str
+    client: HttpClient, upstream: MisbehavingProvider, nobody: str
 ) -> None:
     environment = {"OPENAI_BASE_URL": upstream.base_url, "OLLAMA_HOST": nobody}
-    offers = Offers(session, environment, Timeouts(), 0)
+    offers = Offers(client, environment, Timeouts(), 0)
     changed = asyncio.Event()
     offers.on_change(changed.set)
-    task = asyncio.create_task(Discovery(session, environment, offers, litellm_installed=lambda: False).run())
+    task = asyncio.create_task(Discovery(environment, offers, litellm_installed=lambda: False).run())
     offers.configure(1, parse("models: [{name: mine, provider: demo}]"))
     await asyncio.sleep(0)
-    assert list(offers.catalog.models) == ["demo", "mine"]
+    assert list(offers.catalog.routes) == ["demo", "mine"]
     changed.clear()
     offers.configure(2, Config(discover=True))
     async with asyncio.timeout(10):
-        while "mock-small" not in offers.catalog.models:
+        while "mock-small" not in offers.catalog.routes:
             changed.clear()
             await changed.wait()
     task.cancel()
@@ -134,14 +130,14 @@ async def test_nobody_is_asked_unless_the_configuration_wants_it(
 
 
 async def test_what_an_operator_wrote_stands_above_what_was_found(
-    session: aiohttp.ClientSession, upstream: MisbehavingProvider, nobody: str
+    client: HttpClient, upstream: MisbehavingProvider, nobody: str
 ) -> None:
     environment = {"OPENAI_BASE_URL": upstream.base_url, "OLLAMA_HOST": nobody}
-    offers = Offers(session, environment, Timeouts(), 0)
+    offers = Offers(client, environment, Timeouts(), 0)
     offers.configure(1, parse("discover: true\nmodels: [{name: mock-small, provider: demo}]"))
-    await Discovery(session, environment, offers, litellm_installed=lambda: False).probe()
-    assert offers.catalog.models["mock-small"].provider.name == "demo"
-    assert offers.catalog.models["mock-large"].provider.name == "openai"
+    await Discovery(environment, offers, litellm_installed=lambda: False).probe()
+    assert offers.catalog.route("mock-small").targets[0].provider.name == "demo"
+    assert offers.catalog.route("mock-large").targets[0].provider.name == "openai"
 
 
 def test_sources_by_their_variables() -> None:
@@ -154,11 +150,11 @@ def test_sources_by_their_variables() -> None:
     assert [source.provider.name for source in sources({}, True)] == ["ollama"]
 
 
-async def test_a_variable_that_is_no_address_is_left_out(session: aiohttp.ClientSession, nobody: str) -> None:
+async def test_a_variable_that_is_no_address_is_left_out(client: HttpClient, nobody: str) -> None:
     environment = {"OPENAI_BASE_URL": "not a url", "OLLAMA_HOST": nobody}
-    offers = offers_of(session, environment)
-    await Discovery(session, environment, offers, litellm_installed=lambda: False).probe()
-    assert list(offers.catalog.models) == ["demo"]
+    offers = offers_of(client, environment)
+    await Discovery(environment, offers, litellm_installed=lambda: False).probe()
+    assert list(offers.catalog.routes) == ["demo"]
 
 
 @pytest.mark.parametrize(
@@ -175,10 +171,15 @@ def test_where_ollama_is(host: str, url: str) -> None:
     assert ollama_url(host) == url
 
 
-async def test_an_unknown_model_is_refused(session: aiohttp.ClientSession) -> None:
-    with pytest.raises(MeshError) as caught:
-        offers_of(session, {}).catalog.model("gpt-99")
-    assert caught.value.reason == "MODEL_NOT_FOUND"
+async def test_models_that_make_vectors_are_told_by_their_names(
+    client: HttpClient, upstream: MisbehavingProvider, nobody: str
+) -> None:
+    environment = {"OPENAI_BASE_URL": upstream.base_url, "OLLAMA_HOST": nobody}
+    upstream.models = ["nomic-embed-text", "text-embedding-3-small", "llama"]
+    offers = offers_of(client, environment)
+    await Discovery(environment, offers, litellm_installed=lambda: False).probe()
+    embeds = {name: route.targets[0].embeds for name, route in offers.catalog.routes.items()}
+    assert embeds == {"demo": False, "llama": False, "nomic-embed-text": True, "text-embedding-3-small": True}
 
 
 @contextlib.asynccontextmanager
