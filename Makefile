@@ -6,7 +6,7 @@ STAMPS := .build
 PROTOS := $(shell find protos -name '*.proto')
 GATEWAY := $(wildcard gateway/*.py gateway/reference.*)
 
-.PHONY: help setup proto up test lint format bench lock clean
+.PHONY: help setup proto up test lint format bench bench-peers lock clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ format: setup ## let the tools write
 
 bench: setup ## the figures in README, measured on this machine
 	@$(BIN)/python -m bench
+
+bench-peers: setup ## other gateways and ours in front of one mock, in turn (some 15 minutes)
+	@$(BIN)/python -m bench.peers
 
 lock: $(STAMPS)/venv ## lock the dependencies again, with hashes
 	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate \
