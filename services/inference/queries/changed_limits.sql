@@ -1,0 +1,4 @@
+SELECT *
+  FROM limits
+ WHERE version > $1
+ ORDER BY version
