@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 
-from promptmesh.inference.v1 import inference_pb2_grpc, openai_pb2_grpc
+from promptmesh.inference.v1 import (
+    inference_pb2_grpc,
+    openai_pb2_grpc,
+    provider_keys_pb2_grpc,
+)
 from promptmesh.moderation.v1 import moderation_pb2_grpc
 
+from services.inference.cache.answers import AnswerCache
 from services.inference.catalog import Offers
 from services.inference.concurrency import Concurrency
-from services.inference.configs import ConfigAdmin, Configs
+from services.inference.configs import CanaryGuard, ConfigAdmin, Configs
 from services.inference.discovery import Discovery
+from services.inference.engine.accounts import Accounts
+from services.inference.engine.engine import Engine
 from services.inference.examples.budget import Budget
 from services.inference.examples.finisher import Finisher
 from services.inference.examples.progress import Progress
@@ -19,70 +26,101 @@ from services.inference.examples.runner import ExampleRunner
 from services.inference.examples.screener import Screener
 from services.inference.examples.table import ExampleTable
 from services.inference.examples.writer import Writer
-from services.inference.generate import Inference
+from services.inference.ledger.ledger import Ledger
+from services.inference.limits.limits import Limits
+from services.inference.limits.totals import totals_of
 from services.inference.openai.errors import render
 from services.inference.openai.service import OpenAi
-from services.inference.providers.http import open_session
+from services.inference.provider_keys import ProviderKeyAdmin, ProviderKeys
+from services.inference.providers.draining import Drains
+from services.inference.providers.proxied import open_client
+from services.inference.routing.attempts import Attempts
+from services.inference.routing.canary import Canaries
+from services.inference.routing.health import Health
+from services.inference.routing.probes import Probes
 from services.inference.settings import InferenceSettings
+from services.inference.typed.service import Inference
 from services.mesh.live import LiveStream
 from services.mesh.run import Mesh
-
-PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 
 async def main(mesh: Mesh[InferenceSettings]) -> None:
     """Serves until told to stop."""
     settings = mesh.settings
-    database = await mesh.open_database(serves=(1, 1))
+    database = await mesh.open_database(serves=(4, 4))
     redis = await mesh.open_redis()
     access = await mesh.follow_identities()
     outbox = mesh.outbox(database)
-    by_proxy = any(os.environ.get(variable) for variable in PROXY_VARIABLES)
-    async with open_session(settings.provider_connections_max, trust_env=by_proxy) as session:
-        # What is on offer
-        offers = Offers(session, os.environ, settings.provider_timeouts, settings.demo_tokens_per_second)
-        configs = Configs(database, offers, os.environ)
-        await configs.start(settings.models_file)
-        mesh.background("configs", lambda: configs.follow(settings.config_poll_s))
-        mesh.background("discovery", Discovery(session, os.environ, offers).run)
 
-        # Examples of posts
-        table = ExampleTable(
-            database, settings.worker, lease_s=settings.example_lease_s, retention_days=settings.example_retention_days
-        )
-        await table.enter()
-        screener = Screener(
-            moderation_pb2_grpc.ModerationServiceStub(mesh.channel("moderation")),
-            batch_s=settings.screening_batch_ms / 1000,
-            calls_max=settings.screening_calls_max,
-        )
-        progress = Progress(LiveStream(redis, "examples"), flush_s=settings.progress_flush_ms / 1000)
-        runner = ExampleRunner(
-            table,
-            offers,
-            Writer(screener, progress, timeout_s=settings.example_timeout_s),
-            Finisher(database, outbox, table.incarnation, batch_s=settings.finish_batch_ms / 1000),
-            Budget(database),
-            settings.runner_options,
-        )
-        mesh.background("examples", runner.sweep_forever)
-        mesh.consume("prompts", group="inference.examples", types=EVENT_TYPES, handle=ExampleRequests(runner))
+    # What is on offer
+    client = open_client(settings.provider_connections_max, os.environ)
+    mesh.on_close("providers", client.close)
+    offers = Offers(client, os.environ, settings.provider_timeouts, settings.demo_tokens_per_second)
+    configs = Configs(database, offers, os.environ)
+    await configs.start(settings.models_file)
+    mesh.background("configs", lambda: configs.follow(settings.config_poll_s))
+    mesh.background("discovery", Discovery(os.environ, offers).run)
+    keys = ProviderKeys(database, offers, settings.provider_key_sealer, look_again=configs.refresh)
+    mesh.background("provider keys", lambda: keys.follow(settings.config_poll_s))
 
-        # Calls
-        server = mesh.server(access)
-        concurrency = Concurrency(settings.org_calls_max)
-        server.add(
-            inference_pb2_grpc.add_InferenceServiceServicer_to_server,
-            Inference(offers, concurrency, mesh.page_tokens(), access),
-        )
-        server.add(inference_pb2_grpc.add_ConfigServiceServicer_to_server, ConfigAdmin(configs))
-        server.add(
-            openai_pb2_grpc.add_OpenAiServiceServicer_to_server,
-            OpenAi(offers, concurrency, access),
-            render_error=render,
-        )
-        try:
-            await server.serve()
-        finally:
-            await runner.stop()
-            await progress.close()
+    # What calls may take, and what they took
+    ledger = Ledger(database, settings.ledger_options, settings.worker_dir, worker=settings.worker)
+    limits = Limits(redis, totals_of(database))
+    await ledger.start()
+    mesh.on_close("ledger", ledger.close)
+    mesh.on_close("limits", limits.close)
+    mesh.background("limits", limits.run)
+    accounts = Accounts(ledger)
+
+    # Where calls go
+    guard = CanaryGuard(configs)
+    mesh.background("canaries", guard.run)
+    drains = Drains()
+    mesh.on_close("drains", drains.close)
+    health = Health()
+    mesh.background("probes", Probes(health, on_probe=accounts.probed).run)
+    attempts = Attempts(health, drains=drains, canaries=Canaries(guard.roll_back))
+    cache = AnswerCache(await mesh.open_cache(), options=settings.cache_options)
+    mesh.on_close("cache", cache.close)
+    engine = Engine(attempts, limits, accounts, cache, Concurrency(settings.org_calls_max))
+
+    def configured() -> None:
+        attempts.configure(offers.catalog.routes.values())
+
+    offers.on_change(configured)
+    configured()
+
+    # Examples of posts
+    table = ExampleTable(
+        database, settings.worker, lease_s=settings.example_lease_s, retention_days=settings.example_retention_days
+    )
+    await table.enter()
+    screener = Screener(
+        moderation_pb2_grpc.ModerationServiceStub(mesh.channel("moderation")),
+        batch_s=settings.screening_batch_ms / 1000,
+        calls_max=settings.screening_calls_max,
+    )
+    progress = Progress(LiveStream(redis, "examples"), flush_s=settings.progress_flush_ms / 1000)
+    runner = ExampleRunner(
+        table,
+        offers,
+        Writer(engine, screener, progress, timeout_s=settings.example_timeout_s),
+        Finisher(database, outbox, table.incarnation, batch_s=settings.finish_batch_ms / 1000),
+        Budget(database),
+        settings.runner_options,
+    )
+    mesh.background("examples", runner.sweep_forever)
+    mesh.consume("prompts", group="inference.examples", types=EVENT_TYPES, handle=ExampleRequests(runner))
+
+    # Calls
+    server = mesh.server(access)
+    tokens = mesh.page_tokens()
+    server.add(inference_pb2_grpc.add_InferenceServiceServicer_to_server, Inference(offers, engine, tokens, access))
+    server.add(openai_pb2_grpc.add_OpenAiServiceServicer_to_server, OpenAi(offers, engine, access), render_error=render)
+    server.add(inference_pb2_grpc.add_ConfigServiceServicer_to_server, ConfigAdmin(configs, tokens))
+    server.add(provider_keys_pb2_grpc.add_ProviderKeyServiceServicer_to_server, ProviderKeyAdmin(keys))
+    try:
+        await server.serve()
+    finally:
+        await runner.stop()
+        await progress.close()

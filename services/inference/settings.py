@@ -7,11 +7,12 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from services.inference.cache.options import CacheOptions
 from services.inference.config import DEMO_TOKENS_PER_SECOND
 from services.inference.examples.runner import RunnerOptions
+from services.inference.ledger.settings import LedgerSettings
 from services.inference.provider_keys.sealing import Sealer, keys_of
 from services.inference.providers.http import Timeouts
-from services.mesh.settings import MeshSettings
 
 
 def _provider_key_secret(value: SecretStr) -> SecretStr:
@@ -22,7 +23,7 @@ def _provider_key_secret(value: SecretStr) -> SecretStr:
 ProviderKeySecret = Annotated[SecretStr, AfterValidator(_provider_key_secret)]
 
 
-class InferenceSettings(MeshSettings):
+class InferenceSettings(LedgerSettings):
     """`PROMPTMESH_…` variables of the inference service, beside those of the kit."""
 
     service: ClassVar[str] = "inference"
@@ -42,7 +43,11 @@ class InferenceSettings(MeshSettings):
     # The largest body that the edge lets through, 8 MiB, and what HttpBody puts around it: what is larger is refused
     # there, as a body that is too large, and not here, where gRPC refuses it with the status of a limit on rates.
     message_bytes_max: int = Field(default=8 * 1024 * 1024 + 64 * 1024, ge=1024)
-    org_calls_max: int = Field(default=64, ge=1)  # of an organisation at once, in a process
+    org_calls_max: int = Field(default=512, ge=1)  # of an organisation at once, in a process
+
+    # Answers that are kept, of routes with a cache
+    cache_memory_bytes_max: int = Field(default=64 * 1024 * 1024, ge=0)  # in this process
+    cache_wait_ms: int = Field(default=120_000, ge=1)  # for another replica's identical call; then the call is made
 
     # Examples of posts
     example_streams_max: int = Field(default=256, ge=1)  # at once, in a process
@@ -63,6 +68,11 @@ class InferenceSettings(MeshSettings):
     def provider_key_sealer(self) -> Sealer | None:
         """Encrypts and opens stored keys; None where no secret is set."""
         return None if self.provider_key_secret is None else Sealer(keys_of(self.provider_key_secret))
+
+    @property
+    def cache_options(self) -> CacheOptions:
+        """How answers are kept."""
+        return CacheOptions(memory_bytes_max=self.cache_memory_bytes_max, wait_ms=self.cache_wait_ms)
 
     @property
     def provider_timeouts(self) -> Timeouts:

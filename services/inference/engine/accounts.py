@@ -17,6 +17,7 @@ from services.inference.ledger.record import AttemptEntry, CallRecord
 from services.inference.providers.base import TokenUsage
 from services.inference.routing.route import Target
 from services.mesh.call import current_or_none
+from services.mesh.ids import uuid7
 from services.mesh.telemetry.logs import get_logger
 
 MICROS = 1_000_000
@@ -34,8 +35,16 @@ class Accounts:
         self._metrics = Metrics()
         self._time = asyncio.get_running_loop().time
 
-    def open(self, call: ModelCall, reserved_tokens: int, reserved_nanos: int | None) -> CallRecord:
-        """The record, journaled; MeshError DEPENDENCY_UNAVAILABLE where the journal takes none."""
+    def open(self, call: ModelCall) -> CallRecord:
+        """The record, journaled with the most that the call can take: what it counts as if this process dies.
+        MeshError DEPENDENCY_UNAVAILABLE where the journal takes none."""
+        return self._open(call, money.largest_tokens(call), money.largest_route_cost_nanos(call))
+
+    def open_free(self, call: ModelCall) -> CallRecord:
+        """Of a call that the cache answers."""
+        return self._open(call, 0, 0)
+
+    def _open(self, call: ModelCall, reserved_tokens: int, reserved_nanos: int | None) -> CallRecord:
         caller, route = call.caller, call.route
         record = CallRecord(
             call.record_id,
@@ -53,7 +62,7 @@ class Accounts:
             reserved_nanos=reserved_nanos,
             tags=call.tags,
             cache=call.decision,
-            input_tokens=call.input_tokens_max,
+            input_tokens=min(call.input_tokens_max, reserved_tokens),
         )
         self._ledger.begin(record)
         return record
@@ -118,6 +127,32 @@ class Accounts:
         self._ledger.finish(record)
         self._log(call, outcome, reason)
 
+    def probed(self, target: Target, attempt: AttemptRecord) -> None:
+        """Writes down what a look at a provider took that the mesh made for itself."""
+        usage = attempt.record.usage or TokenUsage(0, 0)
+        cost = money.cost_nanos(target, usage) if attempt.billable else 0
+        duration_s = max(0.0, attempt.end_time - attempt.begin_time)
+        record_id = uuid7()
+        record = CallRecord(
+            record_id,
+            record_id,
+            self._wall_time_ns() - int(duration_s * 1e9),
+            service="inference",
+            surface=pb.SURFACE_PROBE,
+            route=target.name,
+            model=target.name,
+            provider=target.provider.name,
+            duration_us=int(duration_s * MICROS),
+            outcome=pb.OUTCOME_FAILED if attempt.reason else pb.OUTCOME_OK,
+            reason=attempt.reason,
+            attempts=[_entry(attempt)],
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            basis=pb.BASIS_REPORTED if attempt.record.usage else pb.BASIS_NONE,
+            cost_nanos=cost,
+        )
+        self._ledger.finish(record)
+
     def _count(
         self,
         call: ModelCall,
@@ -154,7 +189,7 @@ class Accounts:
 
 
 def _entry(attempt: AttemptRecord) -> AttemptEntry:
-    return AttemptEntry(
+    return (
         attempt.target.name,
         attempt.target.provider.name,
         attempt.reason,

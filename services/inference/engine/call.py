@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.inference.limits.reservation import Remaining
 from services.inference.providers.base import AnswerRecord, TokenUsage
 from services.inference.routing.route import Route, Target
 from services.mesh.call import Caller
@@ -83,6 +84,7 @@ class ModelCall:
     cache: CacheControl = CacheControl()
     deadline: float | None = None  # of the event loop's clock
     choices: int = 1  # answers asked for (`n`)
+    restartable: bool = False  # a stream of it can say that what came before is void: OpenAI's cannot
     before_attempt_again: Callable[[Target], Awaitable[None]] = _nothing_more
     # What becomes of it; the engine's.
     info: AnswerInfo = field(default_factory=AnswerInfo)
@@ -92,4 +94,4 @@ class ModelCall:
     usage: TokenUsage = NO_USAGE  # of all attempts together, once it is over
     cost_nanos: int | None = None  # once it is known
     finish_reasons: Mapping[int, str] = field(default_factory=dict)
-    remaining: Callable[[], Sequence[tuple[str, str]]] | None = None  # headers that tell what is left of the limits
+    remaining: Callable[[], Remaining] | None = None  # what is left of the limits

@@ -20,9 +20,10 @@ from services.inference.cache.answers import AnswerCache, Ticket
 from services.inference.concurrency import Concurrency
 from services.inference.engine import money
 from services.inference.engine.accounts import Accounts
-from services.inference.engine.call import AnswerInfo, ModelCall
+from services.inference.engine.call import AnswerInfo, AttemptRecord, ModelCall
 from services.inference.ledger.record import CallRecord
-from services.inference.limits.limits import Limits, Reservation
+from services.inference.limits.limits import Limits
+from services.inference.limits.reservation import Reservation
 from services.inference.providers.base import Part
 from services.inference.routing.attempts import Attempts
 from services.inference.routing.route import Route, Target
@@ -48,6 +49,15 @@ class Engine:
         self._accounts = accounts
         self._cache = cache
         self._concurrency = concurrency
+        # Calls whose callers have gone while their provider is read to its end, for exact usage: by id of their info.
+        self._draining: dict[int, Callable[[], None]] = {}
+
+    def drained(self, info: AnswerInfo, attempt: AttemptRecord) -> None:
+        """The provider of a call whose caller has gone has been read to its end: now it can be settled."""
+        settle = self._draining.get(id(info))
+        if settle is not None and not _drains(info):
+            del self._draining[id(info)]
+            settle()
 
     async def complete(self, call: ModelCall) -> bytes:
         """A whole answer, or vectors, as JSON. MeshError says why there is none."""
@@ -76,7 +86,7 @@ class Engine:
         record: CallRecord | None = None
         outcome, reason = pb.OUTCOME_CANCELLED, ""
         try:
-            record = self._accounts.open(call, reservation.tokens, reservation.nanos)
+            record = self._accounts.open(call)
             if call.surface == pb.SURFACE_EMBEDDINGS:
                 data = await self._attempts.embed(call, info)
             else:
@@ -104,9 +114,7 @@ class Engine:
         record: CallRecord | None = None
         outcome, reason = pb.OUTCOME_CANCELLED, ""
         try:
-            record = self._accounts.open(
-                call, reservation.tokens if reservation else 0, reservation.nanos if reservation else 0
-            )
+            record = self._accounts.open(call)
             async with aclosing(self._attempts.stream(call, info)) as parts:
                 async for part in parts:
                     target = info.target
@@ -128,7 +136,7 @@ class Engine:
         except BaseException:
             self._concurrency.leave(call.caller)
             raise
-        call.remaining = reservation.headers
+        call.remaining = reservation.remaining
         call.before_attempt_again = lambda target: self._reserve_more(call, reservation, target)
         return reservation
 
@@ -136,9 +144,9 @@ class Engine:
         cap = self._limits.output_tokens_max(call.caller)
         if cap is not None and cap < call.output_cap:
             call.output_cap = cap
-        tokens = money.largest_tokens(call)
+        tokens, nanos = money.largest_tokens(call), money.largest_route_cost_nanos(call)
         try:
-            return await self._limits.reserve(call.caller, tokens=tokens, nanos=money.largest_route_cost_nanos(call))
+            return await self._limits.reserve(call.caller, tokens=tokens, nanos=nanos)
         except MeshError as error:
             if error.reason != "PRICE_UNKNOWN":
                 raise
@@ -168,11 +176,25 @@ class Engine:
             if reservation is not None:
                 reservation.release()
             return
+        if outcome == pb.OUTCOME_CANCELLED and _drains(info):
+            self._draining[id(info)] = lambda: self._settle(call, info, reservation, record, outcome, reason)
+        else:
+            self._settle(call, info, reservation, record, outcome, reason)
+
+    def _settle(
+        self,
+        call: ModelCall,
+        info: AnswerInfo,
+        reservation: Reservation | None,
+        record: CallRecord,
+        outcome: pb.Outcome.ValueType,
+        reason: str,
+    ) -> None:
         self._accounts.close(call, info, record, outcome, reason)
         if reservation is None:
             return
         if call.usage.input_tokens or call.usage.output_tokens or call.cost_nanos:
-            reservation.settle(tokens=call.usage.input_tokens + call.usage.output_tokens, nanos=call.cost_nanos or 0)
+            reservation.settle(tokens=call.usage.input_tokens + call.usage.output_tokens, nanos=call.cost_nanos)
         else:
             reservation.release()
 
@@ -201,8 +223,8 @@ class Engine:
         try:
             async with aclosing(ticket.parts) as parts:
                 reservation = await self._limits.reserve(call.caller, tokens=0, nanos=0)
-                call.remaining = reservation.headers
-                record = self._accounts.open(call, 0, 0)
+                call.remaining = reservation.remaining
+                record = self._accounts.open_free(call)
                 async for part in parts:
                     call.answer_model, call.answer_provider = ticket.model, ticket.provider
                     yield part
@@ -215,6 +237,10 @@ class Engine:
                 self._accounts.close_free(call, ticket, record, outcome, reason)
             if reservation is not None:
                 reservation.release()
+
+
+def _drains(info: AnswerInfo) -> bool:
+    return any(not attempt.end_time for attempt in info.attempts)
 
 
 def _priced(route: Route) -> Route | None:

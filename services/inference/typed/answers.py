@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from promptmesh.inference.v1 import inference_pb2 as pb
@@ -48,7 +48,7 @@ def deltas(chunks: Iterable[dict[str, Any]]) -> list[pb.GenerateDelta]:
     return [made for made in by_candidate.values() if _says_something(made)]
 
 
-def finish_reasons(of: dict[int, str]) -> list[pb.FinishReason.ValueType]:
+def finish_reasons(of: Mapping[int, str]) -> list[pb.FinishReason.ValueType]:
     """Why each candidate ended, in their order."""
     return [FINISH_REASONS.get(of[index], pb.FINISH_REASON_UNSPECIFIED) for index in sorted(of)]
 

@@ -19,6 +19,7 @@ from services.inference.engine.call import AttemptRecord, CacheControl, ModelCal
 from services.inference.engine.engine import Engine
 from services.inference.engine.headers import headers_of
 from services.inference.providers import faults
+from services.inference.routing.attempts import RESTARTED
 from services.inference.routing.route import Route
 from services.inference.sizes import estimate_messages, largest_messages
 from services.inference.typed import requests
@@ -55,7 +56,7 @@ class Inference(pb_grpc.InferenceServiceServicer):
         """
         call = generate_call(request, self._offers.catalog.route(request.model))
         failure: MeshError | None = None
-        began = restarted = False
+        began = False
         with UntilRevoked(self._access, call.caller) as until:
             try:
                 async with aclosing(until.each(self._engine.stream(call))) as parts:
@@ -64,8 +65,7 @@ class Inference(pb_grpc.InferenceServiceServicer):
                             began = True
                             await context.send_initial_metadata(headers_of(call))
                             yield _started(call)
-                        elif call.info.restarted and not restarted:
-                            restarted = True
+                        elif part.data == RESTARTED:
                             yield _started(call)
                         for delta in deltas(part.chunks):
                             yield pb.GenerateResponse(delta=delta)
@@ -136,6 +136,7 @@ def generate_call(request: pb.GenerateRequest, route: Route) -> ModelCall:
         route=route,
         body=body,
         streamed=True,
+        restartable=True,
         output_cap=min(sampling.max_output_tokens, most) if sampling.HasField("max_output_tokens") else most,
         input_tokens_max=largest_messages(body),
         input_tokens_estimate=estimate_messages(body),
