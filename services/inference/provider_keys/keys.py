@@ -46,14 +46,17 @@ class ProviderKeys:
         self._taking = asyncio.Lock()
 
     async def follow(self, poll_s: float) -> None:
-        """Takes every change within `poll_s` seconds; runs until cancelled. With PostgreSQL away, keys stay in use."""
+        """Takes what is there, and every change within `poll_s` seconds; runs until cancelled.
+
+        With PostgreSQL away, keys stay in use.
+        """
         while True:
-            await asyncio.sleep(poll_s)
             try:
                 await self.refresh()
             except MeshError as error:
                 if error.reason != "DEPENDENCY_UNAVAILABLE":
                     raise
+            await asyncio.sleep(poll_s)
 
     async def refresh(self) -> None:
         """Hands what is stored to the providers, if it changed."""

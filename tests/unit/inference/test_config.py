@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from decimal import Decimal
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.inference.config import DISCOVER_YAML, Config, ConfigError, missing_keys, parse
+from services.inference.config import (
+    DISCOVER_YAML,
+    CacheConfig,
+    CanaryConfig,
+    Config,
+    ConfigError,
+    DefaultsConfig,
+    ExamplesConfig,
+    ModelConfig,
+    ModerationConfig,
+    PriceConfig,
+    ProviderConfig,
+    RouteConfig,
+    TargetConfig,
+    TimeoutsConfig,
+    missing_keys,
+    parse,
+)
+from services.inference.config.limits import LimitsOfKind
 
 ROUTES = """
 providers: [{name: p, kind: openai, base_url: "http://x/v1", api_key_env: ONE, api_key_envs: [TWO, THREE]}]
@@ -88,6 +108,24 @@ def test_a_good_one() -> None:
     assert config.models[0].price.price().cost_nanos(1_000_000, 1_000_000) == 750_000_000
     assert config.examples.daily_cap_nanos == 2_500_000_000
     assert not config.discover
+
+
+def test_what_the_guide_shows_is_right() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    whole, canary, limits = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    config = parse(whole)
+    assert [route.name for route in config.routes] == ["chat"]
+    assert parse(whole.replace("    cache: {ttl_s: 300}\n", canary)).routes[0].canary is not None
+    defaults = parse(limits).limits.defaults()
+    assert defaults["org"] == {"nanos_per_day": 50_000_000_000, "nanos_per_month": 1_000_000_000_000}
+
+
+def test_the_guide_names_every_field() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    parts = (ProviderConfig, TimeoutsConfig, ModelConfig, PriceConfig, DefaultsConfig, ExamplesConfig, RouteConfig)
+    parts += (TargetConfig, CacheConfig, ModerationConfig, CanaryConfig, LimitsOfKind)
+    named = {field for part in parts for field in part.model_fields}
+    assert not {field for field in named if not re.search(rf"\b{field}\b", guide)}
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "{}", DISCOVER_YAML])
