@@ -9,7 +9,7 @@ from typing import Any
 from services.inference.cache.entries import part_of
 from services.inference.cache.flight import Flight
 from services.inference.cache.options import CacheOptions
-from services.inference.cache.shared import SharedLayer
+from services.inference.cache.shared import READ_ENTRIES, SharedLayer
 from services.inference.providers.base import Part
 from services.mesh.errors import MeshError
 
@@ -84,6 +84,8 @@ async def follow(
                                 raise LeaderLostError
                             raise head.error
                         return
+                if len(news.entries) == READ_ENTRIES:
+                    continue  # there may be more
                 if news.entries:
                     wait_s = options.poll_first_ms / 1000
                 elif not news.alive:

@@ -17,6 +17,9 @@ from services.inference.cache.options import CacheOptions
 from services.inference.cache.shared import Head, SharedLayer
 from services.mesh.errors import MeshError
 
+# How many looks a follower may miss, before what it has not read may be dropped.
+_POLLS_MISSED = 4
+
 
 @dataclass(slots=True, eq=False)
 class Lead:
@@ -146,7 +149,8 @@ class Leads:
     async def _publish(self, lead: Lead) -> None:
         """Tells all parts, and the end."""
         flight, number, oldest, size = lead.flight, 0, 1, 0
-        sizes: deque[int] = deque()
+        loop = asyncio.get_running_loop()
+        kept: deque[tuple[int, float]] = deque()  # of entries in Redis: size, and until when nobody is too slow for it
         while True:
             parts, ended = lead.reader.take(), flight.ended
             if not parts and not ended:
@@ -159,12 +163,13 @@ class Leads:
                 head.end(flight.info.record, flight.error)
             packed = pack(parts)
             number += 1
-            sizes.append(len(packed))
             size += len(packed)
-            # A follower that is so far behind finds a gap, and its callers an answer that broke off.
-            while size > flight.ahead_bytes and len(sizes) > 1:
-                size -= sizes.popleft()
+            # A follower that is too far behind finds a gap, and its callers an answer that broke off.
+            while size > flight.ahead_bytes and kept:
+                await asyncio.sleep(kept[0][1] - loop.time())
+                size -= kept.popleft()[0]
                 oldest += 1
+            kept.append((len(packed), loop.time() + _POLLS_MISSED * self._options.poll_most_ms / 1000))
             if not await self._shared.publish(lead.prefix, lead.token, number, head, packed, oldest):
                 if not flight.ended:
                     self._give_up(lead)
