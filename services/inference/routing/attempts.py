@@ -201,7 +201,10 @@ class Attempts:
             parts = lane.provider.stream(lane.upstream(call), attempt.record)
             return Pump(parts, attempt.record, self._clock)
 
-        return await Race(plan, info, fallback, self._outcomes, start).run(lane)
+        def drain(one: Contender[Pump]) -> bool:
+            return self._drain(plan, one.lane, info, one.attempt, one.work)
+
+        return await Race(plan, info, fallback, self._outcomes, start, drain).run(lane)
 
     async def _leave(
         self,
@@ -217,18 +220,22 @@ class Attempts:
         if pump is None:
             self._outcomes.left(plan, lane, attempt, why)
             await parts.aclose()
-        elif not lane.drains or self._drains is None or not attempt.record.sent or isinstance(why, Exception):
+        elif isinstance(why, Exception) or not self._drain(plan, lane, info, attempt, pump):
             self._outcomes.left(plan, lane, attempt, why)
             await pump.abort()
-        else:
-            reader = pump
 
-            def done() -> None:
-                reader.cancel()
-                self._outcomes.left(plan, lane, attempt)
-                self._drained(info, attempt)
+    def _drain(self, plan: Plan, lane: Lane, info: AnswerInfo, attempt: AttemptRecord, pump: Pump) -> bool:
+        """Hands a stream over to be drained; whether it was. What was never sent costs nothing, and is aborted."""
+        if not lane.drains or self._drains is None or not attempt.record.sent:
+            return False
 
-            self._drains.adopt(pump.rest(), attempt.record, done)
+        def done() -> None:
+            pump.cancel()
+            self._outcomes.left(plan, lane, attempt)
+            self._drained(info, attempt)
+
+        self._drains.adopt(pump.rest(), attempt.record, done)
+        return True
 
 
 def _irreversible(part: Part) -> bool:

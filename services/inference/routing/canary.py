@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import sqrt
 
 from services.inference.routing.quantiles import DecayedQuantile
 from services.inference.routing.route import CanaryPolicy, Route
@@ -12,7 +13,9 @@ from services.mesh.telemetry.logs import get_logger
 log = get_logger()
 # Once both sides have so many times the calls that a verdict takes, all counts are halved: what was long ago fades,
 # however slow or fast the calls come.
-_FADE_TIMES = 4
+_FADE_TIMES = 10
+# Of a two-proportion z-test: a few errors more among a few calls are chance, whatever share they make. One-sided 2.3 %.
+_SURE_Z = 2.0
 _LATENCY_HALF_LIFE_S = 600.0
 
 
@@ -80,7 +83,7 @@ class Trial:
     def worse(self, now: float) -> str:
         """In which way the canary is worse than the policy allows; empty where it is not."""
         canary, control, policy = self.canary, self.control, self.policy
-        if canary.error_share - control.error_share > policy.error_share_more:
+        if canary.error_share - control.error_share > policy.error_share_more and _more_errors(canary, control):
             return (
                 f"{canary.error_share:.1%} of the calls of {policy.target} failed, {control.error_share:.1%} of the "
                 f"others'; at most {policy.error_share_more:.1%} more are allowed"
@@ -103,6 +106,13 @@ class Trial:
                 f"{control.cost_nanos // control.cost_calls}; at most {policy.cost_times:g} times that is allowed"
             )
         return ""
+
+
+def _more_errors(canary: Arm, control: Arm) -> bool:
+    """Whether the canary fails more often than by chance."""
+    share = (canary.errors + control.errors) / (canary.calls + control.calls)
+    deviation = sqrt(share * (1 - share) * (1 / canary.calls + 1 / control.calls))
+    return canary.error_share - control.error_share >= _SURE_Z * deviation
 
 
 class Canaries:

@@ -70,8 +70,13 @@ class Contender(Generic[WorkT]):
     work: WorkT
 
 
+def _never(_contender: object) -> bool:
+    return False
+
+
 class Race(Generic[WorkT]):
-    """Of one call: its attempts until one begins, with one hedge among them."""
+    """Of one call: its attempts until one begins, with one hedge among them. `drain`: takes over an attempt that its
+    caller left, or answers False; what loses to another is aborted in any case."""
 
     def __init__(
         self,
@@ -80,9 +85,11 @@ class Race(Generic[WorkT]):
         fallback: Fallback,
         outcomes: Outcomes,
         start: Callable[[Lane, AttemptRecord], WorkT],
+        drain: Callable[[Contender[WorkT]], bool] = _never,
     ) -> None:
         self._plan, self._info, self._fallback, self._outcomes = plan, info, fallback, outcomes
         self._start_work = start
+        self._drain = drain
         self._under_way: list[Contender[WorkT]] = []
 
     async def run(self, lane: Lane) -> Contender[WorkT]:
@@ -104,7 +111,9 @@ class Race(Generic[WorkT]):
                     await self._abort()
                     return winner
                 await self._fail()
-        except BaseException:
+        except BaseException as why:
+            if isinstance(why, asyncio.CancelledError):  # the caller has left
+                self._under_way = [one for one in self._under_way if not self._drain(one)]
             await self._abort()
             raise
 

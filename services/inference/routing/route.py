@@ -107,8 +107,8 @@ class CanaryPolicy:
 
     target: str  # name of the target
     share_percent: float
-    calls_min: int = 100  # of the canary, before it is judged
-    error_share_more: float = 0.05  # worse than the control by more than this: back
+    calls_min: int = 100  # of the canary and of the others, each, before it is judged
+    error_share_more: float = 0.05  # worse than the control by more than this, and not by chance: back
     first_token_p95_times: float = 1.5
     cost_times: float = 2.0
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 CALLER = Caller(CallerKind.API_KEY, user_id="u", org_id="o")
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _Selector(selectors.DefaultSelector):
     """Waits for nothing: moves the loop's time on instead."""
 
     loop: VirtualLoop
@@ -91,6 +91,7 @@ class Say:
 
 ROLE, TOOL, COMMENT, FINISH = "ROLE", "TOOL", "COMMENT", "FINISH"
 Step = Wait | Fail | Say | str | Exception
+USAGE = TokenUsage(10, 5)
 OK: tuple[Step, ...] = (ROLE, Say("hello"), FINISH)
 
 
@@ -101,17 +102,15 @@ class Scripted:
     name: str = "p"
     scripts: list[Sequence[Step]] = field(default_factory=list)
     always: Sequence[Step] = OK
-    usage: TokenUsage | None = TokenUsage(10, 5)
+    usage: TokenUsage | None = USAGE
     calls: list[UpstreamCall] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     under_way: int = 0
     aborted: int = 0
-    abort_s: float = 0.0
 
     async def complete(self, call: UpstreamCall, record: AnswerRecord) -> bytes:
         async with aclosing(self.stream(call, record)) as parts:
-            text = b"".join([part.data async for part in parts if part.chunks])
-        return text
+            return b"".join([part.data async for part in parts if part.chunks])
 
     async def embed(self, call: UpstreamCall, record: AnswerRecord) -> bytes:
         return await self.complete(call, record)
@@ -192,8 +191,3 @@ async def ask(attempts: Attempts, call: ModelCall, info: AnswerInfo | None = Non
 
 def reasons(info: AnswerInfo) -> list[str]:
     return [attempt.reason for attempt in info.attempts]
-
-
-def refused(error: BaseException) -> str:
-    assert isinstance(error, MeshError), error
-    return error.reason
