@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterator
 from itertools import islice
 
 from services.inference.ledger.journal import Journal, Place
 from services.inference.ledger.record import CallRecord
+from services.inference.limits.epochs import Unflushed
 
 # Of a gap that is read on the event loop, because nothing may be written meanwhile: about 1 ms.
 TAIL_BYTES = 128 * 1024
+_HOUR_S = 3600
+_NS = 1_000_000_000
+
+_SpendKey = tuple[str, str, str, int]
+"""Organisation, person, API key, hour since the epoch."""
 
 
 class Backlog:
@@ -22,6 +29,7 @@ class Backlog:
         self._records: deque[CallRecord] = deque()
         self._spilled_from: Place | None = None  # from there on ends stand in the journal alone
         self._spilled = 0
+        self._spilled_nanos: Counter[_SpendKey] = Counter()  # what the calls cost that stand in the journal alone
 
     def __len__(self) -> int:
         return len(self._records) + self._spilled
@@ -33,15 +41,14 @@ class Backlog:
 
     def add(self, record: CallRecord, place: Place | None) -> None:
         """`place`: where its line begins in the journal; None: it has none."""
-        if place is None:
-            self._records.append(record)
-        elif self._spilled_from is not None:
-            self._spilled += 1
-        elif len(self._records) < self._records_max:
+        if place is None or (self._spilled_from is None and len(self._records) < self._records_max):
             self._records.append(record)
         else:
-            self._spilled_from = place
-            self._spilled = 1
+            if self._spilled_from is None:
+                self._spilled_from = place
+            self._spilled += 1
+            if record.cost_nanos:
+                self._spilled_nanos[_spend_key(record)] += record.cost_nanos
 
     def first(self, most: int) -> list[CallRecord]:
         """Up to `most` of the oldest in memory; they stay until `done`."""
@@ -51,6 +58,16 @@ class Backlog:
         """The oldest `count` are stored."""
         for _ in range(count):
             self._records.popleft()
+
+    def unflushed(self) -> Iterator[Unflushed]:
+        """What all of them cost, those in the journal summed by hour."""
+        for record in self._records:
+            if record.cost_nanos:
+                time_s = record.begin_time_ns / _NS
+                yield Unflushed(record.org_id, record.user_id, record.api_key_id, time_s, record.cost_nanos)
+        for (org_id, user_id, api_key_id, hour), nanos in self._spilled_nanos.items():
+            if nanos:
+                yield Unflushed(org_id, user_id, api_key_id, float(hour * _HOUR_S), nanos)
 
     async def refill(self) -> None:
         """Reads from the journal where memory is empty and something waits there."""
@@ -73,7 +90,14 @@ class Backlog:
         # What could not be journaled meanwhile stands in memory already; its turn does not matter.
         self._records.extend(found)
         self._spilled_from = spilled_from
-        self._spilled = max(0, self._spilled - len(found)) if spilled_from else 0
+        if spilled_from is None:
+            self._spilled = 0
+            self._spilled_nanos.clear()
+            return
+        self._spilled = max(0, self._spilled - len(found))
+        for record in found:
+            if record.cost_nanos:
+                self._spilled_nanos[_spend_key(record)] -= record.cost_nanos
 
     def _read(self, start: Place, end: Place) -> tuple[list[CallRecord], Place]:
         found: list[CallRecord] = []
@@ -84,3 +108,7 @@ class Backlog:
             if len(found) >= self._records_max:
                 break
         return found, reached
+
+
+def _spend_key(record: CallRecord) -> _SpendKey:
+    return record.org_id, record.user_id, record.api_key_id, record.begin_time_ns // (_HOUR_S * _NS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from services.inference.ledger.redaction import redact as redact_by_rule
 from services.inference.ledger.rows import TagValues
 from services.inference.ledger.settings import LedgerOptions
 from services.inference.ledger.writer import Writer
+from services.inference.limits.epochs import Unflushed
 from services.mesh.backoff import Backoff
 from services.mesh.database import Database
 from services.mesh.dependencies import is_away
@@ -81,7 +82,7 @@ class Ledger:
         home = (self._temporary or worker_dir or Path()) / FOLDER
         self._writer = Writer(database, TagValues(options.tag_values_max), home / "refused.journal")
         self._recovery = Recovery(
-            self._writer,
+            self._store,
             home,
             None if worker_dir is None else worker_dir.parent,
             adopt_s=options.adopt_s,
@@ -166,6 +167,11 @@ class Ledger:
         async with self._flushing:
             pass
 
+    def unflushed(self) -> Iterable[Unflushed]:
+        """What calls cost that ended and are not in PostgreSQL yet: what a count from its sums lacks while `hold`
+        pauses them."""
+        return self._backlog.unflushed()
+
     # Life
 
     async def start(self) -> None:
@@ -234,6 +240,16 @@ class Ledger:
                     return
             await asyncio.sleep(backoff.next_s())
             await self._released.wait()
+
+    async def _store(self, records: Sequence[CallRecord]) -> None:
+        """Records of a process that is gone, surely; they wait for pauses too."""
+        backoff = Backoff(0.1, 5.0)
+        while True:
+            await self._released.wait()
+            async with self._flushing:
+                if await self._writer.write(records):
+                    return
+            await asyncio.sleep(backoff.next_s())
 
     # What is left, and what is in the way
 

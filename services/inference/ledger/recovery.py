@@ -16,7 +16,6 @@ from services.inference.ledger import lines, segments
 from services.inference.ledger.journal import LOCK, remove, try_lock
 from services.inference.ledger.metrics import RECOVERED, TORN
 from services.inference.ledger.record import CallRecord, record_of
-from services.inference.ledger.writer import Writer
 from services.mesh.failpoints import Failpoint
 
 FOLDER = "ledger"
@@ -25,6 +24,7 @@ FOLDER = "ledger"
 BATCH = 500
 BEFORE_REMOVAL = Failpoint("ledger.before_removal")
 
+Store = Callable[[Sequence[CallRecord]], Awaitable[None]]
 OnRecovered = Callable[[Sequence[CallRecord]], Awaitable[None]]
 
 _log = structlog.get_logger(__name__)
@@ -33,8 +33,9 @@ _log = structlog.get_logger(__name__)
 class Recovery:
     """Takes over journals whose process is gone, known by their lock, which ends with it.
 
-    `home`: where this worker's processes have their folders. `siblings`: the folder that holds those of other workers,
-    None: there are none to be seen. Theirs are left to themselves for `adopt_s` first, to come back.
+    `store` returns when records are in PostgreSQL. `home`: where this worker's processes have their folders.
+    `siblings`: the folder that holds those of other workers, None: there are none to be seen. Theirs are left to
+    themselves for `adopt_s` first, to come back.
 
     `on_recovered` is awaited with records that are stored, so that their reservations can be settled. It may hear of a
     record again, after a further crash; where it raises, the journal stays and is tried again later.
@@ -42,7 +43,7 @@ class Recovery:
 
     def __init__(
         self,
-        writer: Writer,
+        store: Store,
         home: Path,
         siblings: Path | None,
         *,
@@ -50,7 +51,7 @@ class Recovery:
         on_recovered: OnRecovered | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._writer = writer
+        self._store_records = store
         self._home = home
         self._siblings = siblings
         self._adopt_s = adopt_s
@@ -98,7 +99,7 @@ class Recovery:
         return finished + len(lost)
 
     async def _store(self, records: Sequence[CallRecord]) -> None:
-        await self._writer.write_surely(records)
+        await self._store_records(records)
         if self._on_recovered is not None:
             await self._on_recovered(records)
 

@@ -28,7 +28,7 @@ class LedgerOptions:
     batch_max: int = 500
     backlog_records: int = 10_000
     close_s: float = 5.0
-    hold_s: float = 2.0
+    hold_s: float = 5.0
     open_max_s: float = 7200.0
     tag_values_max: int = 1000
 
@@ -59,7 +59,7 @@ class LedgerSettings(MeshSettings):
     ledger_batch_max: int = Field(default=500, ge=1, le=10_000)  # records of one statement
     ledger_backlog_records: int = Field(default=10_000, ge=1)  # held in memory; more are read again from the journal
     ledger_close_s: float = Field(default=5.0, ge=0)  # for what is left when the process ends
-    ledger_hold_s: float = Field(default=2.0, gt=0)  # longest pause of flushing
+    ledger_hold_s: float = Field(default=5.0, gt=0)  # longest pause of flushing
     ledger_open_max_s: float = Field(default=7200.0, gt=0)  # a call that nobody ended counts as lost after this
     ledger_tag_values_max: int = Field(default=1000, ge=1)  # summed apart, of a tag, organisation, hour and process
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import asyncpg
@@ -14,7 +13,6 @@ from services.inference.ledger import lines
 from services.inference.ledger.metrics import FLUSH, FLUSH_FAILED, SET_ASIDE, WRITTEN
 from services.inference.ledger.record import CallRecord
 from services.inference.ledger.rows import TagValues, columns_of
-from services.mesh.backoff import Backoff
 from services.mesh.database import Database, queries
 from services.mesh.dependencies import is_away
 from services.mesh.errors import MeshError
@@ -36,21 +34,10 @@ class Writer:
         database: Database,
         tag_values: TagValues,
         set_aside: Path,
-        *,
-        backoff: Callable[[], Backoff] = lambda: Backoff(0.1, 5.0),
     ) -> None:
         self._database = database
         self._tag_values = tag_values
         self._set_aside = set_aside
-        self._new_backoff = backoff
-
-    async def write_surely(self, records: Sequence[CallRecord]) -> None:
-        """Returns when they are stored; waits out whatever keeps PostgreSQL from it."""
-        backoff = self._new_backoff()
-        while True:
-            if await self.write(records):
-                return
-            await asyncio.sleep(backoff.next_s())
 
     async def write(self, records: Sequence[CallRecord]) -> bool:
         """One try. False: PostgreSQL is away, or was hindered; nothing of them is stored, or all."""

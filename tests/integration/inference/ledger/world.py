@@ -13,6 +13,7 @@ from services.inference.ledger.ledger import Ledger
 from services.inference.ledger.record import CallRecord
 from services.inference.ledger.settings import LedgerOptions
 from services.mesh.database import Database
+from services.mesh.errors import MeshError
 
 OPTIONS = LedgerOptions(
     sync_ms=1, segment_bytes=64 * 1024, flush_ms=5, sweep_s=0.05, adopt_s=0, recovery_wait_s=10, close_s=10
@@ -45,9 +46,11 @@ async def until_stored(database: Database, ids: Sequence[str]) -> dict[str, Any]
     """Waits until these are in PostgreSQL."""
     async with asyncio.timeout(30):
         while True:
-            found = await rows(database)
-            if found.keys() >= set(ids):
-                return found
+            # While PostgreSQL starts, or finds its connections cut, it cannot be asked.
+            with contextlib.suppress(MeshError):
+                found = await rows(database)
+                if found.keys() >= set(ids):
+                    return found
             await asyncio.sleep(0.01)
 
 
