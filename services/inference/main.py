@@ -8,16 +8,14 @@ from promptmesh.inference.v1 import (
     inference_pb2_grpc,
     openai_pb2_grpc,
     provider_keys_pb2_grpc,
+    usage_pb2_grpc,
 )
 from promptmesh.moderation.v1 import moderation_pb2_grpc
 
-from services.inference.cache.answers import AnswerCache
 from services.inference.catalog import Offers
-from services.inference.concurrency import Concurrency
 from services.inference.configs import CanaryGuard, ConfigAdmin, Configs
 from services.inference.discovery import Discovery
-from services.inference.engine.accounts import Accounts
-from services.inference.engine.engine import Engine
+from services.inference.engine.parts import EngineParts
 from services.inference.examples.budget import Budget
 from services.inference.examples.finisher import Finisher
 from services.inference.examples.progress import Progress
@@ -26,18 +24,12 @@ from services.inference.examples.runner import ExampleRunner
 from services.inference.examples.screener import Screener
 from services.inference.examples.table import ExampleTable
 from services.inference.examples.writer import Writer
-from services.inference.ledger.ledger import Ledger
-from services.inference.limits.limits import Limits
-from services.inference.limits.totals import totals_of
+from services.inference.ledger.reading import LedgerReader
+from services.inference.ledger.service import Usage
 from services.inference.openai.errors import render
 from services.inference.openai.service import OpenAi
 from services.inference.provider_keys import ProviderKeyAdmin, ProviderKeys
-from services.inference.providers.draining import Drains
 from services.inference.providers.proxied import open_client
-from services.inference.routing.attempts import Attempts
-from services.inference.routing.canary import Canaries
-from services.inference.routing.health import Health
-from services.inference.routing.probes import Probes
 from services.inference.settings import InferenceSettings
 from services.inference.typed.service import Inference
 from services.mesh.live import LiveStream
@@ -63,32 +55,26 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
     keys = ProviderKeys(database, offers, settings.provider_key_sealer, look_again=configs.refresh)
     mesh.background("provider keys", lambda: keys.follow(settings.config_poll_s))
 
-    # What calls may take, and what they took
-    ledger = Ledger(database, settings.ledger_options, settings.worker_dir, worker=settings.worker)
-    limits = Limits(redis, totals_of(database))
-    await ledger.start()
-    mesh.on_close("ledger", ledger.close)
-    mesh.on_close("limits", limits.close)
-    mesh.background("limits", limits.run)
-    accounts = Accounts(ledger)
-
-    # Where calls go
+    # Where calls go, what they may take and what they took
     guard = CanaryGuard(configs)
     mesh.background("canaries", guard.run)
-    drains = Drains()
-    mesh.on_close("drains", drains.close)
-    health = Health()
-    mesh.background("probes", Probes(health, on_probe=accounts.probed).run)
-    attempts = Attempts(health, drains=drains, canaries=Canaries(guard.roll_back))
-    cache = AnswerCache(await mesh.open_cache(), options=settings.cache_options)
-    mesh.on_close("cache", cache.close)
-    engine = Engine(attempts, limits, accounts, cache, Concurrency(settings.org_calls_max))
-
-    def configured() -> None:
-        attempts.configure(offers.catalog.routes.values())
-
-    offers.on_change(configured)
-    configured()
+    parts = EngineParts(
+        offers,
+        database,
+        redis,
+        await mesh.open_cache(),
+        worker=settings.worker,
+        worker_dir=settings.worker_dir,
+        ledger_options=settings.ledger_options,
+        cache_options=settings.cache_options,
+        org_calls_max=settings.org_calls_max,
+        roll_back=guard.roll_back,
+    )
+    await parts.start()
+    mesh.on_close("engine", parts.close)
+    for name, run in parts.background:
+        mesh.background(name, run)
+    engine = parts.engine
 
     # Examples of posts
     table = ExampleTable(
@@ -118,6 +104,15 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
     server.add(inference_pb2_grpc.add_InferenceServiceServicer_to_server, Inference(offers, engine, tokens, access))
     server.add(openai_pb2_grpc.add_OpenAiServiceServicer_to_server, OpenAi(offers, engine, access), render_error=render)
     server.add(inference_pb2_grpc.add_ConfigServiceServicer_to_server, ConfigAdmin(configs, tokens))
+    server.add(
+        usage_pb2_grpc.add_UsageServiceServicer_to_server,
+        Usage(
+            LedgerReader(database, settings.ledger_scan_rows_max),
+            tokens,
+            access,
+            exports_max=settings.ledger_exports_max,
+        ),
+    )
     server.add(provider_keys_pb2_grpc.add_ProviderKeyServiceServicer_to_server, ProviderKeyAdmin(keys))
     try:
         await server.serve()

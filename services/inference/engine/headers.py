@@ -1,6 +1,7 @@
 """What every answer says of itself in its headers: the receipt in short.
 
-Sent as initial metadata, headers are a batch of their own and cost 70 of a call's 340 µs (grpc.aio, measured). Answers in OpenAI's shape are one message, or few, whose content type goes out with the first: so there they travel as a
+Sent as initial metadata, headers are a batch of their own and cost 70 of a call's 340 µs (grpc.aio, measured). Answers
+in OpenAI's shape are one message, or few, whose content type goes out with the first: so there they travel as a
 parameter of it, `application/json; promptmesh="name=value|name=value"`, and the edge makes headers of it
 (`gateway/lua/responses.lua`, docs/decisions/0010).
 """

@@ -9,10 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.inference.catalog import OfferedModel
-from services.inference.openai.bodies import call_of, read
+from services.inference.catalog import Catalog
+from services.inference.engine.call import CacheControl
+from services.inference.openai.bodies import cache_control, call_of, read
 from services.inference.openai.errors import error_json, http_status, render
 from services.inference.providers.demo import Demo
+from services.inference.routing.route import Route, Target
+from services.inference.sizes import PART_TOKENS_MAX
+from services.mesh.call import Call, Caller, CallerKind, enter
 from services.mesh.errors import CODES, MeshError
 
 CREDENTIALS = [f"CREDENTIAL_{what}" for what in ("MISSING", "INVALID", "EXPIRED", "REVOKED")]
@@ -94,21 +98,81 @@ def test_any_json_is_taken_or_refused_with_400(value: Any) -> None:
     assert http_status(refused) == 400
 
 
+def catalog(**route: Any) -> Catalog:
+    target = Target("m", Demo("demo", 0), "up", 0, 100, None)
+    house = Route("m", (target,), 3, **route)
+    return Catalog(3, {"m": house}, house, house, None, {})
+
+
+@pytest.fixture(autouse=True)
+def call_under_way() -> None:
+    enter(Call("the-request", "/m", Caller(CallerKind.API_KEY, org_id="o")))
+
+
 @pytest.mark.parametrize(
-    ("fields", "cap", "sent"),
+    ("fields", "cap"),
+    [({}, 100), ({"max_tokens": 50}, 50), ({"max_tokens": 500}, 100), ({"max_completion_tokens": 500}, 100)],
+)
+def test_the_models_cap(fields: dict[str, Any], cap: int) -> None:
+    assert call_of(read(body(**fields)), 80, catalog(), 2).output_cap == cap
+
+
+def test_the_routes_cap_stands_above_its_models() -> None:
+    assert call_of(read(body(max_tokens=90)), 80, catalog(max_output_tokens=10), 2).output_cap == 10
+
+
+def test_a_call_knows_its_caller_route_sizes_and_tags() -> None:
+    data = body(metadata={"team": "search"}, n=3, stream=True, stream_options={"include_usage": True})
+    call = call_of(read(data), len(data), catalog(), 2)
+    assert (call.route.name, call.request_id, call.caller.org_id) == ("m", "the-request", "o")
+    assert (call.choices, call.streamed, call.wants_usage) == (3, True, True)
+    assert call.tags == {"team": "search"}
+    assert "metadata" not in call.body
+    assert call.input_tokens_max == len(data) >= call.input_tokens_estimate > 0
+
+
+def test_a_part_that_is_no_text_may_be_many_tokens() -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    data = body(messages=[{"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}])
+    assert call_of(read(data), len(data), catalog(), 2).input_tokens_max == len(data) + PART_TOKENS_MAX
+
+
+@pytest.mark.parametrize(
+    "metadata", [[], {"k": 1}, {"": "v"}, {"k" * 65: "v"}, {"k": "v" * 257}, {str(i): "v" for i in range(17)}]
+)
+def test_tags_out_of_bounds_are_refused(metadata: Any) -> None:
+    with pytest.raises(MeshError) as caught:
+        call_of(read(body(metadata=metadata)), 80, catalog(), 2)
+    assert caught.value.metadata["param"] == "metadata"
+
+
+def test_a_route_may_refuse_what_it_does_not_know() -> None:
+    asked = read(body(top_k=5))
+    assert call_of(asked, 80, catalog(), 2).body["top_k"] == 5
+    with pytest.raises(MeshError, match="top_k"):
+        call_of(asked, 80, catalog(refuses_unknown=True), 2)
+
+
+@pytest.mark.parametrize(
+    ("header", "control"),
     [
-        ({}, 100, {}),
-        ({"max_tokens": 50}, None, {"max_tokens": 50}),
-        ({"max_tokens": 500}, None, {"max_tokens": 100}),
-        ({"max_completion_tokens": 500}, None, {"max_completion_tokens": 100}),
+        (None, CacheControl()),
+        ("private", CacheControl()),
+        ("no-store", CacheControl(bypass=True)),
+        ("No-Cache", CacheControl(refresh=True)),
+        ("no-cache, no-store", CacheControl(bypass=True)),
+        ("max-age=60", CacheControl(ttl_s=60)),
+        ("max-age=0", CacheControl(refresh=True)),
     ],
 )
-def test_the_models_cap(fields: dict[str, Any], cap: int | None, sent: dict[str, Any]) -> None:
-    model = OfferedModel("house", Demo("demo", 0), "up", 0, 100, None)
-    call = call_of(read(body(**fields)), model)
-    assert call.output_cap == cap
-    assert {name: call.body[name] for name in sent} == sent
-    assert (call.model, call.upstream_model) == ("house", "up")
+def test_the_cache_control_header(header: str | None, control: CacheControl) -> None:
+    assert cache_control({} if header is None else {"cache-control": header}) == control
+
+
+@pytest.mark.parametrize("value", ["max-age=", "max-age=-1", "max-age=soon", "max-age=" + "9" * 30])
+def test_a_faulty_cache_control_is_refused(value: str) -> None:
+    with pytest.raises(MeshError, match="max-age"):
+        cache_control({"cache-control": value})
 
 
 @pytest.mark.parametrize("reason", sorted(CODES))

@@ -1,0 +1,99 @@
+"""The engine with all that it stands on, made from what a process has: what `main` and tests start."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from services.inference.cache.answers import AnswerCache
+from services.inference.cache.options import CacheOptions
+from services.inference.catalog import Offers
+from services.inference.concurrency import Concurrency
+from services.inference.engine.accounts import Accounts
+from services.inference.engine.engine import Engine
+from services.inference.ledger.ledger import Ledger
+from services.inference.ledger.settings import LedgerOptions
+from services.inference.limits.limits import Limits
+from services.inference.limits.model import Defaults, LimitValues
+from services.inference.limits.totals import totals_of
+from services.inference.providers.draining import Drains
+from services.inference.routing.attempts import Attempts
+from services.inference.routing.canary import Canaries
+from services.inference.routing.health import Health
+from services.inference.routing.probes import Probes
+from services.inference.routing.route import Route
+from services.mesh.database import Database
+from services.mesh.redis import Redis
+
+NANOS_PER_SECOND = 1e9
+
+
+def _nobody(_route: Route, _why: str) -> None:
+    return
+
+
+class EngineParts:
+    """`start`, then `background` as tasks of their own, then calls; at the end `close`.
+
+    `roll_back(route, why)`: asked for when a canary does worse than the rest of its route.
+    """
+
+    def __init__(
+        self,
+        offers: Offers,
+        database: Database,
+        redis: Redis,
+        cache_redis: Redis | None,
+        *,
+        worker: str = "",
+        worker_dir: Path | None = None,
+        ledger_options: LedgerOptions | None = None,
+        cache_options: CacheOptions | None = None,
+        org_calls_max: int = 512,
+        roll_back: Callable[[Route, str], None] = _nobody,
+    ) -> None:
+        self._offers = offers
+        self.limits = Limits(redis, totals_of(database))
+        self.ledger = Ledger(database, ledger_options or LedgerOptions(), worker_dir, worker=worker)
+        accounts = Accounts(self.ledger)
+        self._drains = Drains()
+        health = Health()
+        self._probes = Probes(health, on_probe=accounts.probed)
+        self.attempts = Attempts(
+            health,
+            drains=self._drains,
+            canaries=Canaries(roll_back),
+            drained=lambda *ended: self.engine.drained(*ended),
+        )
+        self.cache = AnswerCache(cache_redis, options=cache_options)
+        self.engine = Engine(self.attempts, self.limits, accounts, self.cache, Concurrency(org_calls_max))
+        offers.on_change(self._configured)
+        self._configured()
+
+    @property
+    def background(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
+        """What runs beside the calls, until cancelled."""
+        return (("limits", self.limits.run), ("probes", self._probes.run))
+
+    async def start(self) -> None:
+        """Accounts for what a process before this one left."""
+        await self.ledger.start()
+
+    async def close(self) -> None:
+        """What is held goes back, and what was taken is written down."""
+        await self._drains.close()
+        await self.cache.close()
+        await self.limits.close()
+        await self.ledger.close()
+
+    def _configured(self) -> None:
+        catalog = self._offers.catalog
+        self.attempts.configure(catalog.routes.values())
+        kinds = catalog.limit_defaults
+        self.limits.configure(
+            Defaults(
+                api_key=LimitValues(**kinds.get("key", {})),
+                user=LimitValues(**kinds.get("user", {})),
+                org=LimitValues(**kinds.get("org", {})),
+            )
+        )
