@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Callable
-from typing import Any, cast
-
-import httptools
+from typing import cast
 
 from services.inference.providers import faults
 from services.inference.providers.endpoint import Origin, Timeouts
+from services.inference.providers.parsing import ArrivingAnswer
 from services.mesh.errors import MeshError
 
 # A timer of ours that fires may only show that our own loop stood still: what arrived meanwhile is looked at first.
@@ -27,19 +26,8 @@ ERROR_BODY_S = 5.0
 # A server closes an idle connection just when we use it: that shows at once. Later, it has worked on the request.
 KEEP_ALIVE_RACE_S = 1.0
 IDLE_EXPIRY_S = 30.0
-MAX_HEAD_BYTES = 64 * 1024  # also of trailers, and of what frames a body
-MAX_ERROR_BYTES = 64 * 1024
-MAX_ANSWER_BYTES = 32 * 1024 * 1024
-MAX_STREAM_BYTES = 256 * 1024 * 1024
 READ_BUFFER_BYTES = 64 * 1024  # that a caller has not read; beyond it nothing more is read from the socket
 JOINED_WRITE_BYTES = 64 * 1024
-
-_KEPT_HEADERS = frozenset(
-    {
-        b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"keep-alive", b"retry-after",
-        b"retry-after-ms",
-    }
-)  # fmt: skip
 
 
 class State(enum.Enum):
@@ -55,50 +43,31 @@ class StaleConnectionError(Exception):
     """A connection that was kept alive went away just as it was used: nothing of an answer came."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(ArrivingAnswer, asyncio.Protocol):
     """`on_free`: it can carry the next call. `on_closed`: its place is free; called once, at the moment of an abort."""
 
     def __init__(
         self, origin: Origin, on_free: Callable[[Connection], None], on_closed: Callable[[Connection], None]
     ) -> None:
+        super().__init__()
         self.origin = origin
         self.expiry_time = 0.0  # while idle
-        self.status = 0
-        self.headers: dict[bytes, bytes] = {}
         self._loop = asyncio.get_running_loop()
         self._on_free = on_free
         self._on_closed = on_closed
         self._transport: asyncio.Transport | None = None
-        self._parser: Any = httptools.HttpResponseParser(self)
         self._state = State.IDLE
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_time = 0.0
-        self._used = False
-        self._reset("", Timeouts(), 0.0, False, False)
-
-    def _reset(self, provider: str, timeouts: Timeouts, begin_time: float, whole: bool, may_be_stale: bool) -> None:
-        self._provider = provider
-        self._timeouts = timeouts
-        self._whole = whole
-        self._may_be_stale = may_be_stale
-        # An answer that is not streamed begins when it is whole: the first byte may take as long as all of it.
-        self._end_time = begin_time + timeouts.total_s
-        self._first_token_time = self._end_time if whole else begin_time + timeouts.first_token_s
-        self._progress_time = begin_time
-        self._sent_time = begin_time
-        self._graced = 0.0
-        self.status = 0
-        self.headers = {}
-        self._parts: list[bytes] = []
-        self._buffered = 0
-        self._received = 0
-        self._silent = 0  # bytes since the last of a body
-        self._head_done = self._body_begun = self._token_seen = self._interim = self._paused = False
-        self.complete = False  # the whole answer has come
-        self._keep = True
-        self._objection = ""
+        self._graced = 0.0  # the limit that has passed, and for which what arrived is looked at once more
+        self._used = self._may_be_stale = self._token_seen = self._paused = False
+        self._buffered_bytes = 0
         self._error: Exception | None = None
+        # Of the call under way
+        self._provider = ""
+        self._timeouts = Timeouts()
+        self._sent_time = self._progress_time = self._first_token_time = self._end_time = 0.0
 
     # What the pool and the client do
 
@@ -122,11 +91,20 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         assert transport is not None
         assert self._state is State.IDLE
-        self._reset(provider, timeouts, begin_time, whole, retry_stale and self._used)
+        self.begin(whole=whole)
         self._state = State.BUSY
+        self._may_be_stale = retry_stale and self._used
         self._used = True
-        if self._may_be_stale:
-            self._sent_time = self._loop.time()
+        self._token_seen = self._paused = False
+        self._buffered_bytes = 0
+        self._graced = 0.0
+        self._provider = provider
+        self._timeouts = timeouts
+        self._sent_time = self._loop.time() if self._may_be_stale else begin_time
+        self._progress_time = begin_time
+        # An answer that is not streamed begins when it is whole: the first byte may take as long as all of it.
+        self._end_time = begin_time + timeouts.total_s
+        self._first_token_time = self._end_time if whole else begin_time + timeouts.first_token_s
         if len(body) <= JOINED_WRITE_BYTES:
             transport.write(head + body)
         else:
@@ -136,14 +114,14 @@ class Connection(asyncio.Protocol):
 
     async def answered(self) -> None:
         """Waits for the whole answer, or, of a stream with status 200, for its first bytes. StaleConnectionError."""
-        while not self.complete and not (self._body_begun and not self._whole and self.status == 200):
+        while not self._ready():
             if self._error is not None:
                 raise self._error
             await self._wait()
 
     async def read(self) -> bytes:
         """What came of the body since the last read; empty at its end."""
-        while not self._parts:
+        while not self.parts:
             if self.complete:
                 return b""
             if self._error is not None:
@@ -154,10 +132,10 @@ class Connection(asyncio.Protocol):
 
     def take(self) -> bytes:
         """What has come and was not read."""
-        parts = self._parts
+        parts = self.parts
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
-        self._buffered = 0
+        self._buffered_bytes = 0
         # While a caller did not read, the provider was not silent.
         self._progress_time = self._loop.time()
         if self._paused:
@@ -174,7 +152,7 @@ class Connection(asyncio.Protocol):
             self._release()
         elif self._state is State.BUSY and self._error is None:
             self._state = State.TAIL
-            self._parts.clear()
+            self.parts.clear()
             self._end_time = self._loop.time() + END_GRACE_S
             if self._paused:
                 self._resume()
@@ -199,35 +177,31 @@ class Connection(asyncio.Protocol):
         if self._state is State.IDLE or self._state is State.CLOSED:
             self.abort()  # nobody asked for it
             return
-        parts = self._parts
-        before = len(parts)
-        self._received += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._objection = "it changes the protocol"
-        except httptools.HttpParserError as error:
-            if not self.complete:
-                self._objection = f"it is not HTTP ({faults.sanitise(str(error))})"
-            self._keep = False
-        if len(parts) != before:
-            self._silent = 0
-            self._buffered += len(data)
-        else:
-            self._silent += len(data)
+        head_done = self.head_done
+        body = self.take_in(data)
         if self._state is State.TAIL:
-            parts.clear()
+            self.parts.clear()
             if self.complete:
                 self._release()
             return
         self._progress_time = self._loop.time()
-        if self._objection or self._silent > MAX_HEAD_BYTES or self._received > MAX_ERROR_BYTES:
-            self._bound()
-        if self._head_done and not before and not self.complete:
+        if self.objection:
+            self._fail(faults.broken(self._provider, self.objection))
+            return
+        if body:
+            self._buffered_bytes += len(data)
+        if self.complete:
+            self._wake()
+            return
+        if self.head_done and not head_done:
+            if self.status != 200:
+                patience_s = min(self._timeouts.idle_s, ERROR_BODY_S)
+                self._end_time = self._first_token_time = min(self._end_time, self._progress_time + patience_s)
             self._arm()
         if self._waiter is not None:
-            self._wake_if_ready()
-        elif self._buffered > READ_BUFFER_BYTES and not self._whole and not self._paused and not self.complete:
+            if self._ready():
+                self._wake()
+        elif self._buffered_bytes > READ_BUFFER_BYTES and not self.whole and not self._paused:
             self._paused = True
             assert self._transport is not None
             self._transport.pause_reading()
@@ -243,83 +217,20 @@ class Connection(asyncio.Protocol):
             self._lost(exc)
         self._close()
 
-    # What the parser does
-
-    def on_message_begin(self) -> None:
-        """See httptools."""
-        if self.complete:
-            self._keep = False  # an answer that nobody asked for
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """See httptools."""
-        if not self._head_done:
-            name = name.lower()
-            if name in _KEPT_HEADERS:
-                self.headers[name] = value
-
-    def on_headers_complete(self) -> None:
-        """See httptools."""
-        if self._head_done:
-            return
-        status = self._parser.get_status_code()
-        if status < 200:
-            self._interim = True
-            return
-        self._head_done = True
-        self.status = status
-        if status != 200:
-            self._end_time = min(self._end_time, self._loop.time() + min(self._timeouts.idle_s, ERROR_BODY_S))
-            self._first_token_time = self._end_time
-        elif (encoding := self.headers.get(b"content-encoding", b"identity")).lower() != b"identity":
-            kind = faults.sanitise(encoding.decode("latin-1"))
-            self._objection = f"it is encoded as {kind}, though nothing but identity was accepted"
-        elif self._whole and int(self.headers.get(b"content-length", b"0")) > MAX_ANSWER_BYTES:
-            self._objection = f"it is longer than {MAX_ANSWER_BYTES:,} bytes"
-
-    def on_body(self, data: bytes) -> None:
-        """See httptools."""
-        if not self.complete:  # else it is of an answer that nobody asked for
-            self._body_begun = True
-            self._parts.append(data)
-
-    def on_message_complete(self) -> None:
-        """See httptools."""
-        if self._interim:  # 100 and its like: the answer is still to come
-            self._interim = False
-            self.headers.clear()
-        elif not self.complete:
-            self.complete = True
-            self._keep = self._keep and self._parser.should_keep_alive()
-
     # How a call ends
 
     def _lost(self, exc: Exception | None) -> None:
-        if self._head_done:
-            framed = b"content-length" in self.headers or b"transfer-encoding" in self.headers
-            if self.status != 200 or (exc is None and not framed):
-                self._keep = False
-                self.complete = True
+        if self.head_done:
+            if self.status != 200 or (exc is None and not self.framed):
+                self.end_early()
                 self._wake()
                 return
             how = type(exc).__name__ if exc else "it closed"
             self._fail(faults.broken(self._provider, f"the connection was lost in the middle ({how})"))
-        elif self._may_be_stale and not self._received and self._loop.time() - self._sent_time < KEEP_ALIVE_RACE_S:
+        elif self._may_be_stale and not self.received_bytes and self._loop.time() - self._sent_time < KEEP_ALIVE_RACE_S:
             self._fail(StaleConnectionError())
         else:
             self._fail(faults.unavailable(self._provider, "it closed the connection before it answered"))
-
-    def _bound(self) -> None:
-        """Ends a call whose answer is none, or larger than it may be."""
-        if self.status not in (0, 200):
-            if not self.complete and (self._objection or self._received > MAX_ERROR_BYTES):
-                self.complete = True  # the status says enough
-                self._keep = False
-        elif self._objection:
-            self._fail(faults.broken(self._provider, self._objection))
-        elif self._silent > MAX_HEAD_BYTES:
-            self._fail(faults.broken(self._provider, f"its head or framing is longer than {MAX_HEAD_BYTES:,} bytes"))
-        elif self._received > (most := MAX_ANSWER_BYTES if self._whole else MAX_STREAM_BYTES):
-            self._fail(faults.broken(self._provider, f"it is longer than {most:,} bytes"))
 
     def _fail(self, error: Exception) -> None:
         if self._error is None:
@@ -329,7 +240,7 @@ class Connection(asyncio.Protocol):
     def _release(self) -> None:
         transport = self._transport
         if (
-            self._keep
+            self.reusable
             and self._state is not State.CLOSED
             and transport is not None
             and not transport.is_closing()
@@ -339,7 +250,6 @@ class Connection(asyncio.Protocol):
                 self._resume()
             self._state = State.IDLE
             self.expiry_time = self._loop.time() + self._keep_alive_s()
-            self._parts = []
             self._on_free(self)
         else:
             self.abort()
@@ -363,7 +273,7 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._parser = None  # it holds us
+        self.forget_parser()
         self._on_closed(self)
         self._wake()
 
@@ -381,9 +291,9 @@ class Connection(asyncio.Protocol):
         finally:
             self._waiter = None
 
-    def _wake_if_ready(self) -> None:
-        if self.complete or (self._parts and not self._whole and self.status == 200) or self._error is not None:
-            self._wake()
+    def _ready(self) -> bool:
+        """Whether there is what `answered` or `read` waits for."""
+        return self.complete or (bool(self.parts) and not self.whole and self.status == 200)
 
     def _wake(self) -> None:
         waiter = self._waiter
@@ -394,9 +304,9 @@ class Connection(asyncio.Protocol):
         """When the call fails if nothing more comes."""
         if self._state is State.TAIL:
             return self._end_time
-        if self._parts and not self._whole:
+        if self.parts and not self.whole:
             return self._end_time  # it is the caller who takes time
-        if not (self._body_begun if self._whole else self._token_seen):
+        if not (self.body_begun if self.whole else self._token_seen):
             return min(self._first_token_time, self._end_time)
         return min(self._progress_time + self._timeouts.idle_s, self._end_time)
 
@@ -423,22 +333,21 @@ class Connection(asyncio.Protocol):
             self._graced = limit
             self._timer_time = now + STALL_GRACE_S
             self._timer = self._loop.call_at(self._timer_time, self._on_timer)
-        elif self._head_done and self.status != 200:
-            self.complete = True
-            self._keep = False
+        elif self.head_done and self.status != 200:
+            self.end_early()
             self._wake()
         else:
             self._fail(self._timed_out(limit))
 
     def _timed_out(self, limit: float) -> MeshError:
         timeouts = self._timeouts
-        if limit >= self._end_time and (self._body_begun or not self._whole):
+        if limit >= self._end_time and (self.body_begun or not self.whole):
             return faults.timeout(self._provider, f"the answer took more than {timeouts.total_s:g} s in all")
-        if self._body_begun if self._whole else self._token_seen:
+        if self.body_begun if self.whole else self._token_seen:
             what = f"nothing came for {timeouts.idle_s:g} s in the middle of the answer"
-        elif self._head_done:
+        elif self.head_done:
             what = "no token of the answer came in time"
         else:
-            waited = timeouts.total_s if self._whole else min(timeouts.first_token_s, timeouts.total_s)
+            waited = timeouts.total_s if self.whole else min(timeouts.first_token_s, timeouts.total_s)
             what = f"it did not begin to answer within {waited:g} s"
         return faults.timeout(self._provider, what)

@@ -8,6 +8,7 @@ environment names a proxy, `open_client` gives one that goes by it (proxied.py).
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -15,13 +16,9 @@ import aiohttp
 
 from services.inference.providers import faults
 from services.inference.providers.base import AnswerRecord
-from services.inference.providers.connection import (
-    MAX_ERROR_BYTES,
-    READ_BUFFER_BYTES,
-    Connection,
-    StaleConnectionError,
-)
+from services.inference.providers.connection import READ_BUFFER_BYTES, Connection, StaleConnectionError
 from services.inference.providers.endpoint import Endpoint, Timeouts
+from services.inference.providers.parsing import MAX_ERROR_BYTES
 from services.inference.providers.pool import Pool
 
 __all__ = ["Answer", "Client", "HttpClient", "Timeouts", "open_session"]
@@ -85,10 +82,13 @@ class Client(Protocol):
 
 
 class HttpClient:
-    """The client of a process. At most `connections_max` connections at a time, over all providers."""
+    """The client of a process. At most `connections_max` connections at a time, over all providers.
 
-    def __init__(self, *, connections_max: int = 1024) -> None:
-        self.pool = Pool(connections_max)
+    `tls`: whom to trust; None: whom the system trusts.
+    """
+
+    def __init__(self, *, connections_max: int = 1024, tls: ssl.SSLContext | None = None) -> None:
+        self.pool = Pool(connections_max, tls)
 
     async def post(
         self,

@@ -111,24 +111,34 @@ class ChunkReader:
         return chunks
 
     def _see(self, chunks: list[Any]) -> int:
-        """Notes what the chunks say; how many of them are sound."""
-        record = self.record
+        """Notes what the chunks say; how many of them are sound. Fifty and more at a time: counted in microseconds."""
+        record, begun = self.record, self._begun
         texts: list[str] = []
         size = count = 0
         for chunk in chunks:
             if type(chunk) is not dict:
                 self.error = faults.broken(self._provider, "a chunk of the stream is not a JSON object")
                 break
-            if error := chunk.get("error"):
+            if "error" in chunk and (error := chunk["error"]):
                 self.error = faults.stream_error(self._provider, error, model=self._model, key=self._key)
                 break
             choices = chunk.get("choices")
             if choices:
-                if type(choices) is not list or (more := self._see_choices(choices, texts)) is None:
+                if not _sound(choices):
                     self.error = faults.broken(self._provider, "the choices of a chunk are malformed")
                     break
-                size += more
-            if usage := chunk.get("usage"):
+                for choice in choices:
+                    index = choice.get("index", 0)
+                    begun.add(index)
+                    delta = choice.get("delta")
+                    if type(delta) is dict:
+                        if len(delta) == 1 and type(text := delta.get("content")) is str:  # nearly every chunk
+                            texts.append(text)
+                        elif delta:
+                            size += answer_bytes(delta)
+                    if reason := choice.get("finish_reason"):
+                        record.finish_reasons[index] = str(reason)
+            if "usage" in chunk and (usage := chunk["usage"]):
                 self.saw_usage = True
                 record.usage = usage_of(usage) or record.usage
             count += 1
@@ -137,22 +147,14 @@ class ChunkReader:
             record.output_bytes += utf8_bytes("".join(texts))
         return count
 
-    def _see_choices(self, choices: list[Any], texts: list[str]) -> int | None:
-        """Bytes of the answer beside those in `texts`; None where a choice is malformed."""
-        size = 0
-        for choice in choices:
-            if type(choice) is not dict or type(index := choice.get("index", 0)) is not int:
-                return None
-            self._begun.add(index)
-            delta = choice.get("delta")
-            if type(delta) is dict:
-                if len(delta) == 1 and type(text := delta.get("content")) is str:  # nearly every chunk
-                    texts.append(text)
-                elif delta:
-                    size += answer_bytes(delta)
-            if reason := choice.get("finish_reason"):
-                self.record.finish_reasons[index] = str(reason)
-        return size
+
+def _sound(choices: Any) -> bool:
+    if type(choices) is not list:
+        return False
+    for choice in choices:  # noqa: SIM110  # a generator costs several times as much
+        if type(choice) is not dict or type(choice.get("index", 0)) is not int:
+            return False
+    return True
 
 
 def answer_bytes(message: dict[str, Any]) -> int:

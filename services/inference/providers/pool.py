@@ -21,7 +21,7 @@ IDLE_SWEEP_S = 5.0
 class Pool:
     """At most `connections_max` connections, those being opened and idle ones included; further calls wait in line."""
 
-    def __init__(self, connections_max: int) -> None:
+    def __init__(self, connections_max: int, tls: ssl.SSLContext | None = None) -> None:
         self._max = connections_max
         self._open: set[Connection] = set()
         self._idle: dict[Origin, list[Connection]] = {}
@@ -29,7 +29,7 @@ class Pool:
         self._waiting: deque[tuple[Origin, asyncio.Future[Connection | None]]] = deque()
         self._promised = 0  # places given to those who waited and did not take them yet
         self._sweep: asyncio.TimerHandle | None = None
-        self._tls: ssl.SSLContext | None = None
+        self._tls = tls
         self._closed = False
 
     @property
@@ -91,7 +91,9 @@ class Pool:
             connection.abort()
         while self._waiting:
             _, waiter = self._waiting.popleft()
-            waiter.cancel()
+            if not waiter.done():
+                self._promised += 1  # of what it finds closed
+                waiter.set_result(None)
         await asyncio.sleep(0)  # transports close their sockets in the next turn of the loop
 
     async def _wait(self, origin: Origin, provider: str, limit_time: float) -> Connection | None:

@@ -10,15 +10,10 @@ import aiohttp
 
 from services.inference.providers import faults
 from services.inference.providers.base import AnswerRecord
-from services.inference.providers.connection import (
-    END_GRACE_S,
-    ERROR_BODY_S,
-    MAX_ANSWER_BYTES,
-    MAX_ERROR_BYTES,
-    MAX_STREAM_BYTES,
-)
+from services.inference.providers.connection import END_GRACE_S, ERROR_BODY_S
 from services.inference.providers.endpoint import Endpoint, Timeouts
 from services.inference.providers.http import Client, HttpClient, open_session
+from services.inference.providers.parsing import MAX_ANSWER_BYTES, MAX_ERROR_BYTES, MAX_STREAM_BYTES
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy")
 
