@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import AsyncGenerator
 
 import pytest
 import uvloop
 
 from services.inference.providers import connection as connections
-from services.inference.providers.base import AnswerRecord
+from services.inference.providers.base import AnswerRecord, Part
 from services.inference.providers.connection import READ_BUFFER_BYTES
 from services.inference.providers.endpoint import Timeouts, endpoint
 from services.inference.providers.http import HttpClient
@@ -360,8 +361,12 @@ async def test_the_total_time_holds_while_the_caller_reads_nothing(client: HttpC
         await anext(stream)
         await server.visits[0].left.wait()  # nobody reads
         with pytest.raises(MeshError, match=r"more than 0\.3 s in all"):
-            while True:
-                await anext(stream)
+            await _rest(stream)
+
+
+async def _rest(stream: AsyncGenerator[Part, None]) -> None:
+    async for _ in stream:
+        pass
 
 
 async def test_time_in_which_the_caller_reads_nothing_is_not_the_providers(client: HttpClient) -> None:
@@ -454,8 +459,9 @@ async def cancel_at_random(streams: int, at_once: int) -> None:
             nonlocal whole_answers
             async with gate:
                 task = asyncio.create_task(streamed(provider))
-                await asyncio.wait([task], timeout=chance.random() * 0.05)
-                task.cancel()
+                if chance.random() < 0.8:
+                    await asyncio.wait([task], timeout=chance.random() * 0.03)
+                    task.cancel()
                 result = (await asyncio.gather(task, return_exceptions=True))[0]
                 if isinstance(result, bytes):
                     assert text_of(events(result)) == upstream.default.text

@@ -20,8 +20,8 @@ def chunk(text: str = "", index: int = 0, reason: str | None = None, **more: Any
     return {"model": "up", "choices": [{"index": index, "delta": delta, "finish_reason": reason}], **more}
 
 
-def said(*chunks: object, end: bytes = b"\n\n") -> bytes:
-    return b"".join(b"data: " + (one if isinstance(one, bytes) else orjson.dumps(one)) + end for one in chunks)
+def said(*chunks: object, begin: bytes = b"data: ", end: bytes = b"\n\n") -> bytes:
+    return b"".join(begin + (one if isinstance(one, bytes) else orjson.dumps(one)) + end for one in chunks)
 
 
 class Got:
@@ -63,7 +63,7 @@ STREAMS = [
     said(*CHUNKS, b"[DONE]", b"and what comes after it"),
     said(*CHUNKS, b"[DONE]", end=b"\r\n\r\n"),
     b": hello\n\n" + said(*CHUNKS[:3]) + b"event: x\nid: 1\n\n" + said(*CHUNKS[3:], b" [DONE] "),
-    said(*CHUNKS, b"[DONE]").replace(b"data: ", b"data:"),
+    said(*CHUNKS, b"[DONE]", begin=b"data:"),
     said(*CHUNKS)[:-2],
 ]
 
@@ -128,22 +128,11 @@ def test_a_stream_without_all_its_finish_reasons_is_not_whole(stream: bytes) -> 
     assert "finish reason" in got.error.message
 
 
-@pytest.mark.parametrize(
-    "delta",
-    [
-        {"role": "assistant", "content": "äb"},
-        {"reasoning_content": "äb"},
-        {"refusal": "äb"},
-        {"content": "\ud83d"},
-    ],
-)
-def test_bytes_of_everything_that_is_generated(delta: dict[str, Any]) -> None:
-    raw = b'{"choices":[{"index":0,"delta":%b}]}' % __import__("json").dumps(delta).encode()
-    try:
-        got = Got(said(raw, chunk(reason="stop")))
-    except orjson.JSONDecodeError:
-        pytest.skip("a lone surrogate is not taken by the parser")
-    assert got.record.output_bytes == 3 or got.error is not None
+@pytest.mark.parametrize("field", ["content", "reasoning_content", "reasoning", "refusal"])
+def test_bytes_of_everything_that_is_generated(field: str) -> None:
+    delta = {"role": "assistant", field: "äb"}
+    got = Got(said({"choices": [{"index": 0, "delta": delta}]}, chunk(reason="stop")))
+    assert got.record.output_bytes == 3
 
 
 def test_odd_members_are_no_reason_to_fail() -> None:
@@ -165,10 +154,9 @@ NAMES = st.sampled_from(["up", "house", 'q"uote', "münchen", "a/b:c"])
 @given(upstream=NAMES, model=NAMES, space=st.booleans(), text=st.sampled_from(["x", '"model":"up"', "a\nb"]))
 def test_renaming_changes_the_name_and_nothing_else(upstream: str, model: str, space: bool, text: str) -> None:
     chunks = [{**chunk(text), "model": upstream}, {**chunk(reason="stop"), "model": upstream}]
-    dumps = [
-        orjson.dumps(one).replace(b'"model":"', b'"model": "') if space and '"model' not in text else orjson.dumps(one)
-        for one in chunks
-    ]
+    dumps = [orjson.dumps(one) for one in chunks]
+    if space:
+        dumps = [raw.replace(b'"model":"', b'"model": "', 1) for raw in dumps]
     expected = [{**one, "model": model} for one in chunks]
     out = ChunkRenamer(model).events(list(dumps), chunks)
     assert [orjson.loads(one.removeprefix(b"data: ")) for one in out.split(b"\n\n") if one] == expected
