@@ -143,6 +143,8 @@ class Leads:
         lead.over = True
         self._leads.pop(lead.token, None)
         lead.reader.leave()
+        if lead.publisher is not None and lead.publisher is not asyncio.current_task():
+            lead.publisher.cancel()
         if lead.flight.callers == 0:
             lead.flight.cancel()
 

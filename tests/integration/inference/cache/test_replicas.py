@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -91,6 +92,11 @@ async def followers(redis: Redis) -> int:
     async for key in redis.scan_iter(match="cache:*:f:*"):
         found += await redis.zcard(key)
     return found
+
+
+async def led(redis: Redis) -> list[bytes]:
+    """What says that somebody leads a flight."""
+    return [key async for key in redis.scan_iter(match="cache:*") if key.split(b":")[3] in (b"l", b"b")]
 
 
 async def settled(cache: AnswerCache) -> None:
@@ -211,6 +217,22 @@ async def test_200_identical_calls_on_4_replicas_are_one_call_of_the_provider(
     for cache in caches:
         await settled(cache)
         assert (await ask(cache, upstream))[0] == HIT
+
+
+async def test_a_call_that_comes_while_another_ends_is_not_asked_again(replicas: Replicas) -> None:
+    """The answer is stored and the lead given back in one step."""
+    caches = replicas(4)
+    for number in range(10):
+        upstream = Upstream(stream_parts(30), pause=True)
+
+        async def caller(place: int, upstream: Upstream = upstream, prompt: str = str(number)) -> bytes:
+            for _ in range(place * 3):
+                await asyncio.sleep(0)
+            return (await ask(caches[place % 4], upstream, prompt=prompt))[1]
+
+        async with asyncio.timeout(WAIT_S):
+            assert set(await asyncio.gather(*map(caller, range(60)))) == {upstream.data}
+        assert upstream.calls == 1
 
 
 async def test_bodies_are_joined_across_replicas(replicas: Replicas, redis: Redis) -> None:
@@ -361,7 +383,7 @@ async def test_the_provider_is_left_when_nobody_follows_anywhere(replicas: Repli
     await second.parts.aclose()
     await until(lambda: upstream.aborted)
     await settled(one)
-    assert [key async for key in redis.scan_iter(match="*:l")] == []
+    assert await led(redis) == []
     upstream.gate.set()
     assert (await ask(other, upstream))[0] == MISS
 
@@ -378,7 +400,7 @@ async def test_the_provider_is_left_when_the_only_caller_has_left(replicas: Repl
     await asyncio.wait([waiting])
     await settled(one)
     await until(lambda: not one._flights._tasks)
-    assert [key async for key in redis.scan_iter(match="*:[lb]*")] == []
+    assert await led(redis) == []
 
 
 async def test_an_answer_too_large_to_keep_still_reaches_other_replicas(replicas: Replicas, redis: Redis) -> None:
@@ -470,6 +492,37 @@ async def test_news_of_another_release_are_not_believed(replicas: Replicas, redi
     assert await ask(cache, upstream) == (MISS, upstream.data)
 
 
+@pytest.mark.parametrize("seed", range(3))
+async def test_whoever_stays_gets_the_whole_answer_whatever_others_do(
+    replicas: Replicas, redis: Redis, seed: int
+) -> None:
+    random = Random(seed)
+    caches = replicas(4)
+    upstreams = [Upstream(stream_parts(200), pause=True) for _ in range(4)]
+
+    async def caller(number: int) -> bytes:
+        await asyncio.sleep(random.random() * 0.05)
+        options = {"prompt": str(number), "cache": CacheControl(refresh=random.random() < 0.05, ttl_s=1)}
+        return (await ask(random.choice(caches), upstreams[number], **options))[1]
+
+    numbers = [random.randrange(4) for _ in range(200)]
+    tasks = [asyncio.create_task(caller(number)) for number in numbers]
+    for task in random.sample(tasks, 120):
+        await asyncio.sleep(random.random() * 0.001)
+        task.cancel()
+    async with asyncio.timeout(WAIT_S):
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for number, result in zip(numbers, results, strict=True):
+        assert isinstance(result, asyncio.CancelledError) or result == upstreams[number].data
+    for cache in caches:
+        flights = cache._flights
+        await until(lambda flights=flights: not flights._jobs and not flights._tasks)
+        assert (flights._open, flights._held.held_bytes) == ({}, 0)
+    for upstream in upstreams:
+        assert upstream.calls == upstream.whole + upstream.aborted
+    assert await led(redis) == []
+
+
 async def test_without_redis_the_cache_is_this_process(tmp_path: Path) -> None:
     client = mesh_redis.open(temporary_redis(tmp_path).url(), 0.05)  # nobody listens
     cache = AnswerCache(client)
@@ -517,7 +570,7 @@ async def test_redis_goes_away_while_flights_are_under_way(tmp_path: Path) -> No
     assert await ask(one, told) == (HIT, told.data)
     with running_redis(server):
         fresh = Upstream()
-        await until(lambda: clients[0].available or asyncio.ensure_future(_ping(clients[0])))
+        await asked(clients[0], lambda: _answers(clients[0]))
         assert await ask(one, fresh, prompt="fresh") == (MISS, fresh.data)
         for cache in (one, other):
             await settled(cache)
@@ -531,6 +584,7 @@ async def followers_of(redis: Redis, prompt: str) -> int:
     return len([key async for key in redis.scan_iter(match=f"{prefix.replace('{', '?').replace('}', '?')}:f:*")])
 
 
-async def _ping(redis: Redis) -> None:
+async def _answers(redis: Redis) -> bool:
     with contextlib.suppress(MeshError):
         await redis.ping()
+    return redis.available

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
+from random import Random
 
 import pytest
 from promptmesh.inference.v1 import receipt_pb2 as pb
@@ -479,3 +480,34 @@ async def test_memory_is_bounded_by_its_setting() -> None:
     assert (await ask(cache, upstream, model_call("9")))[0] == HIT
     assert (await ask(cache, upstream, model_call("0")))[0] == MISS
     await cache.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_whoever_stays_gets_the_whole_answer_whatever_others_do(cache: AnswerCache, seed: int) -> None:
+    random = Random(seed)
+    upstreams = [Upstream(stream_parts(20), pause=True) for _ in range(4)]
+    expected = [upstream.data for upstream in upstreams]
+    policy = CachePolicy(0.001 if seed % 2 else 60.0, random.choice([500, 64 * 1024]))
+
+    async def caller(number: int) -> bytes:
+        for _ in range(random.randrange(60)):
+            await asyncio.sleep(0)
+        control = CacheControl(refresh=random.random() < 0.1)
+        ticket = await cache.open(model_call(str(number), cache=control), policy, upstreams[number].produce)
+        return await read(ticket)
+
+    numbers = [random.randrange(4) for _ in range(200)]
+    tasks = [asyncio.create_task(caller(number)) for number in numbers]
+    for task in random.sample(tasks, 120):
+        await asyncio.sleep(0)
+        task.cancel()
+    async with asyncio.timeout(WAIT_S):
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for number, result in zip(numbers, results, strict=True):
+        assert isinstance(result, asyncio.CancelledError) or result == expected[number]
+    assert sum(isinstance(result, bytes) for result in results) >= 80
+    flights = cache._flights
+    await until(lambda: not flights._jobs)
+    assert (flights._open, flights._tasks, flights._held.held_bytes) == ({}, set(), 0)
+    for upstream in upstreams:
+        assert upstream.calls == upstream.whole + upstream.aborted

@@ -75,9 +75,11 @@ class Upstream:
         error: Exception | None = None,
         free: int | None = None,
         restart_at: int | None = None,
+        pause: bool = False,
     ) -> None:
         self.parts = stream_parts() if parts is None else parts
         self.finish, self.error, self.free, self.restart_at = finish, error, free, restart_at
+        self.pause = pause  # lets others run before each part
         self.gate = asyncio.Event()
         self.calls = self.whole = self.aborted = self.given = 0
 
@@ -104,6 +106,8 @@ class Upstream:
             for number, part in enumerate(self.parts):
                 if self.free is not None and number >= self.free:
                     await self.gate.wait()
+                if self.pause:
+                    await asyncio.sleep(0)
                 if number == self.restart_at:
                     info.restarted = True
                 self.given += 1
