@@ -11,7 +11,8 @@ import sys
 from dataclasses import asdict
 
 from bench.peers import environments, table
-from bench.peers.rounds import CALLERS, Round, measure, mock, pin, wait_for_quiet
+from bench.peers.loads import pin
+from bench.peers.rounds import CALLERS, Round, measure, mock
 from bench.peers.systems import SYSTEMS
 
 RESULTS = environments.CACHE / "results.json"
@@ -24,7 +25,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="each system once in each; medians are told")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each load, after its warm-up")
     parser.add_argument("--cores", type=int, default=2, help="that everything shares: system, mock and load")
-    parser.add_argument("--quiet", type=float, default=0.0, metavar="S", help="wait so long for a quiet machine")
+    parser.add_argument("--quiet", type=float, default=0.0, metavar="S", help="of others: waited for before each load")
     parser.add_argument("--lock", action="store_true", help="only write the locks of the peers again")
     options = parser.parse_args(arguments)
     options.systems = [name.strip() for name in options.systems.split(",") if name.strip()]
@@ -54,10 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
     found: dict[str, list[Round]] = {name: [] for name in (table.MOCK, *options.systems)}
     for number in range(1, options.rounds + 1):
         for name, rounds in found.items():
-            if options.quiet > 0:
-                wait_for_quiet(options.quiet)
             with mock() as provider:
-                one = measure(SYSTEMS.get(name), provider, options.seconds)
+                one = measure(SYSTEMS.get(name), provider, options.seconds, options.quiet)
             rounds.append(one)
             said = f"unary {table.rate('unary')(one):,.0f}/s, streams {table.rate('streams')(one):,.0f}/s"
             print(f"round {number}  {name:14} {one.fault or said}  {one.first_error}".rstrip(), flush=True)

@@ -1,4 +1,4 @@
-"""One round of one system: started, asked until it answers well, loaded in four ways, ended."""
+"""One round of one system: started, asked until it answers well, loaded in several ways, ended."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import orjson
 
 from bench.answers import wrong
-from bench.closed_loop import Job, Result
+from bench.closed_loop import Job
 from bench.mock import CONTENT, MODEL
 from bench.peers.environments import ROOT
-from bench.peers.process import StartError, cpu_s, machine_busy_s, until
+from bench.peers.loads import Loaded, quietest
+from bench.peers.process import StartError, until
 from bench.peers.systems import Running, System
 
 CALLERS = 32
@@ -27,23 +27,9 @@ WARM_UP_S = 2.0
 #: Between two loads of the same system: what the last one left under way is over.
 PAUSE_S = 1.0
 ANSWER_TIMEOUT_S = 10.0
-#: A machine is quiet while others use no more of its cores than this, looked at for so long.
-QUIET_SHARE = 0.08
-QUIET_LOOK_S = 2.0
-#: Added to how long a load should take, for its process to start and to end.
-LOAD_MARGIN_S = 30.0
 #: What an answer from our cache says of itself.
 FROM_CACHE = "x-promptmesh-cache: hit"
 QUESTION = "Write a short story about a lighthouse keeper who counts ships. "
-
-
-@dataclass
-class Loaded:
-    """What one load came to, and what it cost: CPU of the system in µs an answer, of others as a share of the cores."""
-
-    result: Result
-    cpu_us: float
-    others: float
 
 
 @dataclass
@@ -95,18 +81,19 @@ def mock() -> Iterator[Mock]:
             one.terminate()
 
 
-def measure(system: System | None, provider: Mock, seconds: float) -> Round:
-    """A round of `system`, or of the mock itself where there is none. Never raises for what a system does wrong."""
+def measure(system: System | None, provider: Mock, seconds: float, quiet_s: float = 0.0) -> Round:
+    """A round of `system`, or of the mock itself where there is none. Never raises for what a system does wrong.
+    With `quiet_s` each load waits at most so long for a machine that others leave alone."""
     found = Round(load_average=os.getloadavg()[0])
     try:
         if system is None:
-            _loads(provider.running(), provider, seconds, found)
+            _loads(provider.running(), provider, found, seconds, quiet_s)
         else:
             with (
                 tempfile.TemporaryDirectory(prefix="bench-peer-", ignore_cleanup_errors=True) as folder,
                 system.start(provider.base_url, Path(folder)) as running,
             ):
-                _loads(running, provider, seconds, found)
+                _loads(running, provider, found, seconds, quiet_s)
     except (StartError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         found.fault = f"{type(error).__name__}: {error}"
     for loaded in found.loads():
@@ -116,22 +103,21 @@ def measure(system: System | None, provider: Mock, seconds: float) -> Round:
     return found
 
 
-def _loads(running: Running, provider: Mock, seconds: float, found: Round) -> None:
+def _loads(running: Running, provider: Mock, found: Round, seconds: float, quiet_s: float) -> None:
+    def run(job: Job) -> Loaded:
+        return quietest(job, running.pids, provider.pid, quiet_s)
+
     for streamed in (False, True):
         until(lambda streamed=streamed: answers(running, streamed), "a good answer")  # type: ignore[misc]
-    found.unary = _load(running, provider, _job(running, False, CALLERS, WARM_UP_S, seconds))
-    found.streams = _load(running, provider, _job(running, True, CALLERS, PAUSE_S, seconds))
-    job = _job(running, True, CALLERS, PAUSE_S, seconds / 2)
-    job.ack_at_once = True
-    found.streams_acked = _load(running, provider, job)
-    found.alone = _load(running, provider, _job(running, False, 1, PAUSE_S, seconds / 2))
-    found.direct = _load(provider.running(), provider, _job(provider.running(), False, 1, PAUSE_S, seconds / 4))
+    found.unary = run(_job(running, False, CALLERS, WARM_UP_S, seconds))
+    found.streams = run(_job(running, True, CALLERS, PAUSE_S, seconds))
+    found.streams_acked = run(replace(_job(running, True, CALLERS, PAUSE_S, seconds / 2), ack_at_once=True))
+    found.alone = run(_job(running, False, 1, PAUSE_S, seconds / 2))
+    found.direct = run(_job(provider.running(), False, 1, PAUSE_S, seconds / 4))
     if running.cached_model:
         cached = replace(running, model=running.cached_model)
         until(lambda: answers(cached, False), "an answer to keep")
-        job = _job(cached, False, 1, PAUSE_S, seconds / 4)
-        job.head_line = FROM_CACHE
-        found.cached = _load(cached, provider, job)
+        found.cached = run(replace(_job(cached, False, 1, PAUSE_S, seconds / 4), head_line=FROM_CACHE))
 
 
 def _body(running: Running, streamed: bool) -> str:
@@ -174,46 +160,3 @@ def answers(running: Running, streamed: bool) -> bool:
     if fault := wrong(body, False, streamed, CONTENT):
         raise StartError(f"it answers wrongly (streamed: {streamed}): {fault}")
     return True
-
-
-def _load(running: Running, provider: Mock, job: Job) -> Loaded:
-    cores = sorted(os.sched_getaffinity(0))
-    of_system, of_mock, busy = cpu_s(running.pids), cpu_s([provider.pid]), machine_busy_s(cores)
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.closed_loop"],
-        cwd=ROOT,
-        input=orjson.dumps(asdict(job)),
-        stdout=subprocess.PIPE,
-        timeout=job.warm_up_s + job.seconds + LOAD_MARGIN_S,
-        check=True,
-    )
-    result = Result(**orjson.loads(done.stdout))
-    elapsed_s = time.monotonic() - began
-    of_system = cpu_s(running.pids) - of_system
-    of_mock = cpu_s([provider.pid]) - of_mock if provider.pid not in running.pids else 0.0
-    ours_s = of_system + of_mock + result.cpu_s
-    return Loaded(
-        result=result,
-        cpu_us=of_system / result.answers_in_all * 1e6 if result.answers_in_all else float("nan"),
-        others=max(0.0, machine_busy_s(cores) - busy - ours_s) / (elapsed_s * len(cores)),
-    )
-
-
-def wait_for_quiet(most_s: float) -> float:
-    """Waits until others leave the cores alone, at most so long; the share that they used last."""
-    cores = sorted(os.sched_getaffinity(0))
-    end = time.monotonic() + most_s
-    while True:
-        busy, began = machine_busy_s(cores), time.monotonic()
-        time.sleep(QUIET_LOOK_S)
-        share = (machine_busy_s(cores) - busy) / ((time.monotonic() - began) * len(cores))
-        if share <= QUIET_SHARE or time.monotonic() >= end:
-            return share
-
-
-def pin(cores: int) -> Sequence[int]:
-    """Keeps this process and all that it starts on so many cores; those."""
-    chosen = sorted(os.sched_getaffinity(0))[:cores]
-    os.sched_setaffinity(0, chosen)
-    return chosen

@@ -17,6 +17,7 @@ from bench.peers import environments
 from bench.peers.process import StartError, alive, process, until
 from services.local.testing import free_port, local_mesh
 
+CACHED_ROUTE = "cached"
 TENSORZERO_SERVER = Path(__file__).resolve().parent / "tensorzero_server.py"
 
 
@@ -114,7 +115,8 @@ api_key_location = "none"
 
 @contextmanager
 def promptmesh(base_url: str, folder: Path, workers: int) -> Iterator[Running]:
-    """The whole mesh of this checkout behind its edge, with a key that is checked and a price that is charged."""
+    """The whole mesh of this checkout behind its edge: a key that is checked, limits that hold for it, its user and
+    its organisation (too wide to be met), a price that is charged."""
     models = f"""
 providers:
   - {{name: {MODEL}, kind: openai, base_url: {base_url}}}
@@ -126,6 +128,12 @@ models:
     max_output_tokens: 256
     price: {{input_per_million_usd: "0.15", output_per_million_usd: "0.60"}}
     default: true
+routes:
+  - {{name: {CACHED_ROUTE}, targets: [{{model: {MODEL}}}], cache: {{ttl_s: 3600}}}}
+limits:
+  key: {{requests_per_minute: 100000000, tokens_per_minute: 1000000000, concurrent_requests: 1000}}
+  user: {{requests_per_minute: 100000000, usd_per_day: 100000}}
+  org: {{usd_per_day: 100000, usd_per_month: 1000000}}
 """
     with local_mesh(
         folder / "mesh",
@@ -138,7 +146,9 @@ models:
         key = mesh.api_key(token, "inference:invoke")
         status = mesh.status()
         pids = (int(status["pid"]), *(int(one["pid"]) for one in status["processes"]))
-        yield Running(mesh.edge_port, "/v1/chat/completions", {"authorization": f"Bearer {key}"}, MODEL, pids)
+        yield Running(
+            mesh.edge_port, "/v1/chat/completions", {"authorization": f"Bearer {key}"}, MODEL, pids, CACHED_ROUTE
+        )
 
 
 def _litellm(workers: int) -> System:
@@ -155,7 +165,7 @@ def _promptmesh(workers: int) -> System:
     return System(
         name="promptmesh" if workers == 1 else f"promptmesh-{workers}",
         title=f"Promptmesh, {_workers(workers)}",
-        settings="the whole mesh behind Envoy, with PostgreSQL and Redis; key checked, limits enforced, ledger written",
+        settings="the whole mesh behind Envoy, with PostgreSQL and Redis; key checked, seven limits held, ledger written",
         start=lambda base_url, folder: promptmesh(base_url, folder, workers),
     )
 

@@ -6,7 +6,8 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from bench.peers.rounds import CALLERS, Loaded, Round
+from bench.peers.loads import Loaded
+from bench.peers.rounds import CALLERS, Round
 from bench.peers.systems import System
 
 Pick = Callable[[Round], float]

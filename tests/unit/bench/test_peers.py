@@ -18,7 +18,8 @@ from bench.closed_loop import Result
 from bench.peers import environments, rounds, table
 from bench.peers import process as processes
 from bench.peers.__main__ import parsed
-from bench.peers.rounds import Loaded, Round
+from bench.peers.loads import Loaded
+from bench.peers.rounds import Round
 from bench.peers.systems import SYSTEMS, Running
 
 
