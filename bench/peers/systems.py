@@ -146,9 +146,8 @@ limits:
         key = mesh.api_key(token, "inference:invoke")
         status = mesh.status()
         pids = (int(status["pid"]), *(int(one["pid"]) for one in status["processes"]))
-        yield Running(
-            mesh.edge_port, "/v1/chat/completions", {"authorization": f"Bearer {key}"}, MODEL, pids, CACHED_ROUTE
-        )
+        headers = {"authorization": f"Bearer {key}"}
+        yield Running(mesh.edge_port, "/v1/chat/completions", headers, MODEL, pids, CACHED_ROUTE)
 
 
 def _litellm(workers: int) -> System:
@@ -165,7 +164,7 @@ def _promptmesh(workers: int) -> System:
     return System(
         name="promptmesh" if workers == 1 else f"promptmesh-{workers}",
         title=f"Promptmesh, {_workers(workers)}",
-        settings="the whole mesh behind Envoy, with PostgreSQL and Redis; key checked, seven limits held, ledger written",
+        settings="the whole mesh behind Envoy, PostgreSQL and Redis; key checked, seven limits held, ledger written",
         start=lambda base_url, folder: promptmesh(base_url, folder, workers),
     )
 

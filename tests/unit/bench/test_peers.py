@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -14,8 +15,8 @@ import psutil
 import pytest
 
 from bench import mock
-from bench.closed_loop import Result
-from bench.peers import environments, rounds, table
+from bench.closed_loop import Job, Result
+from bench.peers import environments, loads, rounds, table
 from bench.peers import process as processes
 from bench.peers.__main__ import parsed
 from bench.peers.loads import Loaded
@@ -173,6 +174,33 @@ async def answering(status: bytes, body: bytes | None) -> AsyncIterator[Running]
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield Running(server.sockets[0].getsockname()[1], "/v1/chat/completions", {}, mock.MODEL, ())
+
+
+@pytest.mark.parametrize(
+    ("quiet_s", "others", "runs", "kept"),
+    [
+        (0.0, [0.9], 1, 0.9),  # nobody wants quiet
+        (1.0, [0.1], 1, 0.1),
+        (1.0, [0.9, 0.1], 2, 0.1),
+        (1.0, [0.5, 0.4, 0.6], 3, 0.4),  # never quiet: the quietest
+    ],
+)
+def test_a_load_is_repeated_until_others_were_quiet(
+    monkeypatch: pytest.MonkeyPatch, quiet_s: float, others: list[float], runs: int, kept: float
+) -> None:
+    left, waits = list(others), []
+    monkeypatch.setattr(loads, "load", lambda *_: Loaded(Result(), 0.0, left.pop(0)))
+    monkeypatch.setattr(loads, "wait_for_quiet", lambda most_s, known: waits.append((most_s, known)))
+    job = Job(1, "/", {}, "", False, "")
+    assert loads.quietest(job, [7], 8, quiet_s).others == kept
+    assert len(others) - len(left) == runs
+    assert waits == ([(quiet_s, (7, 8))] * runs if quiet_s else [])
+
+
+def test_waiting_for_quiet_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loads, "QUIET_LOOK_S", 0.05)
+    monkeypatch.setattr(loads, "QUIET_SHARE", -1.0)  # never
+    assert loads.wait_for_quiet(0.1, [os.getpid()]) >= 0.0
 
 
 def test_a_round_of_the_mock_itself(monkeypatch: pytest.MonkeyPatch) -> None:
