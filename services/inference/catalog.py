@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from services.inference.config import DEMO, DEMO_TOKENS_PER_SECOND, Config, ModelConfig, ProviderConfig
 from services.inference.provider_pool import ProviderPool
 from services.inference.providers.http import Client, Timeouts
-from services.inference.route_making import RouteMaker, default_name
+from services.inference.route_making import RouteMaker, default_name, for_examples
 from services.inference.routing.route import Route
 from services.mesh.errors import MeshError
 
@@ -137,7 +137,7 @@ class Offers:
             version=self._version,
             routes=routes,
             default=routes[default_name(config)],
-            examples=routes[config.examples.model],
+            examples=for_examples(routes[config.examples.model]),
             examples_daily_cap_nanos=config.examples.daily_cap_nanos,
             limit_defaults=config.limits.defaults(),
         )

@@ -153,3 +153,17 @@ def _moderation(config: ModerationConfig, *, embeds: bool) -> ModerationPolicy:
 
 def _canary(config: CanaryConfig | None) -> CanaryPolicy | None:
     return None if config is None else CanaryPolicy(**config.model_dump(exclude_none=True))
+
+
+def for_examples(route: Route) -> Route:
+    """The route as examples take it: each target once, since a job that failed is tried again later; nothing that is
+    screened window by window may begin anew; each example is its own, so none comes from a cache."""
+    return replace(
+        route,
+        variant="examples",
+        retry=replace(route.retry, attempts_max=min(route.retry.attempts_max, len(route.targets))),
+        midstream=Midstream.ERROR,
+        hedge_after_s=None,
+        cache=None,
+        moderation=ModerationPolicy(),
+    )

@@ -49,6 +49,7 @@ class Engine:
         self._accounts = accounts
         self._cache = cache
         self._concurrency = concurrency
+        self._priced: dict[str, tuple[Route, Route | None]] = {}  # routes without the targets whose price is unknown
         # Calls whose callers have gone while their provider is read to its end, for exact usage: by id of their info.
         self._draining: dict[int, Callable[[], None]] = {}
 
@@ -150,12 +151,20 @@ class Engine:
         except MeshError as error:
             if error.reason != "PRICE_UNKNOWN":
                 raise
-            known = _priced(call.route)
+            known = self._priced_of(call.route)
             if known is None:
                 raise
             # A limit on money holds: only what has a price can be held against it.
             call.route = known
             return await self._limits.reserve(call.caller, tokens=tokens, nanos=money.largest_route_cost_nanos(call))
+
+    def _priced_of(self, route: Route) -> Route | None:
+        found = self._priced.get(route.name)
+        if found is None or found[0] is not route:
+            targets = money.priced(route)
+            made = replace(route, targets=targets, variant="priced") if targets else None
+            found = self._priced[route.name] = (route, made)
+        return found[1]
 
     async def _reserve_more(self, call: ModelCall, reservation: Reservation, target: Target) -> None:
         await reservation.extend(money.largest_tokens(call), money.largest_cost_nanos(call, target))
@@ -241,8 +250,3 @@ class Engine:
 
 def _drains(info: AnswerInfo) -> bool:
     return any(not attempt.end_time for attempt in info.attempts)
-
-
-def _priced(route: Route) -> Route | None:
-    targets = money.priced(route)
-    return replace(route, targets=targets) if targets else None

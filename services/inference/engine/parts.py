@@ -10,6 +10,7 @@ from services.inference.cache.options import CacheOptions
 from services.inference.catalog import Offers
 from services.inference.concurrency import Concurrency
 from services.inference.engine.accounts import Accounts
+from services.inference.engine.call import AnswerInfo, AttemptRecord
 from services.inference.engine.engine import Engine
 from services.inference.ledger.ledger import Ledger
 from services.inference.ledger.settings import LedgerOptions
@@ -63,7 +64,7 @@ class EngineParts:
             health,
             drains=self._drains,
             canaries=Canaries(roll_back),
-            drained=lambda *ended: self.engine.drained(*ended),
+            drained=self._drained,
         )
         self.cache = AnswerCache(cache_redis, options=cache_options)
         self.engine = Engine(self.attempts, self.limits, accounts, self.cache, Concurrency(org_calls_max))
@@ -85,6 +86,9 @@ class EngineParts:
         await self.cache.close()
         await self.limits.close()
         await self.ledger.close()
+
+    def _drained(self, info: AnswerInfo, attempt: AttemptRecord) -> None:
+        self.engine.drained(info, attempt)
 
     def _configured(self) -> None:
         catalog = self._offers.catalog

@@ -136,14 +136,14 @@ class Plans:
         self._health = health
         self._rng = rng
         self._canaries = canaries
-        self._plans: dict[str, tuple[Route, Plan | None, Plan | None]] = {}
+        self._plans: dict[tuple[str, str], tuple[Route, Plan | None, Plan | None]] = {}
 
     def of(self, route: Route, *, embeds: bool = False) -> Plan:
         """The plan for answers, or for vectors; MeshError INVALID_FIELD where no target of the route makes them."""
-        found = self._plans.get(route.name)
+        found = self._plans.get((route.name, route.variant))
         # By identity: comparing whole routes costs more than the call's whole way through here.
         if found is None or found[0] is not route:
-            found = self._plans[route.name] = self._make(route)
+            found = self._plans[route.name, route.variant] = self._make(route)
         plan = found[2] if embeds else found[1]
         if plan is None:
             makes, instead = ("vectors", "answers") if embeds else ("answers", "vectors")
@@ -157,8 +157,8 @@ class Plans:
     def configure(self, routes: Iterable[Route]) -> None:
         """Forgets routes that a new version of the configuration no longer has."""
         names = {route.name for route in routes}
-        for name in self._plans.keys() - names:
-            del self._plans[name]
+        for key in [key for key in self._plans if key[0] not in names]:
+            del self._plans[key]
 
     def _make(self, route: Route) -> tuple[Route, Plan | None, Plan | None]:
         trial = None if self._canaries is None else self._canaries.trial(route)

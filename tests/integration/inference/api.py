@@ -7,9 +7,9 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import aiohttp
 import grpc
 from aiohttp import web
 from google.api import httpbody_pb2
@@ -19,18 +19,21 @@ from promptmesh.auth.v1.auth_pb2 import IdentityState, KeyIdentity, WatchIdentit
 from promptmesh.inference.v1 import inference_pb2_grpc, openai_pb2, openai_pb2_grpc
 
 from services.inference.catalog import Offers
-from services.inference.concurrency import Concurrency
 from services.inference.config import parse
-from services.inference.generate import Inference
+from services.inference.engine.parts import EngineParts
 from services.inference.openai.errors import STATUS_KEY, render
 from services.inference.openai.service import OpenAi
-from services.inference.providers.http import Timeouts
+from services.inference.providers.http import Client, Timeouts
+from services.inference.typed.service import Inference
 from services.mesh.access import keys
 from services.mesh.access.control import AccessControl
 from services.mesh.access.service_tokens import ServiceTokens
+from services.mesh.database import Database
 from services.mesh.errors import MeshError
 from services.mesh.paging import PageTokens
+from services.mesh.redis import Redis
 from services.mesh.server import Server
+from tests.integration.inference.running_parts import running_parts
 from tests.support.provider import MisbehavingProvider
 
 PEPPER = b"pepper-of-a-test-pepper-of-a-test"
@@ -88,7 +91,7 @@ class Api:
     """Stubs, and the address of the bridge for HTTP clients."""
 
     offers: Offers
-    concurrency: Concurrency
+    parts: EngineParts
     inference: Any
     openai: Any
     identities: KeysOfATest
@@ -101,39 +104,43 @@ class Api:
 
 
 @contextlib.asynccontextmanager
-async def running_api(session: aiohttp.ClientSession, upstream: MisbehavingProvider) -> AsyncIterator[Api]:
+async def running_api(
+    client: Client, upstream: MisbehavingProvider, database: Database, redis: Redis, worker_dir: Path
+) -> AsyncIterator[Api]:
     """Everything on free ports."""
     timeouts = Timeouts(connect_s=2, first_token_s=0.5, idle_s=0.5, total_s=5)
-    offers = Offers(session, {"MOCK_KEY": "sk-mock-key-12345678"}, timeouts, 0)
+    offers = Offers(client, {"MOCK_KEY": "sk-mock-key-12345678"}, timeouts, 0)
     offers.configure(7, parse(MODELS.format(base_url=upstream.base_url)))
     identities = KeysOfATest()
     access = AccessControl(identities, ServiceTokens("inference", PEPPER), PEPPER)
     follower = asyncio.create_task(access.follower.run())
-    concurrency = Concurrency(CALLS_MAX)
     server = Server(access)
     page_tokens = PageTokens(PEPPER)
-    server.add(
-        inference_pb2_grpc.add_InferenceServiceServicer_to_server, Inference(offers, concurrency, page_tokens, access)
-    )
-    server.add(
-        openai_pb2_grpc.add_OpenAiServiceServicer_to_server, OpenAi(offers, concurrency, access), render_error=render
-    )
-    port = await server.start()
-    await access.ready.wait()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        api = Api(
-            offers,
-            concurrency,
-            inference_pb2_grpc.InferenceServiceStub(channel),
-            openai_pb2_grpc.OpenAiServiceStub(channel),
-            identities,
+    async with running_parts(offers, database, redis, worker_dir, org_calls_max=CALLS_MAX) as parts:
+        engine = parts.engine
+        server.add(
+            inference_pb2_grpc.add_InferenceServiceServicer_to_server, Inference(offers, engine, page_tokens, access)
         )
-        async with _bridge(api) as api.http_url:
+        server.add(
+            openai_pb2_grpc.add_OpenAiServiceServicer_to_server, OpenAi(offers, engine, access), render_error=render
+        )
+        port = await server.start()
+        await access.ready.wait()
+        async with _called(Api(offers, parts, None, None, identities), port) as api:
             yield api
-    await server.stop()
+        await server.stop()
     follower.cancel()
     await asyncio.wait([follower])
     await access.close()
+
+
+@contextlib.asynccontextmanager
+async def _called(api: Api, port: int) -> AsyncIterator[Api]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        api.inference = inference_pb2_grpc.InferenceServiceStub(channel)
+        api.openai = openai_pb2_grpc.OpenAiServiceStub(channel)
+        async with _bridge(api) as api.http_url:
+            yield api
 
 
 @contextlib.asynccontextmanager
@@ -178,7 +185,9 @@ async def _carry(request: web.Request, call: Any) -> web.StreamResponse:
     first = True
     async for part in call:
         if first:
-            response.content_type = part.content_type
+            kind, _, said = part.content_type.partition("; promptmesh=")
+            response.content_type = kind
+            response.headers.update(one.split("=", 1) for one in said.strip('"').split("|") if said)
             await response.prepare(request)
             first = False
         await response.write(part.data)

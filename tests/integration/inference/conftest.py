@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
-import aiohttp
 import pytest
 
-from services.inference.providers.http import open_session
+from services.inference.providers.http import Client, HttpClient
 from services.local.plan import with_user
+from services.mesh import redis as mesh_redis
 from services.mesh.database import Database
 from services.mesh.database.migrate import migrations_of
 from services.mesh.database.provision import role_of
@@ -49,9 +50,17 @@ async def upstream() -> AsyncIterator[MisbehavingProvider]:
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with open_session(connections=64) as session:
-        yield session
+async def upstreams() -> AsyncIterator[Client]:
+    opened = HttpClient(connections_max=64)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[mesh_redis.Redis]:
+    opened = mesh_redis.open(redis_url, op_timeout_s=1.0)
+    yield opened
+    await opened.aclose()
 
 
 @pytest.fixture
@@ -61,6 +70,8 @@ async def moderation() -> AsyncIterator[ToyModeration]:
 
 
 @pytest.fixture
-async def api(session: aiohttp.ClientSession, upstream: MisbehavingProvider) -> AsyncIterator[Api]:
-    async with running_api(session, upstream) as running:
+async def api(
+    upstreams: Client, upstream: MisbehavingProvider, database: Database, redis: mesh_redis.Redis, tmp_path: Path
+) -> AsyncIterator[Api]:
+    async with running_api(upstreams, upstream, database, redis, tmp_path) as running:
         yield running

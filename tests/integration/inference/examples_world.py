@@ -8,9 +8,9 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-import aiohttp
 from promptmesh.events.v1.events_pb2 import Envelope
 from promptmesh.inference.v1.events_pb2 import ExampleFinished, ExamplePiece, ExampleProgress
 from promptmesh.prompts.v1.events_pb2 import ExampleRequested, PostDeleted
@@ -25,13 +25,14 @@ from services.inference.examples.runner import ExampleRunner, RunnerOptions
 from services.inference.examples.screener import Screener
 from services.inference.examples.table import ExampleTable
 from services.inference.examples.writer import Writer
-from services.inference.providers.http import Timeouts
+from services.inference.providers.http import Client, Timeouts
 from services.mesh import redis as mesh_redis
 from services.mesh.database import Database
 from services.mesh.events import Event, Outbox
 from services.mesh.ids import uuid7
 from services.mesh.live import LiveStream
 from tests.integration.inference.moderation import ToyModeration
+from tests.integration.inference.running_parts import running_parts
 
 ORG = "0190aaaa-0000-7000-8000-000000000001"
 MODELS = """
@@ -108,8 +109,10 @@ class World:
     database: Database
     outbox: Outbox
     redis: mesh_redis.Redis
-    session: aiohttp.ClientSession
+    client: Client
     moderation: ToyModeration
+    folder: Path
+    exits: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     pieces: list[ExamplePiece] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
 
@@ -123,16 +126,20 @@ class World:
         lease_s: float = 10.0,
         **options: Any,
     ) -> Process:
-        offers = Offers(self.session, {}, Timeouts(connect_s=2, first_token_s=2, idle_s=2, total_s=20), 0)
+        offers = Offers(self.client, {}, Timeouts(connect_s=2, first_token_s=2, idle_s=2, total_s=20), 0)
         offers.configure(1, parse(yaml))
         table = ExampleTable(self.database, worker, lease_s=lease_s)
         progress = Progress(LiveStream(self.redis, "examples"), flush_s=0.001)
         screener = Screener(self.moderation.stub, batch_s=0.001)
         settings = {"retry_first_s": 0.01, "retry_most_s": 0.05, "sweep_s": 0.02, **options}
+        parts = await self.exits.enter_async_context(
+            running_parts(offers, self.database, self.redis, self.folder / uuid7())
+        )
+        engine = parts.engine
         runner = ExampleRunner(
             table,
             offers,
-            Writer(screener, progress, timeout_s=20),
+            Writer(engine, screener, progress, timeout_s=20),
             Finisher(self.database, self.outbox, table.incarnation, batch_s=0.001),
             Budget(self.database),
             RunnerOptions(**settings),
@@ -175,10 +182,10 @@ class World:
 
 @contextlib.asynccontextmanager
 async def running_world(
-    database: Database, outbox: Outbox, redis_url: str, session: aiohttp.ClientSession, moderation: ToyModeration
+    database: Database, outbox: Outbox, redis_url: str, client: Client, moderation: ToyModeration, folder: Path
 ) -> AsyncIterator[World]:
     redis = mesh_redis.open(redis_url, 2.0)
-    world = World(database, outbox, redis, session, moderation)
+    world = World(database, outbox, redis, client, moderation, folder)
     following = asyncio.Event()
 
     async def watch() -> None:
@@ -195,6 +202,7 @@ async def running_world(
         for process in world.processes:
             await process.kill()
             await process.runner.stop()
+        await world.exits.aclose()
         watcher.cancel()
         await asyncio.wait([watcher])
         await redis.aclose()

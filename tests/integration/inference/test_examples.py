@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
-import aiohttp
 import pytest
 from promptmesh.inference.v1 import events_pb2
 from promptmesh.prompts.v1.events_pb2 import PostDeleted
 
+from services.inference.providers.http import Client
 from services.local.embedded.postgres import PostgresCluster
 from services.mesh.database import Database
 from services.mesh.events import Outbox
@@ -33,10 +34,11 @@ async def world(
     database: Database,
     outbox: Outbox,
     redis_url: str,
-    session: aiohttp.ClientSession,
+    upstreams: Client,
     moderation: ToyModeration,
+    tmp_path: Path,
 ) -> AsyncIterator[World]:
-    async with running_world(database, outbox, redis_url, session, moderation) as running:
+    async with running_world(database, outbox, redis_url, upstreams, moderation, tmp_path) as running:
         yield running
 
 

@@ -162,8 +162,29 @@ def test_messages_of_models_and_routes(offers: Offers) -> None:
     assert not model_message(catalog, catalog.route("small")).HasField("price")
 
 
+ROUTED_EXAMPLES = """
+providers: [{name: p, kind: openai, base_url: "http://127.0.0.1:1/v1"}]
+models:
+  - {name: one, provider: p, upstream_model: one, price: {input_per_million_usd: 1, output_per_million_usd: 1}}
+  - {name: two, provider: p, upstream_model: two, price: {input_per_million_usd: 1, output_per_million_usd: 1}}
+routes:
+  - {name: writers, targets: [{model: one}, {model: two}], attempts: 5, midstream: restart, cache: {ttl_s: 60}}
+examples: {model: writers, daily_cap_usd: 1}
+"""
+
+
 def test_an_empty_configuration_offers_the_demo(offers: Offers) -> None:
     offers.configure(1, Config())
     assert list(offers.catalog.routes) == ["demo"]
-    assert offers.catalog.examples is offers.catalog.default
+    assert offers.catalog.examples.targets == offers.catalog.default.targets
     assert not offers.key_takers
+
+
+def test_examples_go_their_route_as_jobs_that_are_tried_again_do(offers: Offers) -> None:
+    text = ROUTED_EXAMPLES
+    offers.configure(1, parse(text))
+    examples = offers.catalog.examples
+    assert (examples.name, examples.variant) == ("writers", "examples")
+    assert (examples.retry.attempts_max, examples.midstream) == (2, Midstream.ERROR)
+    assert examples.cache is None
+    assert offers.catalog.route("writers").midstream is Midstream.RESTART

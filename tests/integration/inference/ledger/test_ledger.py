@@ -325,7 +325,7 @@ async def test_writing_reads_no_table_whole(database: Database) -> None:
     """The one statement that runs all day is of indexes alone."""
     from services.inference.ledger.rows import TagValues, columns_of
 
-    columns = columns_of([ended(begun(tags={"team": "a"})) for _ in range(3)], TagValues(10))
+    columns = columns_of([ended(begun(tags={"team": "a"})) for _ in range(3)], TagValues(10, 10))
     async with database.connection() as conn:
         plan = "\n".join(row[0] for row in await conn.fetch("EXPLAIN " + SQL["insert_requests"], *columns))
     assert "Seq Scan" not in plan

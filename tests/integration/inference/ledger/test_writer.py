@@ -26,7 +26,7 @@ HOUR_NS = 3_600_000_000_000
 
 @pytest.fixture
 def writer(database: Database, tmp_path: Path) -> Writer:
-    return Writer(database, TagValues(5), tmp_path / "refused.journal")
+    return Writer(database, TagValues(4, 5), tmp_path / "refused.journal")
 
 
 async def store(writer: Writer, records: list[CallRecord]) -> None:
@@ -146,6 +146,17 @@ async def test_values_of_a_tag_that_are_too_many_are_summed_together(writer: Wri
     assert len(found) == 7
     kept = await rows(database)
     assert kept[records[-1].record_id]["tags"] == '{"team": "a", "request": "19"}'
+    assert kept[records[-1].record_id]["tags_other"] == '{"request": "(other)"}'
+
+
+async def test_tags_that_are_too_many_are_kept_and_not_summed(writer: Writer, database: Database) -> None:
+    records = [ended(begun(tags={f"key-{number}": "x"})) for number in range(10)]
+    await store(writer, records)
+    async with database.connection() as conn:
+        found = await conn.fetch("SELECT tag_key FROM usage_tags_hourly ORDER BY tag_key")
+    assert [row["tag_key"] for row in found] == ["key-0", "key-1", "key-2", "key-3"]
+    assert (await rows(database))[records[9].record_id]["tags_other"] == '{"key-9": null}'
+    assert await sums(database) == sums_of(records)
 
 
 async def test_what_can_be_mended_is_and_what_cannot_is_set_aside(
