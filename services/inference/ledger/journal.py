@@ -284,8 +284,9 @@ def try_lock(folder: Path) -> int | None:
 
 
 def remove(folder: Path, lock: int) -> None:
-    """Takes a locked folder away; the lock goes last."""
-    for path in [*folder.glob(f"*{segments.SUFFIX}"), folder / LOCK]:
+    """Takes a locked folder away, the oldest file first, the lock last."""
+    # In order: half gone, it must not hold a begin without its end, nor forget how far it was stored.
+    for path in [*(path for _, path in segments.found(folder)), folder / LOCK]:
         path.unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()

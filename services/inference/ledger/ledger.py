@@ -80,7 +80,9 @@ class Ledger:
                 folder=str(self._temporary),
             )
         home = (self._temporary or worker_dir or Path()) / FOLDER
-        self._writer = Writer(database, TagValues(options.tag_values_max), home / "refused.journal")
+        self._writer = Writer(
+            database, TagValues(options.tag_keys_max, options.tag_values_max), home / "refused.journal"
+        )
         self._recovery = Recovery(
             self._store,
             home,

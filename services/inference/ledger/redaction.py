@@ -29,10 +29,11 @@ _NAMED = re.compile(
     r"(?i)\b(pass(?:word|wd|phrase)|pwd|secret|api[ _-]?key|access[ _-]?key|token|bearer)(\"?\s{0,4}[:=]\s{0,4}\"?|\s)"
     r"([A-Za-z0-9._~+/=!@#$%^&*-]{8,})"
 )
-_EMAIL = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
+_EMAIL = re.compile(r"(?<![\w.%+'-])[\w.%+'-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _NUMBER = re.compile(r"(?<![\w.,])\+?\(?\d(?:[ ().\-/]{0,2}\d){7,18}(?!\w)")
 _NO_DIGITS = re.compile(r"\D")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)")
+_DECIMAL = re.compile(r"\d+\.\d+")
 _CARD_DIGITS = range(13, 20)
 _PHONE_DIGITS = range(9, 16)  # E.164: at most 15; with fewer than 9 it is more often something else
 
@@ -58,7 +59,7 @@ def _number(match: re.Match[str]) -> str:
     digits = _NO_DIGITS.sub("", match[0])
     if len(digits) in _CARD_DIGITS and _luhn(digits):
         return CARD
-    if len(digits) in _PHONE_DIGITS and not _DATE.match(match[0]):
+    if len(digits) in _PHONE_DIGITS and not _DATE.match(match[0]) and not _DECIMAL.fullmatch(match[0]):
         return PHONE
     return match[0]
 

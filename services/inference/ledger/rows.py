@@ -13,35 +13,42 @@ NIL = "00000000-0000-0000-0000-000000000000"
 """Stands in a column of ids for none, so that it can be part of a key."""
 
 _NS_PER_US = 1000
+_NS_PER_HOUR = 3_600_000_000_000
 OTHER = "(other)"
 """The value of a tag under which values are summed that are too many to be summed apart."""
 
 
 class TagValues:
-    """Bounds how many values of a tag are summed apart: of an organisation, a tag and an hour, in this process.
-
-    A caller that tags each call with an id of its own would else make as many sums as calls.
+    """Bounds how many tags of an organisation, and how many values of a tag, are summed apart in an hour, in this
+    process. A caller that tags each call with an id of its own would else make as many sums as calls.
     """
 
-    def __init__(self, values_max: int) -> None:
+    def __init__(self, keys_max: int, values_max: int) -> None:
+        self._keys_max = keys_max
         self._values_max = values_max
         self._hour = -1
-        self._seen: dict[tuple[str, str], set[str]] = {}
+        self._seen: dict[str, dict[str, set[str]]] = {}
 
-    def beyond(self, record: CallRecord) -> list[str]:
-        """Tags of a record whose values are summed under OTHER."""
-        hour = record.begin_time_ns // 3_600_000_000_000
+    def beyond(self, record: CallRecord) -> dict[str, str | None]:
+        """Tags of a record that are summed under OTHER, or not at all (None)."""
+        hour = record.begin_time_ns // _NS_PER_HOUR
         if hour > self._hour:
             self._hour = hour
             self._seen = {}
-        beyond = []
+        keys = self._seen.setdefault(record.org_id, {})
+        beyond: dict[str, str | None] = {}
         for key, value in record.tags.items():
-            seen = self._seen.setdefault((record.org_id, key), set())
-            if value not in seen:
-                if len(seen) >= self._values_max:
-                    beyond.append(key)
+            values = keys.get(key)
+            if values is None:
+                if len(keys) >= self._keys_max:
+                    beyond[key] = None
+                    continue
+                values = keys[key] = set()
+            if value not in values:
+                if len(values) >= self._values_max:
+                    beyond[key] = OTHER
                 else:
-                    seen.add(value)
+                    values.add(value)
         return beyond
 
 

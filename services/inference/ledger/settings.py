@@ -30,6 +30,7 @@ class LedgerOptions:
     close_s: float = 5.0
     hold_s: float = 5.0
     open_max_s: float = 7200.0
+    tag_keys_max: int = 64
     tag_values_max: int = 1000
 
     # What is kept
@@ -61,7 +62,8 @@ class LedgerSettings(MeshSettings):
     ledger_close_s: float = Field(default=5.0, ge=0)  # for what is left when the process ends
     ledger_hold_s: float = Field(default=5.0, gt=0)  # longest pause of flushing
     ledger_open_max_s: float = Field(default=7200.0, gt=0)  # a call that nobody ended counts as lost after this
-    ledger_tag_values_max: int = Field(default=1000, ge=1)  # summed apart, of a tag, organisation, hour and process
+    ledger_tag_keys_max: int = Field(default=64, ge=1)  # summed, of an organisation, hour and process
+    ledger_tag_values_max: int = Field(default=1000, ge=1)  # summed apart, of a tag; more of them are "(other)"
 
     # What is kept
     ledger_retention_days: int = Field(default=35, ge=1)  # of records
@@ -89,6 +91,7 @@ class LedgerSettings(MeshSettings):
             close_s=self.ledger_close_s,
             hold_s=self.ledger_hold_s,
             open_max_s=self.ledger_open_max_s,
+            tag_keys_max=self.ledger_tag_keys_max,
             tag_values_max=self.ledger_tag_values_max,
             retention_days=self.ledger_retention_days,
             rollup_retention_days=self.ledger_rollup_retention_days,

@@ -26,7 +26,7 @@ CREATE TABLE requests (
     finish_reason  text NOT NULL,
     attempts       jsonb NOT NULL, -- [[model, provider, reason, duration_us, hedge], …]
     tags           jsonb NOT NULL,
-    tags_other     jsonb, -- tags whose value is summed under '(other)': they had too many
+    tags_other     jsonb, -- tags that are summed under another value, or not at all (null): there were too many
     input_text     text, -- this and the next: only where the operator keeps texts, redacted
     output_text    text
 ) PARTITION BY RANGE (id);

@@ -58,7 +58,10 @@ WITH added AS (
            count(*) FILTER (WHERE basis = 2)
       FROM added,
            jsonb_each_text(tags) AS tag (key, given),
-           LATERAL (SELECT CASE WHEN tags_other ? tag.key THEN '(other)' ELSE tag.given END) AS summed_under (value)
+           LATERAL (
+               SELECT CASE WHEN tags_other ? tag.key THEN tags_other ->> tag.key ELSE tag.given END
+           ) AS summed_under (value)
+     WHERE value IS NOT NULL
      GROUP BY bucket, org_id, tag.key, value, user_id, api_key_id, route, model, provider
      ORDER BY bucket, org_id, tag.key, value, user_id, api_key_id, route, model, provider
         ON CONFLICT (org_id, tag_key, bucket, tag_value, user_id, api_key_id, route, model, provider) DO UPDATE
