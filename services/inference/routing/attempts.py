@@ -31,7 +31,7 @@ RESTARTED = b": restarted\n\n"
 
 def is_restart(part: Part) -> bool:
     """Whether all parts before this one are void: the answer begins anew after it."""
-    return part.data is RESTARTED
+    return not part.chunks and part.data == RESTARTED
 
 
 def _nobody(_info: AnswerInfo, _attempt: AttemptRecord) -> None:

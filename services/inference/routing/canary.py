@@ -128,8 +128,7 @@ class Canaries:
         policy = route.canary
         target = None if policy is None else next((one for one in route.targets if one.name == policy.target), None)
         if policy is None or target is None:
-            self._trials.pop(route.name, None)
-            return None
+            return None  # of this call: its route may have been narrowed to some of its targets
         found = self._trials.get(route.name)
         if found is not None and found.policy == policy and found.key == target.key:
             if not found.rolled_back:

@@ -123,6 +123,22 @@ def test_a_hedge_is_paid_for_before_it_begins(streamed: bool, money: bool) -> No
     run(main())
 
 
+def test_no_hedge_begins_once_the_first_has_begun() -> None:
+    async def main() -> None:
+        one, two = Scripted("a", always=slow(1.5)), Scripted("b")
+        over = route(target(one), target(two), strategy=Strategy.ORDERED, hedge_after_s=1.0)
+
+        async def before(_target: Any) -> None:
+            await asyncio.sleep(1.0)  # the limits take their time, and the answer comes meanwhile
+
+        info = AnswerInfo()
+        assert await ask(attempts_of(), model_call(over, before_attempt_again=before), info) == "slow."
+        assert not two.calls
+        assert len(info.attempts) == 1
+
+    run(main())
+
+
 def test_one_hedge_a_call() -> None:
     async def main() -> None:
         providers = [Scripted(name, always=slow(9)) for name in "abc"]

@@ -9,6 +9,7 @@ import pytest
 
 from services.inference.engine.call import AnswerInfo
 from services.inference.providers.base import AnswerRecord, Part, TokenUsage
+from services.inference.providers.draining import Drains
 from services.inference.routing.attempts import Attempts
 from services.inference.routing.health import Health
 from services.inference.routing.pump import AHEAD_MAX, HELD_MAX
@@ -183,6 +184,23 @@ def test_draining_that_is_given_up_aborts() -> None:
         assert provider.under_way == 0
         assert provider.aborted == 1
         assert none_in_flight(attempts)
+
+    run(main())
+
+
+def test_draining_that_is_refused_aborts() -> None:
+    async def main() -> None:
+        provider = Scripted(always=SLOW)
+        drains = Drains(drains_max=0)
+        attempts = Attempts(Health(), drains=drains)
+        drained = route(target(provider, on_leave=OnLeave.DRAIN))
+        stream = attempts.stream(model_call(drained, streamed=True), AnswerInfo())
+        await anext(stream)
+        await stream.aclose()
+        await asyncio.sleep(0.1)
+        assert provider.aborted == 1
+        assert none_in_flight(attempts)
+        await drains.close()
 
     run(main())
 

@@ -12,13 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.inference.money import Price
+from services.inference.providers.base import TokenUsage
 from services.inference.routing.canary import Canaries
 from services.inference.routing.health import Health
 from services.inference.routing.plan import Plan, Plans
 from services.inference.routing.route import BreakerPolicy, CanaryPolicy, Route, Strategy, Target
 from services.inference.routing.strategies import STRATEGIES
 from services.mesh.errors import MeshError
-from tests.unit.inference.routing.scripted import Scripted, model_call, route, target
+from tests.unit.inference.routing.scripted import (
+    OK,
+    Fail,
+    Scripted,
+    Wait,
+    ask,
+    attempts_of,
+    model_call,
+    route,
+    run,
+    target,
+)
 
 NOW = 1000.0
 
@@ -331,6 +343,35 @@ def test_counts_go_on_over_versions_and_begin_anew_after_a_rollback() -> None:
     assert {choice.pick() for _ in range(100)} == {0, 2}
     choice.over = route(*targets({}, {}, {}), version=4)
     assert choice.plan.trial is None
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("worse", ["fails", "slow", "dear", ""])
+def test_attempts_are_what_a_canary_is_judged_by(streamed: bool, worse: str) -> None:
+    async def main() -> None:
+        told: list[str] = []
+        attempts = attempts_of(canaries=Canaries(lambda _route, why: told.append(why)))
+        control = Scripted("a", always=[Wait(0.1), *OK])
+        canary = Scripted("b", always=[Wait(0.5 if worse == "slow" else 0.1), *OK])
+        if worse == "fails":
+            canary.always = [Fail("PROVIDER_REJECTED")]
+        if worse == "dear":
+            canary.usage = TokenUsage(1000, 500)
+        over = route(target(control), target(canary), canary=CanaryPolicy("model-b", 50.0, calls_min=20))
+        for _ in range(100):
+            try:
+                await ask(attempts, model_call(over, streamed=streamed))
+            except MeshError as error:
+                assert error.reason == "PROVIDER_REJECTED"  # noqa: PT017
+        words = {"fails": "failed", "slow": "first token", "dear": "costs"}
+        if not worse:
+            assert not told
+            return
+        assert len(told) == 1
+        assert words[worse] in told[0]
+        assert len(canary.calls) < 50 < len(control.calls), "it got no calls after"
+
+    run(main())
 
 
 def test_plans_follow_the_configuration() -> None:
