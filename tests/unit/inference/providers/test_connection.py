@@ -136,6 +136,29 @@ async def test_grace_is_not_given_for_ever(world: World) -> None:
     assert 100 <= world.timers.now - 1000 <= 102
 
 
+async def test_what_lies_unread_stops_the_time_between_two_reads(world: World) -> None:
+    world.send(whole=False)
+    world.connection.data_received(STREAM_HEAD + framed(event("one")))
+    await world.connection.read()
+    world.connection.begun()
+    reading = asyncio.ensure_future(world.connection.read())
+    await asyncio.sleep(0)
+    world.connection.data_received(framed(event("two")))
+    await reading
+    world.connection.data_received(framed(event("three")))
+    for _ in range(5):
+        world.timers.advance(5)  # the time between two reads, each
+        world.timers.advance(STALL_GRACE_S)
+    assert not world.transport.aborted
+    assert b"three" in await world.connection.read()
+    reading = asyncio.ensure_future(world.connection.read())
+    await asyncio.sleep(0)
+    world.timers.advance(5)
+    world.timers.advance(STALL_GRACE_S)
+    with pytest.raises(MeshError, match="nothing came for 5 s"):
+        await reading
+
+
 async def test_one_timer_serves_many_calls(world: World) -> None:
     for _ in range(5):
         world.send(whole=True)
