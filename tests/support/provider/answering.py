@@ -206,6 +206,7 @@ class _Stream:
             await asyncio.sleep(do.pace_s)
         elif self._pending_bytes > TOGETHER_BYTES:
             await self._flush()
+            await asyncio.sleep(0)  # others run too, while the client takes all it is given
 
     async def _goes_wrong(self) -> bool:
         """Does what goes wrong in the middle of a stream; True: the answer is over."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import itertools
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +87,8 @@ class Saying:
 
     id: str
     model: str
-    pieces: tuple[str, ...]  # a token each
+    pieces: Iterable[str]  # a token each; gone through once
+    pieces_count: int
     text: str
     tool: str | None  # its name, where the answer is a call of it with `text` as arguments
     finish_reason: str | None
@@ -96,7 +98,7 @@ class Saying:
     @property
     def tokens(self) -> int:
         """Completion tokens, of all choices."""
-        return (len(self.pieces) + (self.tool is not None)) * self.choices
+        return (self.pieces_count + (self.tool is not None)) * self.choices
 
     def whole(self) -> dict[str, Any]:
         """The answer in one piece, without usage."""
@@ -106,7 +108,7 @@ class Saying:
             message = {"role": "assistant", "content": None, "tool_calls": [_tool_call(function)]}
         choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": self.finish_reason}
         if self.logprobs:
-            choice["logprobs"] = _logprobs(self.pieces)
+            choice["logprobs"] = _logprobs(tuple(self.pieces))
         return {
             "id": self.id,
             "object": "chat.completion",
@@ -117,17 +119,17 @@ class Saying:
 
     def chunks(self, tokens_per_chunk: int) -> Iterator[tuple[dict[str, Any], int]]:
         """The chunks that say something, in order, each with the tokens in it."""
-        step = max(1, tokens_per_chunk)
-        for first in range(0, len(self.pieces), step):
-            pieces = self.pieces[first : first + step]
+        rest, is_first = iter(self.pieces), True
+        while pieces := tuple(itertools.islice(rest, max(1, tokens_per_chunk))):
             for index in range(self.choices):
-                delta, tokens = self._delta("".join(pieces), first == 0), len(pieces)
-                if self.tool is not None and first == 0:
+                delta, tokens = self._delta("".join(pieces), is_first), len(pieces)
+                if self.tool is not None and is_first:
                     tokens += 1
                 choice: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": None}
                 if self.logprobs:
                     choice["logprobs"] = _logprobs(pieces)
                 yield self.chunk([choice]), tokens
+            is_first = False
 
     def finishes(self) -> Iterator[dict[str, Any]]:
         """The chunks that end each choice."""
@@ -160,24 +162,29 @@ def saying(body: dict[str, Any], do: Behaviour, number: int) -> Saying:
     if tool is not None:
         name, text = tool
         size = ARGUMENT_PIECE_CHARACTERS
-        pieces = tuple(text[at : at + size] for at in range(0, len(text), size))
+        pieces: Iterable[str] = [text[at : at + size] for at in range(0, len(text), size)]
+        count = -(-len(text) // size)
         finish = "tool_calls" if finish == "stop" else finish
     elif do.tokens is not None:
-        name, limit = None, body.get("max_completion_tokens") or body.get("max_tokens")
-        count = do.tokens
+        name, count = None, do.tokens
+        limit = body.get("max_completion_tokens") or body.get("max_tokens")
         if isinstance(limit, int) and limit < count:
             count, finish = limit, "length" if finish == "stop" else finish
         pieces = made_words(count)
         text = "".join(pieces)
     else:
         name, text = None, do.text + "x" * do.padding_bytes
-        pieces = words_of(text) if len(text) <= REMEMBERED_CHARACTERS_MAX else tuple(_WORDS.findall(text))
+        count = len(text.split())
+        # A long text is taken apart as it is said: whoever shares this event loop does not wait for all of it.
+        is_short = len(text) <= REMEMBERED_CHARACTERS_MAX
+        pieces = words_of(text) if is_short else (found.group() for found in _WORDS.finditer(text))
     ends = do.fault is not Fault.NO_FINISH and not (do.fault is Fault.CUT_CLEANLY and not body.get("stream"))
     choices = body.get("n")
     return Saying(
         id=f"chatcmpl-{number}",
         model=do.model or str(body.get("model")),
         pieces=pieces,
+        pieces_count=count,
         text=text,
         tool=name,
         finish_reason=finish if ends else None,

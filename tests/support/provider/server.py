@@ -32,7 +32,7 @@ from tests.support.provider.provider import MisbehavingProvider
 from tests.support.provider.record import KEPT_CALLS_MAX
 
 ROOT = "default"  # the provider at /v1, which is also at /p/default/v1
-BACKLOG = 4096
+BACKLOG = 1024
 _NAMES = re.compile(r"[\w.-]{1,64}")
 _CHAT, _EMBEDDINGS, _MODELS = "/v1/chat/completions", "/v1/embeddings", "/v1/models"
 

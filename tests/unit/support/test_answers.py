@@ -278,6 +278,16 @@ def test_pieces_are_the_words(text: str) -> None:
     assert "".join(pieces) == text.rstrip()
 
 
+async def test_a_long_text_is_said_to_its_end(provider: MisbehavingProvider) -> None:
+    """It is taken apart as it goes out; and a text that is told is said whole, whatever `max_tokens` is."""
+    text = " ".join(f"word{number}" for number in range(20_000))
+    provider.default = Behaviour(text=text)
+    streamed = await ask(provider, chat(stream=True, max_tokens=5))
+    assert streamed.text == text
+    assert streamed.chunks[-1]["usage"]["completion_tokens"] == 20_000 == provider.calls[0].tokens_said
+    assert (await ask(provider, chat(max_tokens=5))).json["choices"][0]["message"]["content"] == text
+
+
 @given(st.lists(st.text()))
 def test_prompt_tokens_are_the_words_of_the_messages(texts: list[str]) -> None:
     body = {"messages": [{"role": "user", "content": text} for text in texts]}
