@@ -25,6 +25,7 @@ _COMMANDS = {
     "admin": "admin",
     "config": "config",
     "provider-keys": "provider_keys",
+    "usage": "usage",
     "events": "events",
 }
 
