@@ -3,6 +3,7 @@
 from tests.support.provider.behaviour import Behaviour, Fault
 from tests.support.provider.cases import FAULTS, Breaks, FaultCase, Retry
 from tests.support.provider.ports import dead_port, full_port, mute_port
+from tests.support.provider.process import RemoteProviders, provider_process
 from tests.support.provider.provider import MisbehavingProvider
 from tests.support.provider.record import Record, SeenCall, Sums, Tokens
 from tests.support.provider.server import ProviderServer, running_provider, running_server
@@ -16,6 +17,7 @@ __all__ = [
     "MisbehavingProvider",
     "ProviderServer",
     "Record",
+    "RemoteProviders",
     "Retry",
     "SeenCall",
     "Sums",
@@ -23,6 +25,7 @@ __all__ = [
     "dead_port",
     "full_port",
     "mute_port",
+    "provider_process",
     "running_provider",
     "running_server",
 ]

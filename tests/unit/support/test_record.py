@@ -218,5 +218,7 @@ async def test_a_thousand_streams_cancelled_at_random_moments() -> None:
         assert record.requests == record.whole + record.aborted == count
         assert record.aborted > 100
         assert record.whole == record.reported_whole.total.answers
-        assert record.running_max <= at_once * 2  # an abort is seen a little after its client went on
         assert all(connection.exchange is None for connection in server.connections)
+        for _ in range(3):  # who was cancelled needs a turn to end
+            await asyncio.sleep(0)
+        assert [task for task in asyncio.all_tasks() if "_watched" in repr(task.get_coro())] == []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 
 from tests.support.provider import FAULTS, Behaviour, ProviderServer, running_server
 from tests.support.provider.script import Script, Step, named, steps_of
-from tests.unit.support.wire import MODEL, PATIENCE_S, ask, chat
+from tests.unit.support.wire import MODEL, ask, chat
 
 
 class Clock:
@@ -195,23 +193,3 @@ async def test_a_fault_of_the_providers_own_is_not_hidden() -> None:
     assert server.root.record.running == 0
     with pytest.raises(ExceptionGroup, match="provider itself"):
         await server.close()
-
-
-async def test_the_command_line() -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.provider", "0", "0.01", "0.001",
-        stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.getcwd()},
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(PATIENCE_S):
-            base_url = (await process.stdout.readline()).decode().strip()
-        async with aiohttp.ClientSession() as session:
-            for url in (base_url, base_url.replace("/v1", "/p/other/v1")):
-                async with session.post(f"{url}/chat/completions", json=chat(stream=True)) as answer:
-                    assert (await answer.read()).endswith(b"data: [DONE]\n\n")
-            async with session.get(base_url.replace("/v1", "/_control")) as answer:
-                assert (await answer.json())["providers"] == ["default", "other"]
-    finally:
-        process.terminate()
-        await process.wait()
