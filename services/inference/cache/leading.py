@@ -71,11 +71,7 @@ class Leads:
                 if answer:
                     await self._shared.store(lead.prefix, answer, ttl_s)
                 return
-            # What is no MeshError is a fault of ours: other replicas take it that we died, and ask themselves.
-            error = lead.flight.error
-            silent = error is not None and not isinstance(error, MeshError)
-            said = lead.said or silent
-            if not await self._shared.finish(lead.prefix, lead.token, said=said, answer=answer, ttl_s=ttl_s):
+            if not await self._shared.finish(lead.prefix, lead.token, said=lead.said, answer=answer, ttl_s=ttl_s):
                 await self._publish(lead)
                 await self._shared.finish(lead.prefix, lead.token, said=True)
         finally:
@@ -161,7 +157,7 @@ class Leads:
             head = Head(flight.model, flight.provider)
             if ended:
                 if flight.error is not None and not isinstance(flight.error, MeshError):
-                    return
+                    return  # a fault of ours: other replicas take it that we died, and ask themselves
                 head.end(flight.info.record, flight.error)
             packed = pack(parts)
             number += 1

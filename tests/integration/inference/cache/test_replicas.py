@@ -160,6 +160,16 @@ async def test_the_rest_of_its_time_goes_with_it_into_memory(redis: Redis, redis
     await client.aclose()
 
 
+async def test_reading_an_answer_does_not_make_it_last_longer(redis: Redis, replicas: Replicas) -> None:
+    one, other = replicas(2)
+    await ask(one, Upstream())
+    await settled(one)
+    await redis.pexpire(f"{PREFIX}:a", 20_000)
+    assert (await ask(other, Upstream()))[0] == HIT
+    await settled(other)
+    assert await redis.pttl(f"{PREFIX}:a") <= 20_000
+
+
 async def test_errors_and_flagged_answers_are_not_shared(redis: Redis, replicas: Replicas) -> None:
     one, other = replicas(2)
     await ask(one, Upstream(finish="content_filter"))
@@ -401,6 +411,54 @@ async def test_the_provider_is_left_when_the_only_caller_has_left(replicas: Repl
     await settled(one)
     await until(lambda: not one._flights._tasks)
     assert await led(redis) == []
+
+
+async def test_a_caller_that_leaves_while_redis_is_asked_leaves_no_lead(replicas: Replicas, redis: Redis) -> None:
+    [one] = replicas(1)
+    await redis.ping()
+    upstream = Upstream()
+    await ask(one, upstream, prompt="scripts are loaded")
+    for steps in range(40):
+        waiting = opening(one, upstream, prompt=str(steps))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        if not waiting.cancelled():
+            await waiting.result().parts.aclose()
+    await settled(one)
+    await until(lambda: not one._flights._tasks)
+    assert await led(redis) == []
+
+
+async def test_a_fault_of_the_leader_is_not_for_others(replicas: Replicas, redis: Redis) -> None:
+    one, other = replicas(2)
+    faulty, upstream = Upstream([], error=ZeroDivisionError("a bug"), free=0), Upstream()
+    first = opening(one, faulty)
+    await until(lambda: faulty.calls)
+    second = opening(other, upstream)
+    await asked(redis, lambda: followers(redis))
+    faulty.gate.set()
+    with pytest.raises(ZeroDivisionError):
+        await first
+    ticket = await second
+    assert (ticket.decision, await read(ticket)) == (MISS, upstream.data)
+
+
+async def test_who_waits_on_another_replica_has_the_first_part_at_once(replicas: Replicas, redis: Redis) -> None:
+    one, other = replicas(2, replace(PATIENT, lease_ms=200_000, renew_ms=100_000))
+    upstream = Upstream(free=0)
+    first = opening(one, upstream)
+    await until(lambda: upstream.calls)
+    second = opening(other, upstream)
+    await asked(redis, lambda: followers(redis))
+    upstream.let(1)
+    async with asyncio.timeout(WAIT_S):
+        ticket = await second
+    assert (await anext(ticket.parts)).data == upstream.parts[0].data
+    upstream.gate.set()
+    assert await read(await first) == upstream.data
+    await ticket.parts.aclose()
 
 
 async def test_an_answer_too_large_to_keep_still_reaches_other_replicas(replicas: Replicas, redis: Redis) -> None:

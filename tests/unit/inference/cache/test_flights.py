@@ -88,11 +88,13 @@ async def test_a_body_is_replayed_as_a_body(cache: AnswerCache) -> None:
 
 
 async def test_a_caller_may_take_a_body_and_go_at_once(cache: AnswerCache) -> None:
-    upstream = body_upstream()
+    upstream = body_upstream(free=1)  # what is to be done after the part takes a while
     ticket = await cache.open(model_call(streamed=False), POLICY, upstream.produce)
     await anext(ticket.parts)
     await ticket.parts.aclose()
-    await until(lambda: upstream.whole)
+    await asyncio.sleep(0)
+    upstream.gate.set()
+    await until(lambda: not cache._flights._jobs)
     assert upstream.aborted == 0
     assert (await ask(cache, upstream, model_call(streamed=False)))[0] == HIT
 
@@ -322,14 +324,17 @@ async def test_who_joined_asks_for_itself_where_only_the_first_was_refused(cache
     assert (poor.calls, rich.calls) == (1, 1)
 
 
-async def test_all_are_refused_by_their_own_limits_and_none_waits_for_all_others(cache: AnswerCache) -> None:
-    upstream = Upstream([], error=MeshError("LIMIT_REACHED", "Too many."))
+async def test_refused_callers_do_not_wait_for_each_other_one_by_one(cache: AnswerCache) -> None:
+    upstream = Upstream([], error=MeshError("LIMIT_REACHED", "Too many."), free=0)
+    opening = [asyncio.create_task(cache.open(model_call(), POLICY, upstream.produce)) for _ in range(50)]
+    for calls in (1, 2):
+        await until(lambda calls=calls: upstream.calls == calls)
+        upstream.let(0)
+    await until(lambda: upstream.calls == 50)  # all that are left, at once
+    upstream.gate.set()
     async with asyncio.timeout(WAIT_S):
-        results = await asyncio.gather(
-            *(cache.open(model_call(), POLICY, upstream.produce) for _ in range(50)), return_exceptions=True
-        )
+        results = await asyncio.gather(*opening, return_exceptions=True)
     assert {str(error) for error in results} == {"LIMIT_REACHED: Too many."}
-    assert upstream.calls <= 50
 
 
 @pytest.mark.parametrize("finish", ["content_filter", "", "odd"])
