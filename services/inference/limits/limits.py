@@ -174,7 +174,7 @@ class Limits:
         await self._exchange.close()
         for org in list(self._accounts.busy):
             for one in list(org.live):
-                one.free = 0
+                one.free = one.rate = one.taken = 0  # and nothing more is asked for
                 org.touch(one)
             await self._exchange.flush(org)
 

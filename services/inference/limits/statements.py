@@ -63,8 +63,11 @@ def _want(one: Slice, first: int, total: int, options: LimitOptions) -> Want:
     elif one.scarce or one.idle_ticks >= options.idle_flushes:
         one.free = min(one.free, total)
         most = 0
-    elif one.free > total + 2 * most:
-        one.free = total + most
+    elif one.free > total:
+        # As the script sizes slices: near the end of a limit nobody keeps what another may need.
+        meter = one.meter
+        fair = max(0, meter.limit - one.used - one.before - one.leased + one.free) // (4 * meter.org.processes)
+        one.free = min(one.free, max(total, fair), total + 2 * most)
     spare = max(0, one.free - total)
     return Want(
         one,
@@ -97,6 +100,7 @@ def apply(org: Org, wants: Sequence[Want], answer: Answer, round_number: int) ->
         if status == DONE:
             one.used, one.before, one.leased, one.scarce = used, before, leased, bool(scarce)
             one.seed = one.unflushed = None
+            one.refused_until = 0.0
             one.free += granted
             one.stated = (want.keep, want.settled) if not granted else (-1, -1)
             one.short_in = round_number if granted < want.need else 0

@@ -25,8 +25,11 @@ async def call_until_spent(limits: list[Limits], passed: list[int], rng: random.
         except MeshError as error:
             if error.metadata.get("state") == "spent":
                 return
-            assert error.reason in ("LIMIT_REACHED", "BUDGET_EXHAUSTED", "CONCURRENCY_LIMIT"), error.message
-            assert error.retry_after_s
+            if (
+                error.reason not in ("LIMIT_REACHED", "BUDGET_EXHAUSTED", "CONCURRENCY_LIMIT")
+                or not error.retry_after_s
+            ):
+                raise
             await asyncio.sleep(0.02)
             continue
         await asyncio.sleep(rng.choice((0, 0, 0.001, 0.005)))
