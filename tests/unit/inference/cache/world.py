@@ -10,12 +10,14 @@ from typing import Any, cast
 import orjson
 from promptmesh.inference.v1 import receipt_pb2 as pb
 
+from services.inference.cache.answers import AnswerCache
 from services.inference.cache.flights import Produce
 from services.inference.cache.ticket import Ticket
 from services.inference.engine.call import AnswerInfo, AttemptRecord, CacheControl, ModelCall
 from services.inference.providers.base import Part, Provider, TokenUsage
 from services.inference.routing.route import CachePolicy, Route, Target
 from services.mesh.call import Caller, CallerKind
+from services.mesh.errors import MeshError
 
 WAIT_S = 20.0
 POLICY = CachePolicy(ttl_s=60.0, entry_bytes_max=64 * 1024)
@@ -140,3 +142,20 @@ async def until(condition: Any, what: str = "it") -> None:
     async with asyncio.timeout(WAIT_S):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+BYPASS, MISS, HIT = pb.CACHE_DECISION_BYPASS, pb.CACHE_DECISION_MISS, pb.CACHE_DECISION_HIT
+JOINED, REFRESH = pb.CACHE_DECISION_JOINED, pb.CACHE_DECISION_REFRESH
+BROKEN = MeshError("PROVIDER_ANSWER_BROKEN", "It broke.", metadata={"provider": "mock"}, retry_after_s=2.0)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def ask(cache: AnswerCache, upstream: Upstream, call: ModelCall | None = None) -> tuple[int, bytes]:
+    ticket = await cache.open(call or model_call(), POLICY, upstream.produce)
+    return ticket.decision, await read(ticket)
