@@ -377,6 +377,21 @@ def test_nothing_irreversible_is_begun_anew(script: list[Step], body: dict[str, 
     run(main())
 
 
+def test_an_answer_never_begins_anew_on_the_target_that_broke_it() -> None:
+    async def main() -> None:
+        first, second = Scripted("a", scripts=[[Say("x"), Fail(BROKEN)]]), Scripted("b")
+        over = route(target(first), target(second), strategy=Strategy.ORDERED, midstream=Midstream.RESTART)
+        attempts, info = attempts_of(), AnswerInfo()
+        attempts._health.of(over.targets[1], 1).cooldown_until = 2000.0
+        with pytest.raises(MeshError) as caught:
+            await ask(attempts, model_call(over, streamed=True), info)
+        assert caught.value.reason == BROKEN
+        assert reasons(info) == [BROKEN]
+        assert not info.restarted
+
+    run(main())
+
+
 def test_a_restart_that_finds_no_target_raises_the_last_error() -> None:
     async def main() -> None:
         first = Scripted("a", always=[Say("x"), Fail(BROKEN)])

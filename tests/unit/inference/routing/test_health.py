@@ -104,6 +104,14 @@ def test_calls_of_before_it_last_changed_are_not_counted() -> None:
     assert not breaker.closed
 
 
+def test_a_probe_that_succeeded_wipes_the_window() -> None:
+    policy = BreakerPolicy(failures=1000, failure_share=0.5, calls_min=20, window_s=10.0)
+    breaker = Breaker()
+    assert [breaker.failed(policy, 1000.0, 1000.0) for _ in range(20)].count(True) == 1
+    breaker.probe_succeeded(1002.0)
+    assert not breaker.failed(policy, 1003.0, 1003.0), "one failure is not the share of twenty"
+
+
 def test_a_failed_probe_doubles_the_time_within_the_bound() -> None:
     breaker = Breaker()
     policy = BreakerPolicy(failures=1, open_s=5.0, open_most_s=12.0)

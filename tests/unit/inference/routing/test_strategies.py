@@ -204,6 +204,11 @@ def test_what_is_not_eligible_is_never_picked_and_what_is_always_is(
         assert (error.retry_after_s or 0) > 0
 
 
+def test_where_the_estimate_fits_nowhere_the_largest_decide_for_themselves() -> None:
+    choice = Choice(route(*targets({"context_tokens": 100}, {"context_tokens": 1000}, {"context_tokens": 1000})))
+    assert sorted(choice.order(input_tokens_estimate=5000)) == [1, 2]
+
+
 def test_a_larger_target_that_is_out_of_reach_is_not_replaced_by_one_too_small() -> None:
     choice = Choice(route(*targets({"context_tokens": 100}, {"context_tokens": 1000})))
     choice.of(1).cooldown_until = NOW + 3
@@ -319,6 +324,18 @@ def test_a_canary_that_goes_bad_late_is_still_found_out() -> None:
     choice, told = judged()
     feed(choice, 10_000)
     feed(choice, 60, canary_fails=0.5)
+    assert told
+
+
+def test_only_its_own_calls_condemn_a_canary() -> None:
+    choice, told = judged()
+    feed(choice, 20, canary_s=0.1, control_s=0.1)
+    trial = choice.plan.trial
+    assert trial is not None
+    for _ in range(500):
+        trial.observe(False, failed=False, latency_s=0.001, cost_nanos=1, now=NOW + 1)
+    assert not told
+    trial.observe(True, failed=False, latency_s=0.1, cost_nanos=100, now=NOW + 2)
     assert told
 
 
