@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from inspect import isawaitable
 from typing import NamedTuple
 
+from services.inference.limits.metrics import EPOCHS
 from services.inference.limits.options import LimitOptions
 from services.inference.limits.redis_time import RedisTime
 from services.inference.limits.script import EPOCH_KEY
@@ -132,7 +133,9 @@ class Epochs:
         seconds, micros = await self._redis.time()
         self._time.heard(seconds + micros / 1_000_000)
         if value != self.value:
-            log.warning("limits are counted anew", epoch=value, before=self.value)
+            EPOCHS.inc()
+            if self.value:
+                log.warning("Redis lost its counts, limits are counted anew", epoch=value, before=self.value)
         self.value, self._ready_time = value, int(ready) / 1000
         self.ready = False
         self._news.clear()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from services.inference.limits import statements
 from services.inference.limits.epochs import Epochs
+from services.inference.limits.metrics import ROUNDS
 from services.inference.limits.model import Period
 from services.inference.limits.options import LimitOptions
 from services.inference.limits.redis_time import RedisTime
@@ -159,8 +160,8 @@ class Exchange:
                     "a process's limits were settled by another, it goes on under a new id", process=self.process
                 )
                 self.process = self._new_id()
-            elif await self._epochs.confirm() and answer.outcome == "new":
-                mode = MAKE
+            elif await self._epochs.confirm():
+                mode = MAKE  # the organisation is new here, or was not touched since the epoch began
             else:
                 return None
 
@@ -176,6 +177,7 @@ class Exchange:
             mode=mode,
             reported_ms=org.reported_ms,
         )
+        ROUNDS.inc()
         self._time.heard(answer.time_s)
         return answer
 

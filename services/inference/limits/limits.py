@@ -26,6 +26,7 @@ from typing import NamedTuple
 from services.inference.limits.accounts import Accounts
 from services.inference.limits.epochs import Epochs, LedgerHooks
 from services.inference.limits.exchange import Exchange
+from services.inference.limits.metrics import WAITED
 from services.inference.limits.model import Amounts, Defaults, LimitValues
 from services.inference.limits.options import LimitOptions
 from services.inference.limits.recovery import Leave, Recovery
@@ -116,6 +117,7 @@ class Limits:
                 raise refusal(one, need, now)
         future: asyncio.Future[tuple[Slice, ...]] = asyncio.get_running_loop().create_future()
         org = account.org
+        WAITED.inc()
         org.waiting.append(Waiter(account, amounts, future))
         self._exchange.start(org)
         try:

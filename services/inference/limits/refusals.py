@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.inference.limits.metrics import REFUSED, UNDECIDED
 from services.inference.limits.model import MINUTE_S, Period, Unit
 from services.inference.limits.slices import Slice
 from services.inference.money import dollars
@@ -31,6 +32,8 @@ def refusal(one: Slice, need: int, now: float) -> MeshError:
         if not spent:
             says += "; calls under way hold some of that until they end"
         retry_after_s = max(RETRY_LEAST_S, wait_s(one, need, now)) if spent else HELD_RETRY_S
+    state = SPENT if spent else HELD
+    REFUSED.labels(spec.name, state).inc()
     description = f"{spec.name}: at most {amount(limit)} {spec.what}"
     return MeshError(
         reason,
@@ -42,7 +45,7 @@ def refusal(one: Slice, need: int, now: float) -> MeshError:
             "limit_value": str(limit),
             "remaining": str(left),
             "needed": str(need),
-            "state": SPENT if spent else HELD,
+            "state": state,
         },
         retry_after_s=retry_after_s,
         quota=[QuotaViolation(one.meter.subject, description)],
@@ -75,7 +78,8 @@ def price_unknown() -> MeshError:
 
 
 def unavailable(one: Slice) -> MeshError:
-    """What counts this limit is away, and this process holds nothing of it."""
+    """What counts this limit is away, and this process holds too little of it."""
+    UNDECIDED.labels(one.meter.spec.name).inc()
     return MeshError(
         "DEPENDENCY_UNAVAILABLE",
         f"The limit {one.meter.spec.name} of {one.meter.subject} cannot be checked right now, so the call was not "

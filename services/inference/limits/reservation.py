@@ -181,20 +181,22 @@ def known(account: Account, nanos: int | None) -> int:
 
 def remaining_of(account: Account, now: float) -> Remaining:
     """What is left of an account, as far as this process knows."""
-    found: dict[int, tuple[int, Slice]] = {}
+    tightest: list[Slice | None] = [None, None, None, None]
+    lefts = [0, 0, 0, 0]
     for one in account.slices:
         left = one.left_at(now)
-        if one.unit not in found or left < found[one.unit][0]:
-            found[one.unit] = left, one
-    requests, tokens, nanos = found.get(Unit.REQUESTS), found.get(Unit.TOKENS), found.get(Unit.NANOS)
+        unit = one.unit
+        if tightest[unit] is None or left < lefts[unit]:
+            tightest[unit], lefts[unit] = one, left
+    requests, tokens, nanos, _ = tightest
     return Remaining(
-        requests_limit=requests[1].meter.limit if requests else None,
-        requests_remaining=requests[0] if requests else None,
-        requests_reset_s=max(0.0, requests[1].end - now) if requests else None,
-        tokens_limit=tokens[1].meter.limit if tokens else None,
-        tokens_remaining=tokens[0] if tokens else None,
-        tokens_reset_s=max(0.0, tokens[1].end - now) if tokens else None,
-        budget_remaining_nanos=nanos[0] if nanos else None,
+        requests.meter.limit if requests else None,
+        lefts[0] if requests else None,
+        max(0.0, requests.end - now) if requests else None,
+        tokens.meter.limit if tokens else None,
+        lefts[1] if tokens else None,
+        max(0.0, tokens.end - now) if tokens else None,
+        lefts[2] if nanos else None,
     )
 
 

@@ -268,3 +268,32 @@ async def test_what_is_forgotten_leaves_no_memory(fleet: Fleet) -> None:
     # And it is counted on, with a slice of its own.
     (await limits.reserve(CALLER, tokens=1, nanos=1)).settle(tokens=1, nanos=1)
     assert await remaining(limits) == 8
+
+
+async def test_a_process_whose_journal_another_took_lives_on(fleet: Fleet) -> None:
+    defaults = of_org(nanos_per_day=100_000)
+    living, other = fleet.start(defaults), fleet.start(defaults)
+    reservation = await living.reserve(CALLER, tokens=1, nanos=300)
+    incarnation = living.incarnation
+    await other.retire(incarnation, [Leave(ORG, USER, KEY, time.time(), 1, 300)])
+    reservation.settle(tokens=1, nanos=200)
+    assert await passes(living, 50)
+    await until(lambda: living.incarnation != incarnation)
+    await living.close()
+    # What was counted for the dead stays: too much is counted then, never too little.
+    assert 100_000 - 300 - 200 - 50 <= await remaining(other) <= 100_000 - 300 - 50
+
+
+async def test_only_the_epoch_is_lost(fleet: Fleet) -> None:
+    """Counts that survived are counted on, and no organisation is shut out."""
+    limits = fleet.start(of_org(nanos_per_day=1000))
+    assert await passes(limits, 100)
+    async with asyncio.timeout(10):
+        while limits._accounts.busy:
+            await asyncio.sleep(0.01)
+    before = limits._epochs.value
+    with blocking_redis.Redis.from_url(fleet.url) as client:
+        client.delete("limits:epoch")
+    await until(lambda: limits._epochs.ready and limits._epochs.value != before)
+    assert await passes(limits, 100)
+    assert await remaining(limits) == 800
