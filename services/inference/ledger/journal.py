@@ -57,7 +57,6 @@ class Journal:
         self._lock = lock
         self._segment_bytes = segment_bytes
         self._bytes_max = bytes_max
-        self._torn = False  # the last line may be cut: the next one begins with a newline
         self._late: list[CallRecord] = []  # ended while nothing could be written
         self._current = segments.create(folder, 1)
         self._segments = [self._current]
@@ -157,8 +156,6 @@ class Journal:
 
     def _write(self, line: bytes) -> Segment:
         segment = self._current
-        if self._torn:
-            line = b"\n" + line
         try:
             written = os.write(segment.fd, line)
             if written != len(line):
@@ -166,12 +163,11 @@ class Journal:
             self._syncer.written()
         except OSError as error:
             self._failed(error)
-            self._torn = True
+            # Half a line would do no harm, since the next one goes to another file; a whole one that its call was not
+            # told of would.
             with suppress(OSError):
                 os.ftruncate(segment.fd, segment.size)
-                self._torn = False
             raise JournalUnwritableError(self.fault) from error
-        self._torn = False
         segment.size += written
         self.size += written
         if segment.size >= self._segment_bytes:
@@ -199,7 +195,6 @@ class Journal:
                 fresh.path.unlink()
             return False
         self.fault = ""
-        self._torn = False
         self._current = fresh
         self._segments.append(fresh)
         self._syncer.use(fresh.fd)

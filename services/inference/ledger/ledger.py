@@ -122,6 +122,7 @@ class Ledger:
             self._journal.begin(record)
         except JournalUnwritableError as error:
             REFUSED.inc()
+            JOURNAL_FULL.set(1)
             raise MeshError(
                 "DEPENDENCY_UNAVAILABLE",
                 "Calls cannot be recorded right now, so none are made. Retry after the delay in RetryInfo; calls go on "

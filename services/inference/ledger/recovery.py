@@ -25,7 +25,8 @@ BATCH = 500
 BEFORE_REMOVAL = Failpoint("ledger.before_removal")
 
 Store = Callable[[Sequence[CallRecord]], Awaitable[None]]
-OnRecovered = Callable[[Sequence[CallRecord]], Awaitable[None]]
+OnRecovered = Callable[[str, Sequence[CallRecord]], Awaitable[None]]
+"""(incarnation of the process that is gone, the calls that it left)."""
 
 _log = structlog.get_logger(__name__)
 
@@ -37,8 +38,8 @@ class Recovery:
     `siblings`: the folder that holds those of other workers, None: there are none to be seen. Theirs are left to
     themselves for `adopt_s` first, to come back.
 
-    `on_recovered` is awaited with records that are stored, so that their reservations can be settled. It may hear of a
-    record again, after a further crash; where it raises, the journal stays and is tried again later.
+    `on_recovered` is awaited once for each process, when all that it left is stored, so that its reservations can be
+    settled. It may hear of them again, after a further crash; where it raises, the journal stays and is tried again.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Recovery:
         on_recovered: OnRecovered | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store_records = store
+        self._store = store
         self._home = home
         self._siblings = siblings
         self._adopt_s = adopt_s
@@ -77,15 +78,19 @@ class Recovery:
         try:
             through, open_records, left_ns = await asyncio.to_thread(_survey, folder)
             batches = _finished_after(folder, through)
+            left: list[CallRecord] = []
             finished = 0
             while batch := await asyncio.to_thread(lambda: list(islice(batches, BATCH))):
                 await self._store(batch)
+                left += batch
                 finished += len(batch)
             lost = list(open_records.values())
             for record in lost:
                 record.lose((left_ns - record.begin_time_ns) // 1000)
             for start in range(0, len(lost), BATCH):
                 await self._store(lost[start : start + BATCH])
+            if self._on_recovered is not None:
+                await self._on_recovered(folder.name, left + lost)
         except BaseException:
             os.close(lock)
             raise
@@ -97,11 +102,6 @@ class Recovery:
         if finished or lost:
             _log.warning("accounted for calls of a process that is gone", finished=finished, lost=len(lost))
         return finished + len(lost)
-
-    async def _store(self, records: Sequence[CallRecord]) -> None:
-        await self._store_records(records)
-        if self._on_recovered is not None:
-            await self._on_recovered(records)
 
     def _free(self) -> list[Path]:
         """Folders that may be taken, this worker's own first."""

@@ -113,7 +113,7 @@ async def test_killed_between_begin_and_finish_a_call_is_lost_at_its_reservation
     await victim.kill()
     told: list[CallRecord] = []
 
-    async def on_recovered(records: Sequence[CallRecord]) -> None:
+    async def on_recovered(_incarnation: str, records: Sequence[CallRecord]) -> None:
         told.extend(records)
 
     async with running(database, tmp_path / "inference-0", on_recovered=on_recovered):
@@ -210,7 +210,7 @@ async def test_a_journal_stays_until_reservations_are_settled_too(
     await victim.kill()
     told: list[str] = []
 
-    async def on_recovered(records: Sequence[CallRecord]) -> None:
+    async def on_recovered(_incarnation: str, records: Sequence[CallRecord]) -> None:
         told.extend(one.record_id for one in records)
         if len(told) == 10:
             raise MeshError("DEPENDENCY_UNAVAILABLE", "Redis is away.")

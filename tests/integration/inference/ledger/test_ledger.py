@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from promptmesh.inference.v1 import receipt_pb2 as pb
 
 from services.inference.ledger.journal import Journal
@@ -23,7 +24,7 @@ from services.mesh.database import Database, DatabaseOptions
 from services.mesh.database.provision import role_of
 from services.mesh.database.setup import set_up
 from services.mesh.errors import MeshError
-from tests.integration.inference.ledger.conftest import SECRET
+from tests.integration.inference.conftest import SECRET
 from tests.integration.inference.ledger.world import OPTIONS, rows, running, sums, sums_of, until_stored
 from tests.unit.inference.ledger.records import KEY, ORG, USER, begun, ended
 
@@ -222,6 +223,7 @@ async def test_a_full_disk_refuses_calls_accounts_for_those_under_way_and_ends_b
             ledger.begin(begun())
         assert caught.value.reason == "DEPENDENCY_UNAVAILABLE"
         assert caught.value.retry_after_s
+        assert REGISTRY.get_sample_value("promptmesh_ledger_journal_full") == 1
         assert "journal" in caught.value.message
         ledger.finish(ended(under_way))
         hit = ended(begun(), basis=pb.BASIS_NONE, cost_nanos=0)

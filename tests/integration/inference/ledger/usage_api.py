@@ -62,6 +62,7 @@ class UsageApi:
 
     stub: Any
     keys: Keys
+    port: int
 
     def __post_init__(self) -> None:
         self.ann = self.keys.key(ANN_ORG)
@@ -86,7 +87,7 @@ async def running_usage_api(
     port = await server.start()
     await access.ready.wait()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield UsageApi(usage_pb2_grpc.UsageServiceStub(channel), identities)
+        yield UsageApi(usage_pb2_grpc.UsageServiceStub(channel), identities, port)
     await server.stop()
     follower.cancel()
     await asyncio.wait([follower])

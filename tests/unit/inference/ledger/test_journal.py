@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,30 @@ def test_where_each_line_is_brought_to_the_disk_a_failure_of_that_refuses_the_ca
         journal.begin(begun())
     assert kinds(journal) == [("b", record.record_id)]
     monkeypatch.undo()
+
+
+def test_a_disk_that_fails_in_the_background_refuses_calls_until_another_file_works(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = threading.Event()
+
+    def fails(fd: int) -> None:
+        failed.set()
+        raise OSError(errno.EIO, "Input/output error")
+
+    journal, record = make(), begun()
+    monkeypatch.setattr(os, "fdatasync", fails)
+    journal.begin(record)
+    assert failed.wait(30)
+    while not journal.unwritable:
+        pass
+    with pytest.raises(JournalUnwritableError, match="Input/output"):
+        journal.begin(begun())
+    monkeypatch.undo()
+    assert journal.look_for_room()
+    assert files(journal) == [1, 2]
+    journal.finish(ended(record))
+    assert kinds(journal) == [("b", record.record_id), ("f", record.record_id)]
 
 
 def test_ends_are_read_back_between_two_places(make: Make) -> None:
