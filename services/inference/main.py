@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from prometheus_client import REGISTRY
 from promptmesh.inference.v1 import (
     inference_pb2_grpc,
+    limits_pb2_grpc,
     openai_pb2_grpc,
     provider_keys_pb2_grpc,
     usage_pb2_grpc,
@@ -26,10 +28,12 @@ from services.inference.examples.table import ExampleTable
 from services.inference.examples.writer import Writer
 from services.inference.ledger.reading import LedgerReader
 from services.inference.ledger.service import Usage
+from services.inference.limits.service import LimitAdmin
 from services.inference.openai.errors import render
 from services.inference.openai.service import OpenAi
 from services.inference.provider_keys import ProviderKeyAdmin, ProviderKeys
 from services.inference.providers.proxied import open_client
+from services.inference.routing.health_metrics import HealthCollector
 from services.inference.settings import InferenceSettings
 from services.inference.typed.service import Inference
 from services.mesh.live import LiveStream
@@ -70,10 +74,11 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
         org_calls_max=settings.org_calls_max,
         roll_back=guard.roll_back,
     )
-    await parts.start()
     mesh.on_close("engine", parts.close)
     for name, run in parts.background:
         mesh.background(name, run)
+    await parts.start()
+    REGISTRY.register(HealthCollector(parts.health))
     engine = parts.engine
 
     # Examples of posts
@@ -113,6 +118,7 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
             exports_max=settings.ledger_exports_max,
         ),
     )
+    server.add(limits_pb2_grpc.add_LimitServiceServicer_to_server, LimitAdmin(parts.limits, parts.overrides, tokens))
     server.add(provider_keys_pb2_grpc.add_ProviderKeyServiceServicer_to_server, ProviderKeyAdmin(keys))
     try:
         await server.serve()

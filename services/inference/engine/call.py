@@ -84,7 +84,7 @@ class ModelCall:
     cache: CacheControl = CacheControl()
     deadline: float | None = None  # of the event loop's clock
     choices: int = 1  # answers asked for (`n`)
-    restartable: bool = False  # a stream of it can say that what came before is void: OpenAI's cannot
+    restartable: bool = True  # a stream of it can say that what came before is void: OpenAI's cannot
     before_attempt_again: Callable[[Target], Awaitable[None]] = _nothing_more
     # What becomes of it; the engine's.
     info: AnswerInfo = field(default_factory=AnswerInfo)

@@ -29,6 +29,8 @@ from services.inference.routing.attempts import Attempts
 from services.inference.routing.route import Route, Target
 from services.mesh.errors import MeshError
 
+_BYPASS, _MISS = pb.CACHE_DECISION_BYPASS, pb.CACHE_DECISION_MISS
+_REFRESH = pb.CACHE_DECISION_REFRESH
 _FREE = frozenset({pb.CACHE_DECISION_HIT, pb.CACHE_DECISION_JOINED})
 _Paid = Callable[[ModelCall, AnswerInfo], AsyncGenerator[Part, None]]
 
@@ -141,10 +143,13 @@ class Engine:
         call.before_attempt_again = lambda target: self._reserve_more(call, reservation, target)
         return reservation
 
-    async def _reserve(self, call: ModelCall) -> Reservation:
+    def _lower_cap(self, call: ModelCall) -> None:
         cap = self._limits.output_tokens_max(call.caller)
         if cap is not None and cap < call.output_cap:
             call.output_cap = cap
+
+    async def _reserve(self, call: ModelCall) -> Reservation:
+        self._lower_cap(call)
         tokens, nanos = money.largest_tokens(call), money.largest_route_cost_nanos(call)
         try:
             return await self._limits.reserve(call.caller, tokens=tokens, nanos=nanos)
@@ -212,7 +217,16 @@ class Engine:
     async def _cached(self, call: ModelCall, paid: _Paid) -> AsyncGenerator[Part, None]:
         policy = call.route.cache
         assert policy is not None, "looked at before"
-        ticket = await self._cache.open(call, policy, lambda info: paid(call, info))
+        self._lower_cap(call)  # it is part of what the answer is kept under
+        control = call.cache
+
+        def produce(info: AnswerInfo) -> AsyncGenerator[Part, None]:
+            # It may go on for others after this caller has left, whose deadline is not theirs.
+            call.info, call.deadline = info, None
+            call.decision = _BYPASS if control.bypass else _REFRESH if control.refresh else _MISS
+            return paid(call, info)
+
+        ticket = await self._cache.open(call, policy, produce)
         call.decision = ticket.decision
         if ticket.decision not in _FREE:
             call.info = ticket.info

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 from services.inference.cache.answers import AnswerCache
@@ -13,9 +13,13 @@ from services.inference.engine.accounts import Accounts
 from services.inference.engine.call import AnswerInfo, AttemptRecord
 from services.inference.engine.engine import Engine
 from services.inference.ledger.ledger import Ledger
+from services.inference.ledger.record import LOST, CallRecord
 from services.inference.ledger.settings import LedgerOptions
+from services.inference.limits.epochs import LedgerHooks, Unflushed
 from services.inference.limits.limits import Limits
 from services.inference.limits.model import Defaults, LimitValues
+from services.inference.limits.overrides import Overrides
+from services.inference.limits.recovery import Leave
 from services.inference.limits.totals import totals_of
 from services.inference.providers.draining import Drains
 from services.inference.routing.attempts import Attempts
@@ -23,10 +27,12 @@ from services.inference.routing.canary import Canaries
 from services.inference.routing.health import Health
 from services.inference.routing.probes import Probes
 from services.inference.routing.route import Route
+from services.inference.routing.stalls import LoopStalls
 from services.mesh.database import Database
 from services.mesh.redis import Redis
 
 NANOS_PER_SECOND = 1e9
+OVERRIDES_POLL_S = 0.5
 
 
 def _nobody(_route: Route, _why: str) -> None:
@@ -54,11 +60,23 @@ class EngineParts:
         roll_back: Callable[[Route, str], None] = _nobody,
     ) -> None:
         self._offers = offers
-        self.limits = Limits(redis, totals_of(database))
-        self.ledger = Ledger(database, ledger_options or LedgerOptions(), worker_dir, worker=worker)
+        hooks = LedgerHooks(self._hold, self._unflushed)
+        self.limits = Limits(redis, totals_of(database), hooks=hooks)
+        self.overrides = Overrides(database, self.limits)
+        self.ledger = Ledger(
+            database,
+            ledger_options or LedgerOptions(),
+            worker_dir,
+            worker=worker,
+            on_recovered=self._recovered,
+            # Limits and journal call this life of the process by one name, so that what it leaves can be settled.
+            new_id=lambda: self.limits.incarnation,
+        )
         accounts = Accounts(self.ledger)
         self._drains = Drains()
-        health = Health()
+        self._stalls = LoopStalls()
+        health = Health(stalled=self._stalls.stalled)
+        self.health = health
         self._probes = Probes(health, on_probe=accounts.probed)
         self.attempts = Attempts(
             health,
@@ -74,10 +92,16 @@ class EngineParts:
     @property
     def background(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
         """What runs beside the calls, until cancelled."""
-        return (("limits", self.limits.run), ("probes", self._probes.run))
+        return (
+            ("limits", self.limits.run),
+            ("limits that were set", lambda: self.overrides.follow(OVERRIDES_POLL_S)),
+            ("probes", self._probes.run),
+            ("stalls of the loop", self._stalls.run),
+        )
 
     async def start(self) -> None:
-        """Accounts for what a process before this one left."""
+        """Knows the limits that were set, and accounts for what a process before this one left."""
+        await self.overrides.refresh()
         await self.ledger.start()
 
     async def close(self) -> None:
@@ -90,6 +114,18 @@ class EngineParts:
     def _drained(self, info: AnswerInfo, attempt: AttemptRecord) -> None:
         self.engine.drained(info, attempt)
 
+    # The ledger is made after the limits, whose name for this process it takes.
+
+    async def _hold(self, on: bool) -> None:
+        await self.ledger.hold(on)
+
+    def _unflushed(self) -> Iterable[Unflushed]:
+        return self.ledger.unflushed()
+
+    async def _recovered(self, incarnation: str, records: Sequence[CallRecord]) -> None:
+        """What a process that is gone had reserved and did not use comes back; what it may have used counts."""
+        await self.limits.retire(incarnation, [_leave(record) for record in records])
+
     def _configured(self) -> None:
         catalog = self._offers.catalog
         self.attempts.configure(catalog.routes.values())
@@ -101,3 +137,16 @@ class EngineParts:
                 org=LimitValues(**kinds.get("org", {})),
             )
         )
+
+
+def _leave(record: CallRecord) -> Leave:
+    begin_time = record.begin_time_ns / NANOS_PER_SECOND
+    return Leave(
+        record.org_id,
+        record.user_id,
+        record.api_key_id,
+        begin_time,
+        record.input_tokens + record.output_tokens,
+        record.cost_nanos or 0,
+        None if record.outcome == LOST else begin_time + record.duration_us / 1e6,
+    )

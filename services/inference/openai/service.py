@@ -19,8 +19,8 @@ from promptmesh.inference.v1 import openai_pb2_grpc as pb_grpc
 from promptmesh.inference.v1 import receipt_pb2
 
 from services.inference.catalog import Offers
-from services.inference.engine.engine import Engine
 from services.inference.engine.call import ModelCall
+from services.inference.engine.engine import Engine
 from services.inference.engine.headers import content_type
 from services.inference.openai import bodies, embeddings
 from services.inference.openai.errors import JSON_TYPE, SSE_TYPE

@@ -94,7 +94,7 @@ class Attempts:
         lane = self._first(plan, call)
         fallback: Fallback | None = None
         racing = plan.hedge_after_s is not None
-        restartable = plan.restarts and (call.body.get("n") or 1) == 1
+        restartable = plan.restarts and call.restartable and (call.body.get("n") or 1) == 1
         gone_out = False
         while True:
             pump: Pump | None = None

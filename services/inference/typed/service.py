@@ -136,7 +136,6 @@ def generate_call(request: pb.GenerateRequest, route: Route) -> ModelCall:
         route=route,
         body=body,
         streamed=True,
-        restartable=True,
         output_cap=min(sampling.max_output_tokens, most) if sampling.HasField("max_output_tokens") else most,
         input_tokens_max=largest_messages(body),
         input_tokens_estimate=estimate_messages(body),
