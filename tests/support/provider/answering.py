@@ -181,11 +181,14 @@ class _Stream:
         if self._wants_usage and do.fault is not Fault.NO_USAGE:
             self._add(self._event({**self._said.chunk([]), "usage": usage(do, seen.prompt_tokens, self._said.tokens)}))
             reports = (seen.prompt_tokens, self._said.tokens) if is_honest(do) else None
-        if do.fault is not Fault.NO_DONE:
+        if do.fault not in {Fault.NO_DONE, Fault.CUT_AT_END}:
             self._add(self._prefix + b"[DONE]" + self._end)
         await self._flush()
         seen.reported = reports
-        await self._body.end()
+        if do.fault is Fault.CUT_AT_END:
+            await self._exchange.cut()
+        else:
+            await self._body.end()
 
     async def _say(self, chunk: dict[str, Any], tokens: int) -> None:
         do = self._do

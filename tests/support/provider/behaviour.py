@@ -39,6 +39,7 @@ class Fault(enum.Enum):
     GZIP = "gzip"  # whatever encoding was asked for
     CLOSE_DELIMITED = "close_delimited"  # no length and no chunks: the end of the connection is the end of the body
     CHUNK_EXTENSIONS = "chunk_extensions"  # chunks of HTTP with extensions, and trailers after the last
+    CUT_AT_END = "cut_at_end"  # all is said, and usage too; then FIN, without [DONE] and the end of the body
     EXTRA_BYTES = "extra_bytes"  # bytes after the end of the answer, on a connection that is kept
     CLOSE_AFTER = "close_after"  # closes after the answer without having said so
     NEVER_ENDS = "never_ends"  # all is said, but the body does not end

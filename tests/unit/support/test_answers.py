@@ -74,7 +74,13 @@ async def test_openais_own_client(client: openai.AsyncOpenAI, provider: Misbehav
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(
     ("limits", "expected"),
-    [({}, 10), ({"max_tokens": 4}, 4), ({"max_completion_tokens": 3, "max_tokens": 9}, 3), ({"max_tokens": 11}, 10)],
+    [
+        ({}, 10),
+        ({"max_tokens": 4}, 4),
+        ({"max_completion_tokens": 3, "max_tokens": 9}, 3),
+        ({"max_tokens": 11}, 10),
+        ({"max_tokens": 10}, 10),
+    ],
 )
 async def test_max_tokens_is_obeyed(
     provider: MisbehavingProvider, streamed: bool, limits: dict[str, Any], expected: int

@@ -226,6 +226,7 @@ PROOFS: dict[str, Proof] = {
     "stall": in_the_middle("hangs"),
     "cut": in_the_middle("eof"),
     "cut_reset": in_the_middle("reset"),
+    "cut_at_end": lambda got, streamed: is_whole(got, True) and got.end == "eof" and b"[DONE]" not in got.raw,
     "cut_at_once": lambda got, streamed: (got.end, got.finish_reasons) == ("eof", []) and (got.body == b"") == streamed,
     "cut_cleanly": cut_cleanly,
     "bad_framing": bad_framing,
@@ -369,6 +370,15 @@ async def test_a_fault_comes_after_as_many_chunks_as_told(provider: MisbehavingP
         else:
             assert len(said) == min(after, WORDS) == provider.calls[-1].chunks_sent
             assert not got.finish_reasons
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_mechanisms_without_a_case(provider: MisbehavingProvider, streamed: bool) -> None:
+    provider.then(Behaviour(fault=Fault.ABSURD_USAGE), Behaviour(fault=Fault.NOT_JSON))
+    absurd = usage_of(await ask(provider, chat(streamed)), streamed)
+    assert absurd == {"prompt_tokens": -5, "completion_tokens": 10**15, "total_tokens": 0}
+    assert PROOFS["broken_chunk"](await ask(provider, chat(streamed)), streamed)
+    assert provider.record.reported.total.answers == int(streamed), "the chunk that is none does not spoil usage"
 
 
 async def test_a_slow_body_comes_in_drops(provider: MisbehavingProvider) -> None:

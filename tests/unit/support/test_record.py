@@ -10,7 +10,15 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from tests.support.provider import Behaviour, MisbehavingProvider, ProviderServer, Record, SeenCall, running_server
+from tests.support.provider import (
+    Behaviour,
+    MisbehavingProvider,
+    ProviderServer,
+    Record,
+    SeenCall,
+    Tokens,
+    running_server,
+)
 from tests.unit.support.wire import MODEL, PATIENCE_S, ask, chat, connected
 
 
@@ -113,6 +121,24 @@ async def test_what_a_client_does_not_take_is_not_whole(provider: MisbehavingPro
     assert provider.calls[0].outcome == "aborted"
     assert provider.record.reported_whole.total.answers == 0
     assert provider.record.said.total.answers == 1
+
+
+async def test_a_client_that_half_closes_has_left(provider: MisbehavingProvider) -> None:
+    """Even where it takes nothing, so that nothing more can be sent."""
+    provider.default = Behaviour(padding_bytes=30_000_000)
+    async with connected(provider) as wire:
+        wire.send(chat(), provider.base_url + "/chat/completions")
+        await wire.reader.readuntil(b"\r\n\r\n")
+        wire.writer.write_eof()
+        await provider.until(lambda record: record.aborted == 1)
+
+
+async def test_usage_that_was_told_before_a_cut_is_not_of_a_whole_answer(provider: MisbehavingProvider) -> None:
+    provider.fail("cut_at_end")
+    await ask(provider, chat(stream=True))
+    assert provider.record.cut == 1
+    assert provider.record.reported[MODEL] == provider.record.said[MODEL] == Tokens(1, 2, 8)
+    assert provider.record.reported_whole.total.answers == 0
 
 
 async def test_sums_by_model(provider: MisbehavingProvider) -> None:
