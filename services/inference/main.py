@@ -70,6 +70,8 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
         worker=settings.worker,
         worker_dir=settings.worker_dir,
         ledger_options=settings.ledger_options,
+        limit_options=settings.limit_options,
+        limits_poll_s=settings.limits_poll_s,
         cache_options=settings.cache_options,
         org_calls_max=settings.org_calls_max,
         roll_back=guard.roll_back,

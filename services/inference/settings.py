@@ -11,6 +11,7 @@ from services.inference.cache.options import CacheOptions
 from services.inference.config import DEMO_TOKENS_PER_SECOND
 from services.inference.examples.runner import RunnerOptions
 from services.inference.ledger.settings import LedgerSettings
+from services.inference.limits.settings import LimitSettings
 from services.inference.provider_keys.sealing import Sealer, keys_of
 from services.inference.providers.http import Timeouts
 
@@ -23,7 +24,7 @@ def _provider_key_secret(value: SecretStr) -> SecretStr:
 ProviderKeySecret = Annotated[SecretStr, AfterValidator(_provider_key_secret)]
 
 
-class InferenceSettings(LedgerSettings):
+class InferenceSettings(LedgerSettings, LimitSettings):
     """`PROMPTMESH_…` variables of the inference service, beside those of the kit."""
 
     service: ClassVar[str] = "inference"

@@ -18,6 +18,7 @@ from services.inference.ledger.settings import LedgerOptions
 from services.inference.limits.epochs import LedgerHooks, Unflushed
 from services.inference.limits.limits import Limits
 from services.inference.limits.model import Defaults, LimitValues
+from services.inference.limits.options import LimitOptions
 from services.inference.limits.overrides import Overrides
 from services.inference.limits.recovery import Leave
 from services.inference.limits.totals import totals_of
@@ -32,7 +33,6 @@ from services.mesh.database import Database
 from services.mesh.redis import Redis
 
 NANOS_PER_SECOND = 1e9
-OVERRIDES_POLL_S = 0.5
 
 
 def _nobody(_route: Route, _why: str) -> None:
@@ -55,13 +55,16 @@ class EngineParts:
         worker: str = "",
         worker_dir: Path | None = None,
         ledger_options: LedgerOptions | None = None,
+        limit_options: LimitOptions | None = None,
+        limits_poll_s: float = 1.0,
         cache_options: CacheOptions | None = None,
         org_calls_max: int = 512,
         roll_back: Callable[[Route, str], None] = _nobody,
     ) -> None:
         self._offers = offers
+        self._limits_poll_s = limits_poll_s
         hooks = LedgerHooks(self._hold, self._unflushed)
-        self.limits = Limits(redis, totals_of(database), hooks=hooks)
+        self.limits = Limits(redis, totals_of(database), hooks=hooks, options=limit_options)
         self.overrides = Overrides(database, self.limits)
         self.ledger = Ledger(
             database,
@@ -94,7 +97,7 @@ class EngineParts:
         """What runs beside the calls, until cancelled."""
         return (
             ("limits", self.limits.run),
-            ("limits that were set", lambda: self.overrides.follow(OVERRIDES_POLL_S)),
+            ("limits that were set", lambda: self.overrides.follow(self._limits_poll_s)),
             ("probes", self._probes.run),
             ("stalls of the loop", self._stalls.run),
         )

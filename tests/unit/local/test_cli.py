@@ -21,7 +21,7 @@ from services.local.errors import PlainError
 from services.local.group import cli
 
 COMMANDS = ["up", "status", "logs", "down", "backup", "restore", "post", "watch", "chat", "admin", "config", "events"]
-COMMANDS.append("provider-keys")
+COMMANDS += ["provider-keys", "usage"]
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
