@@ -73,11 +73,14 @@ class Epochs:
         self._ready_time = 0.0  # of Redis's clock
         self._news = asyncio.Event()  # ready, or Redis is away: nobody need wait longer
         self._asked = asyncio.Event()
+        self._watching = False
 
     async def whole(self) -> bool:
         """Whether Redis's counts are whole; waits while they are being collected."""
         if self.ready:
             return True
+        if not self._watching:
+            return await self._begin()
         self._asked.set()
         try:
             async with asyncio.timeout(2 * self._options.collect_s):
@@ -85,6 +88,17 @@ class Epochs:
         except TimeoutError:
             return False
         return self.ready
+
+    async def _begin(self) -> bool:
+        """Before `watch` runs, as when a start counts what the process before left: nothing is held yet."""
+        try:
+            if not await self._look():
+                await self._until(self._ready_time)
+        except RedisUnavailable:
+            return False
+        self._entered, self.ready = self.value, True
+        self._news.set()
+        return True
 
     async def confirm(self) -> bool:
         """Asks Redis whether this is still its life. Raises RedisUnavailable."""
@@ -98,6 +112,7 @@ class Epochs:
 
     async def watch(self, check_in: Callable[[], Awaitable[None]]) -> None:
         """Runs until cancelled."""
+        self._watching = True
         while True:
             pause_s = self._options.epoch_poll_s
             try:

@@ -215,8 +215,7 @@ async def test_without_redis_what_is_held_serves_and_rates_go_by_their_share(
     more = 0
     while await passes(rates):
         more += 1
-    assert more <= 12 * 2  # twice, if the minute ended meanwhile
-    assert more >= 12 - 5
+    assert 1 <= more <= 12 * 2  # twice, or less, if the minute ended meanwhile
     with running_redis(own_redis):
         async with asyncio.timeout(20):
             while not await passes(money, 1, payer):
@@ -297,3 +296,14 @@ async def test_only_the_epoch_is_lost(fleet: Fleet) -> None:
     await until(lambda: limits._epochs.ready and limits._epochs.value != before)
     assert await passes(limits, 100)
     assert await remaining(limits) == 800
+
+
+async def test_a_start_counts_what_the_process_before_left(fleet: Fleet) -> None:
+    """`retire` before `run`, as at a start: it neither waits for what does not run yet nor fails."""
+    defaults = of_org(nanos_per_day=100_000)
+    dead = fleet.start(defaults)
+    await dead.reserve(CALLER, tokens=1, nanos=300)
+    await fleet.kill(dead)
+    successor = fleet.start(defaults, runs=False)
+    await successor.retire(dead.incarnation, [Leave(ORG, USER, KEY, time.time(), 1, 300)])
+    assert await remaining(successor) == 100_000 - 300
