@@ -59,11 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
                 one = measure(SYSTEMS.get(name), provider, options.seconds, options.quiet)
             rounds.append(one)
             said = f"unary {table.rate('unary')(one):,.0f}/s, streams {table.rate('streams')(one):,.0f}/s"
-            print(f"round {number}  {name:14} {one.fault or said}  {one.first_error}".rstrip(), flush=True)
+            said = "did not run" if one.fault else said
+            print(f"round {number}  {name:14} {said}  {one.first_error}".rstrip(), flush=True)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps({name: [asdict(one) for one in rounds] for name, rounds in found.items()}, indent=1))
     print(f"\n{table.markdown(found, SYSTEMS)}\n\n{table.noise(found)}")
-    print("\n".join(table.compared(found)))
+    print("\n".join(["", *table.by_process(found), *table.compared(found)]))
     return 1 if any(one.fault for rounds in found.values() for one in rounds) else 0
 
 

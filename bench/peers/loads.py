@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import orjson
@@ -28,30 +29,36 @@ TRIES_MAX = 3
 
 @dataclass
 class Loaded:
-    """What one load came to, and what it cost: CPU of the system in µs an answer, of others as a share of the cores."""
+    """What one load came to, and what it cost: CPU of the system's processes in µs an answer; of others, the share of
+    the cores."""
 
     result: Result
-    cpu_us: float
+    cpu_us_by: dict[str, float]
     others: float
 
+    @property
+    def cpu_us(self) -> float:
+        """Of all processes of the system; NaN where nothing was answered."""
+        return sum(self.cpu_us_by.values()) if self.cpu_us_by else math.nan
 
-def quietest(job: Job, system: Sequence[int], mock: int, quiet_s: float) -> Loaded:
+
+def quietest(job: Job, system: Mapping[str, int], mock: Mapping[str, int], quiet_s: float) -> Loaded:
     """Runs a load; with `quiet_s` above zero only once others are quiet, or so many seconds have been waited for that,
-    and again where they were not quiet meanwhile. `system` and `mock` are process ids: whose CPU time is not others'.
+    and again where they were not quiet meanwhile. `system` and `mock` are processes, whose CPU time is not others'.
     """
     found: list[Loaded] = []
     while True:
         if quiet_s > 0:
-            wait_for_quiet(quiet_s, (*system, mock))
+            wait_for_quiet(quiet_s, {**system, **mock})
         found.append(load(job, system, mock))
         if quiet_s <= 0 or len(found) >= TRIES_MAX or found[-1].others <= NOISY_SHARE:
             return min(found, key=lambda one: one.others)
 
 
-def load(job: Job, system: Sequence[int], mock: int) -> Loaded:
+def load(job: Job, system: Mapping[str, int], mock: Mapping[str, int]) -> Loaded:
     """Runs a load in a process of its own."""
     cores = sorted(os.sched_getaffinity(0))
-    of_system, known, busy = cpu_s(system), cpu_s((*system, mock)), machine_busy_s(cores)
+    before, busy = cpu_s({**system, **mock}), machine_busy_s(cores)
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "bench.closed_loop"],
@@ -63,23 +70,23 @@ def load(job: Job, system: Sequence[int], mock: int) -> Loaded:
     )
     result = Result(**orjson.loads(done.stdout))
     elapsed_s = time.monotonic() - began
-    of_system, known = cpu_s(system) - of_system, cpu_s((*system, mock)) - known
-    others_s = machine_busy_s(cores) - busy - known - result.cpu_s
+    used = {name: after - before[name] for name, after in cpu_s({**system, **mock}).items()}
+    others_s = machine_busy_s(cores) - busy - sum(used.values()) - result.cpu_s
     return Loaded(
         result=result,
-        cpu_us=of_system / result.answers_in_all * 1e6 if result.answers_in_all else float("nan"),
+        cpu_us_by={name: used[name] / result.answers_in_all * 1e6 for name in system if result.answers_in_all},
         others=max(0.0, others_s) / (elapsed_s * len(cores)),
     )
 
 
-def wait_for_quiet(most_s: float, known: Sequence[int]) -> float:
+def wait_for_quiet(most_s: float, known: Mapping[str, int]) -> float:
     """Waits until others than the processes `known` leave the cores alone, at most so long; the last share."""
     cores = sorted(os.sched_getaffinity(0))
     end = time.monotonic() + most_s
     while True:
-        busy, ours, began = machine_busy_s(cores), cpu_s(known), time.monotonic()
+        busy, ours_s, began = machine_busy_s(cores), sum(cpu_s(known).values()), time.monotonic()
         time.sleep(QUIET_LOOK_S)
-        others_s = machine_busy_s(cores) - busy - (cpu_s(known) - ours)
+        others_s = machine_busy_s(cores) - busy - (sum(cpu_s(known).values()) - ours_s)
         share = max(0.0, others_s) / ((time.monotonic() - began) * len(cores))
         if share <= QUIET_SHARE or time.monotonic() >= end:
             return share

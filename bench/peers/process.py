@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -79,23 +79,22 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-def cpu_s(pids: Sequence[int]) -> float:
-    """CPU time so far of the process trees with these roots; each process once."""
-    family: dict[int, psutil.Process] = {}
-    for pid in pids:
-        try:
+def cpu_s(processes: Mapping[str, int]) -> dict[str, float]:
+    """CPU time so far of each of these processes (name to id) with its descendants, less those that stand here
+    themselves."""
+    trees: dict[str, dict[int, psutil.Process]] = {}
+    for name, pid in processes.items():
+        with suppress(psutil.NoSuchProcess):
             root = psutil.Process(pid)
-            family |= {one.pid: one for one in (root, *root.children(recursive=True))}
-        except psutil.NoSuchProcess:
-            continue
-    total = 0.0
-    for one in family.values():
-        try:
-            times = one.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total
+            trees[name] = {one.pid: one for one in (root, *root.children(recursive=True))}
+    found, counted = dict.fromkeys(processes, 0.0), set[int]()
+    for name, tree in sorted(trees.items(), key=lambda one: len(one[1])):  # what is inside of another comes before it
+        for pid in tree.keys() - counted:
+            with suppress(psutil.NoSuchProcess):
+                times = tree[pid].cpu_times()
+                found[name] += times.user + times.system
+        counted |= tree.keys()
+    return found
 
 
 def machine_busy_s(cores: Sequence[int]) -> float:

@@ -24,6 +24,7 @@ from bench.peers.systems import Running, System
 
 CALLERS = 32
 WARM_UP_S = 2.0
+MOCK = "mock"
 #: Between two loads of the same system: what the last one left under way is over.
 PAUSE_S = 1.0
 ANSWER_TIMEOUT_S = 10.0
@@ -66,7 +67,7 @@ class Mock:
 
     def running(self) -> Running:
         """The mock as if it were a system: what there is to reach."""
-        return Running(self.port, "/v1/chat/completions", {}, MODEL, (self.pid,))
+        return Running(self.port, "/v1/chat/completions", {}, MODEL, {MOCK: self.pid})
 
 
 @contextmanager
@@ -105,7 +106,7 @@ def measure(system: System | None, provider: Mock, seconds: float, quiet_s: floa
 
 def _loads(running: Running, provider: Mock, found: Round, seconds: float, quiet_s: float) -> None:
     def run(job: Job) -> Loaded:
-        return quietest(job, running.pids, provider.pid, quiet_s)
+        return quietest(job, running.processes, {MOCK: provider.pid}, quiet_s)
 
     for streamed in (False, True):
         until(lambda streamed=streamed: answers(running, streamed), "a good answer")  # type: ignore[misc]

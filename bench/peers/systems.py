@@ -29,8 +29,8 @@ class Running:
     path: str
     headers: dict[str, str]
     model: str
-    #: The roots of its process trees.
-    pids: tuple[int, ...]
+    #: Its processes, by name; their children belong to them.
+    processes: Mapping[str, int]
     #: A second name of the model, whose answers come from the system's cache; empty: there is none.
     cached_model: str = ""
 
@@ -66,7 +66,7 @@ def litellm(base_url: str, folder: Path, workers: int) -> Iterator[Running]:
     command += ["--port", str(port), "--num_workers", str(workers), "--telemetry", "False"]
     environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOG": "ERROR"}
     with process(command, folder, environment) as pid:
-        yield Running(port, "/v1/chat/completions", {}, MODEL, (pid,))
+        yield Running(port, "/v1/chat/completions", {}, MODEL, {"litellm": pid})
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def portkey(base_url: str, folder: Path) -> Iterator[Running]:
     environment = {"NODE_ENV": "production"}
     command = [str(node), str(script), f"--port={port}", "--headless"]
     with process(command, folder, environment) as pid:
-        yield Running(port, "/v1/chat/completions", headers, MODEL, (pid,))
+        yield Running(port, "/v1/chat/completions", headers, MODEL, {"portkey": pid})
 
 
 @contextmanager
@@ -110,7 +110,7 @@ api_key_location = "none"
         if not said.exists():
             raise StartError("it did not start")
         model = f"tensorzero::model_name::{MODEL}"
-        yield Running(int(said.read_text()), "/openai/v1/chat/completions", {}, model, (pid,))
+        yield Running(int(said.read_text()), "/openai/v1/chat/completions", {}, model, {"tensorzero": pid})
 
 
 @contextmanager
@@ -145,9 +145,10 @@ limits:
         _, token = mesh.register("bench")
         key = mesh.api_key(token, "inference:invoke")
         status = mesh.status()
-        pids = (int(status["pid"]), *(int(one["pid"]) for one in status["processes"]))
+        processes = {one["name"]: int(one["pid"]) for one in status["processes"]}
+        processes["supervisor"] = int(status["pid"])
         headers = {"authorization": f"Bearer {key}"}
-        yield Running(mesh.edge_port, "/v1/chat/completions", headers, MODEL, pids, CACHED_ROUTE)
+        yield Running(mesh.edge_port, "/v1/chat/completions", headers, MODEL, processes, CACHED_ROUTE)
 
 
 def _litellm(workers: int) -> System:

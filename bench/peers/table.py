@@ -7,11 +7,10 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from bench.peers.loads import Loaded
-from bench.peers.rounds import CALLERS, Round
+from bench.peers.rounds import CALLERS, MOCK, Round
 from bench.peers.systems import System
 
 Pick = Callable[[Round], float]
-MOCK = "mock"
 MOCK_TITLE = "the mock itself"
 
 
@@ -95,6 +94,22 @@ def noise(found: Mapping[str, Sequence[Round]]) -> str:
         f"Load average before the first round {averages[0]:.2f}, before later ones up to {max(averages):.2f}, "
         "which has the rounds before them in it."
     )
+
+
+def by_process(found: Mapping[str, Sequence[Round]]) -> list[str]:
+    """Where the CPU time of systems of several processes goes, in µs, medians."""
+    lines = []
+    for name, rounds in found.items():
+        for load, what in (("unary", "call"), ("streams", "stream"), ("cached", "cache hit")):
+            each = [loaded.cpu_us_by for one in rounds if (loaded := _loaded(one, load)) and loaded.cpu_us_by]
+            if not each or len(each[0]) < 2:
+                continue
+            parts = {part: statistics.median([one.get(part, 0.0) for one in each]) for part in each[0]}
+            told = ", ".join(
+                f"{part} {us:.0f}" for part, us in sorted(parts.items(), key=lambda one: -one[1]) if us >= 1
+            )
+            lines.append(f"{name}, µs of CPU a {what}: {told}")
+    return lines
 
 
 def compared(found: Mapping[str, Sequence[Round]], ours: str = "promptmesh") -> list[str]:

@@ -26,7 +26,9 @@ from bench.peers.systems import SYSTEMS, Running
 
 def a_round(per_second: float, p50_s: float = 0.002, others: float = 0.1) -> Round:
     def loaded(p50_s: float) -> Loaded:
-        return Loaded(Result(good=int(per_second), elapsed_s=1.0, p50_s=p50_s, p99_s=2 * p50_s), 100.0, others)
+        return Loaded(
+            Result(good=int(per_second), elapsed_s=1.0, p50_s=p50_s, p99_s=2 * p50_s), {"a": 70.0, "b": 30.0}, others
+        )
 
     return Round(0.5, loaded(p50_s), loaded(p50_s), loaded(p50_s), loaded(p50_s), loaded(0.0005))
 
@@ -55,6 +57,17 @@ def test_our_rates_are_told_as_times_of_each_peers() -> None:
     found["portkey"] = [a_round(2000)]
     assert table.compared(found) == ["promptmesh / portkey: unary 1.50, streams 1.50"]
     assert table.compared({"portkey": [a_round(1)]}) == []
+
+
+def test_where_the_cpu_time_went_is_told_of_systems_of_several_processes() -> None:
+    found = {"promptmesh": [a_round(9), a_round(9)]}
+    assert table.by_process(found) == [
+        "promptmesh, µs of CPU a call: a 70, b 30",
+        "promptmesh, µs of CPU a stream: a 70, b 30",
+    ]
+    found["promptmesh"][0].unary = found["promptmesh"][0].streams = None
+    assert len(table.by_process(found)) == 2
+    assert table.by_process({"portkey": [Round(0.1)]}) == []
 
 
 def test_no_round_is_no_figure() -> None:
@@ -121,10 +134,14 @@ def test_a_process_and_its_children_are_ended(tmp_path: Path, monkeypatch: pytes
         children = psutil.Process(pid).children()
         assert len(children) == 1
         assert processes.alive(pid)
-        assert processes.cpu_s([pid, pid]) > 0
+        used = processes.cpu_s({"parent": pid, "child": children[0].pid, "gone": 2**22 + 1})
+        assert used["parent"] > 0
+        assert used["child"] > 0
+        assert used["gone"] == 0
+        assert processes.cpu_s({"all": pid})["all"] >= used["parent"] + used["child"]
     assert not processes.alive(pid)
     assert psutil.wait_procs(children, 10)[1] == []
-    assert processes.cpu_s([pid]) == 0
+    assert processes.cpu_s({"ended": pid}) == {"ended": 0.0}
 
 
 def test_a_process_that_ends_by_itself_says_why(tmp_path: Path) -> None:
@@ -173,7 +190,7 @@ async def answering(status: bytes, body: bytes | None) -> AsyncIterator[Running]
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
-        yield Running(server.sockets[0].getsockname()[1], "/v1/chat/completions", {}, mock.MODEL, ())
+        yield Running(server.sockets[0].getsockname()[1], "/v1/chat/completions", {}, mock.MODEL, {})
 
 
 @pytest.mark.parametrize(
@@ -189,18 +206,18 @@ def test_a_load_is_repeated_until_others_were_quiet(
     monkeypatch: pytest.MonkeyPatch, quiet_s: float, others: list[float], runs: int, kept: float
 ) -> None:
     left, waits = list(others), []
-    monkeypatch.setattr(loads, "load", lambda *_: Loaded(Result(), 0.0, left.pop(0)))
+    monkeypatch.setattr(loads, "load", lambda *_: Loaded(Result(), {}, left.pop(0)))
     monkeypatch.setattr(loads, "wait_for_quiet", lambda most_s, known: waits.append((most_s, known)))
     job = Job(1, "/", {}, "", False, "")
-    assert loads.quietest(job, [7], 8, quiet_s).others == kept
+    assert loads.quietest(job, {"a": 7}, {"mock": 8}, quiet_s).others == kept
     assert len(others) - len(left) == runs
-    assert waits == ([(quiet_s, (7, 8))] * runs if quiet_s else [])
+    assert waits == ([(quiet_s, {"a": 7, "mock": 8})] * runs if quiet_s else [])
 
 
 def test_waiting_for_quiet_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loads, "QUIET_LOOK_S", 0.05)
     monkeypatch.setattr(loads, "QUIET_SHARE", -1.0)  # never
-    assert loads.wait_for_quiet(0.1, [os.getpid()]) >= 0.0
+    assert loads.wait_for_quiet(0.1, {"me": os.getpid()}) >= 0.0
 
 
 def test_a_round_of_the_mock_itself(monkeypatch: pytest.MonkeyPatch) -> None:
