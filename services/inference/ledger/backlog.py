@@ -29,7 +29,9 @@ class Backlog:
         self._records: deque[CallRecord] = deque()
         self._spilled_from: Place | None = None  # from there on ends stand in the journal alone
         self._spilled = 0
-        self._spilled_nanos: Counter[_SpendKey] = Counter()  # what the calls cost that stand in the journal alone
+        # Of the calls that stand in the journal alone: what they cost, and how many they are.
+        self._spilled_nanos: Counter[_SpendKey] = Counter()
+        self._spilled_calls: Counter[_SpendKey] = Counter()
 
     def __len__(self) -> int:
         return len(self._records) + self._spilled
@@ -47,8 +49,9 @@ class Backlog:
             if self._spilled_from is None:
                 self._spilled_from = place
             self._spilled += 1
-            if record.cost_nanos:
-                self._spilled_nanos[_spend_key(record)] += record.cost_nanos
+            key = _spend_key(record)
+            self._spilled_calls[key] += 1
+            self._spilled_nanos[key] += record.cost_nanos or 0
 
     def first(self, most: int) -> list[CallRecord]:
         """Up to `most` of the oldest in memory; they stay until `done`."""
@@ -62,12 +65,13 @@ class Backlog:
     def unflushed(self) -> Iterator[Unflushed]:
         """What all of them cost, those in the journal summed by hour."""
         for record in self._records:
-            if record.cost_nanos:
-                time_s = record.begin_time_ns / _NS
-                yield Unflushed(record.org_id, record.user_id, record.api_key_id, time_s, record.cost_nanos)
-        for (org_id, user_id, api_key_id, hour), nanos in self._spilled_nanos.items():
-            if nanos:
-                yield Unflushed(org_id, user_id, api_key_id, float(hour * _HOUR_S), nanos)
+            time_s = record.begin_time_ns / _NS
+            yield Unflushed(record.org_id, record.user_id, record.api_key_id, time_s, record.cost_nanos or 0)
+        for key, calls in self._spilled_calls.items():
+            if calls:
+                org_id, user_id, api_key_id, hour = key
+                nanos = self._spilled_nanos[key]
+                yield Unflushed(org_id, user_id, api_key_id, float(hour * _HOUR_S), nanos, calls)
 
     async def refill(self) -> None:
         """Reads from the journal where memory is empty and something waits there."""
@@ -93,11 +97,13 @@ class Backlog:
         if spilled_from is None:
             self._spilled = 0
             self._spilled_nanos.clear()
+            self._spilled_calls.clear()
             return
         self._spilled = max(0, self._spilled - len(found))
         for record in found:
-            if record.cost_nanos:
-                self._spilled_nanos[_spend_key(record)] -= record.cost_nanos
+            key = _spend_key(record)
+            self._spilled_calls[key] -= 1
+            self._spilled_nanos[key] -= record.cost_nanos or 0
 
     def _read(self, start: Place, end: Place) -> tuple[list[CallRecord], Place]:
         found: list[CallRecord] = []

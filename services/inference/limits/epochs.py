@@ -34,7 +34,7 @@ RETRY_S = 0.25
 
 
 class Unflushed(NamedTuple):
-    """A call that is settled and whose record is not yet in PostgreSQL's sums. Ids empty where there is none; time in
+    """Calls that are settled and whose records are not yet in PostgreSQL's sums. Ids empty where there is none; time in
     seconds since the epoch."""
 
     org_id: str
@@ -42,6 +42,7 @@ class Unflushed(NamedTuple):
     api_key_id: str
     time: float
     nanos: int
+    requests: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class Recovery:
             account.roll(self._time.now())
             for one in account.slices:
                 if one.meter.spec.seeded and one.begin <= call.time < one.end:
-                    amount = call.nanos if one.unit == Unit.NANOS else 1
+                    amount = call.nanos if one.unit == Unit.NANOS else call.requests
                     unflushed[one] = unflushed.get(one, 0) + amount
         stated: dict[Org, set[Slice]] = {org: set(org.live) for org in self._accounts.orgs()}
         for one in unflushed:

@@ -151,6 +151,7 @@ async def test_more_than_memory_may_hold_waits_in_the_journal(
         assert len(ledger._backlog) == 500
         assert len(ledger._backlog.first(500)) == 50
         assert sum(one.nanos for one in ledger.unflushed()) == 500 * 400
+        assert sum(one.requests for one in ledger.unflushed()) == 500
         assert {(one.org_id, one.user_id, one.api_key_id) for one in ledger.unflushed()} == {(ORG, USER, KEY)}
         await ledger.hold(False)
         # Calls go on while it is read again.
