@@ -70,6 +70,7 @@ def call_of(body: dict[str, Any], raw_bytes: int, catalog: Catalog, surface: int
         cache=cache_control(call.metadata),
         deadline=call.deadline,
         choices=get("n") or 1,
+        restartable=False,
     )
 
 

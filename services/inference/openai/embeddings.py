@@ -9,7 +9,17 @@ from promptmesh.inference.v1 import receipt_pb2
 from services.inference.catalog import Catalog
 from services.inference.engine.call import ModelCall
 from services.inference.openai.bodies import cache_control
-from services.inference.openai.fields import Rule, check, fault, of_type, one_of, parse, refuse_unknown, whole_number, wrong_kind
+from services.inference.openai.fields import (
+    Rule,
+    check,
+    fault,
+    of_type,
+    one_of,
+    parse,
+    refuse_unknown,
+    whole_number,
+    wrong_kind,
+)
 from services.inference.openai.sampling import tags
 from services.inference.usage import estimate_tokens, utf8_bytes
 from services.mesh.call import current

@@ -21,6 +21,7 @@ JSON_TYPE = "application/json"
 SSE_TYPE = "text/event-stream"
 
 _REQUEST, _LIMIT, _API = "invalid_request_error", "rate_limit_error", "api_error"
+_QUOTA = "insufficient_quota"
 # Reason → (status, type, code). A reason that is not here is answered by its gRPC status, as 500 if that says nothing.
 _SHAPES: Mapping[str, tuple[int, str, str | None]] = {
     "INVALID_FIELD": (400, _REQUEST, None),
@@ -36,6 +37,13 @@ _SHAPES: Mapping[str, tuple[int, str, str | None]] = {
     "PROVIDER_RATE_LIMITED": (429, _LIMIT, "rate_limit_exceeded"),
     "CONCURRENCY_LIMIT": (429, _LIMIT, "rate_limit_exceeded"),
     "RATE_LIMITED": (429, _LIMIT, "rate_limit_exceeded"),
+    "LIMIT_REACHED": (429, _LIMIT, "rate_limit_exceeded"),
+    "BUDGET_EXHAUSTED": (429, _QUOTA, "insufficient_quota"),
+    "PRICE_UNKNOWN": (400, _REQUEST, "price_unknown"),
+    "PROVIDER_CONTENT_REFUSED": (400, _REQUEST, "content_policy_violation"),
+    "CONTENT_REFUSED": (400, _REQUEST, "content_filter"),
+    "REQUEST_TOO_LARGE": (413, _REQUEST, "request_too_large"),
+    "OVERLOADED": (503, _API, "overloaded"),
     "PROVIDER_REJECTED": (400, _REQUEST, None),
     "CONTEXT_LENGTH_EXCEEDED": (400, _REQUEST, "context_length_exceeded"),
     "PROVIDER_UNAVAILABLE": (503, _API, "provider_unavailable"),
@@ -56,6 +64,25 @@ _MESSAGES: Mapping[str, str] = {
     "CREDENTIAL_REVOKED": f"The API key was revoked, or the session of the access token has ended. {_MAKE_A_KEY}",
 }
 _PARAMS = {"MODEL_NOT_FOUND": "model", "CONTEXT_LENGTH_EXCEEDED": "messages"}
+# The official clients try 429 and 5xx again by themselves, within a minute at most, unless told not to. These two only
+# an operator, or the next day, makes good.
+_NO_RETRY = frozenset({"BUDGET_EXHAUSTED", "PROVIDER_CREDENTIAL_REFUSED"})
+NO_RETRY_HEADER = ("x-should-retry", "false")
+
+
+class StreamFailedError(MeshError):
+    """An error that ends a stream which has its own way to say so: `last_events` are sent in place of ours."""
+
+    def __init__(self, error: MeshError, last_events: bytes) -> None:
+        super().__init__(
+            error.reason,
+            error.message,
+            metadata=error.metadata,
+            violations=error.violations,
+            retry_after_s=error.retry_after_s,
+            quota=error.quota,
+        )
+        self.last_events = last_events
 
 
 def http_status(error: MeshError) -> int:
@@ -63,31 +90,36 @@ def http_status(error: MeshError) -> int:
     return _shape(error)[0]
 
 
+def error_object(error: MeshError) -> dict[str, str | None]:
+    """What stands under `error` in the body."""
+    _, kind, code = _shape(error)
+    return {
+        "message": _message(error),
+        "type": kind,
+        "param": error.metadata.get("param") or _PARAMS.get(error.reason),
+        "code": error.metadata.get("provider_code") or code,
+    }
+
+
 def error_json(error: MeshError) -> bytes:
     """The body."""
-    _, kind, code = _shape(error)
-    return orjson.dumps(
-        {
-            "error": {
-                "message": _message(error),
-                "type": kind,
-                "param": error.metadata.get("param") or _PARAMS.get(error.reason),
-                "code": error.metadata.get("provider_code") or code,
-            }
-        }
-    )
+    return orjson.dumps({"error": error_object(error)})
 
 
 def render(error: MeshError, request_id: str, *, started: bool) -> Rendered:
     """See ErrorRenderer of the pipeline. In a stream that has begun the error is its last event, and no `[DONE]` comes:
     the head of the answer, which said 200, has left."""
-    body = error_json(error)
     if started:
-        return Rendered(httpbody_pb2.HttpBody(content_type=SSE_TYPE, data=b"data: " + body + b"\n\n"))
+        last = error.last_events if isinstance(error, StreamFailedError) else b"data: " + error_json(error) + b"\n\n"
+        return Rendered(httpbody_pb2.HttpBody(content_type=SSE_TYPE, data=last))
     metadata = [(STATUS_KEY, str(http_status(error))), ("x-request-id", request_id)]
     if error.retry_after_s is not None:
         metadata.append((RETRY_AFTER_KEY, str(max(1, math.ceil(error.retry_after_s)))))
-    return Rendered(httpbody_pb2.HttpBody(content_type=JSON_TYPE, data=body), tuple(metadata))
+    if error.reason in _NO_RETRY:
+        metadata.append(NO_RETRY_HEADER)
+    if "attempts" in error.metadata:
+        metadata.append(("x-promptmesh-attempts", error.metadata["attempts"]))
+    return Rendered(httpbody_pb2.HttpBody(content_type=JSON_TYPE, data=error_json(error)), tuple(metadata))
 
 
 def _message(error: MeshError) -> str:
@@ -102,6 +134,7 @@ def _shape(error: MeshError) -> tuple[int, str, str | None]:
         return known
     by_code = {
         "INVALID_ARGUMENT": (400, _REQUEST, None),
+        "FAILED_PRECONDITION": (400, _REQUEST, error.reason.lower()),
         "PERMISSION_DENIED": (403, _REQUEST, "insufficient_permissions"),
         "NOT_FOUND": (404, _REQUEST, None),
         "RESOURCE_EXHAUSTED": (429, _LIMIT, "rate_limit_exceeded"),

@@ -6,7 +6,8 @@ methods, those of access included, leaves in OpenAI's shape; once a stream has b
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -22,10 +23,11 @@ from services.inference.catalog import Offers
 from services.inference.engine.call import ModelCall
 from services.inference.engine.engine import Engine
 from services.inference.engine.headers import content_type
-from services.inference.openai import bodies, embeddings
-from services.inference.openai.errors import JSON_TYPE, SSE_TYPE
+from services.inference.openai import bodies, embeddings, responses
+from services.inference.openai.errors import JSON_TYPE, SSE_TYPE, StreamFailedError
 from services.inference.routing.route import Route
 from services.mesh.access.control import AccessControl
+from services.mesh.pipeline import tell
 from services.mesh.revocation import UntilRevoked
 
 # OpenAI's clients want the time a model was made; we do not know it.
@@ -39,10 +41,18 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class OpenAi(pb_grpc.OpenAiServiceServicer):
     """Chat completions, embeddings, responses and models."""
 
-    def __init__(self, offers: Offers, engine: Engine, access: AccessControl) -> None:
+    def __init__(
+        self,
+        offers: Offers,
+        engine: Engine,
+        access: AccessControl,
+        *,
+        wall_time_s: Callable[[], float] = time.time,
+    ) -> None:
         self._offers = offers
         self._engine = engine
         self._access = access
+        self._wall_time_s = wall_time_s
 
     async def ChatCompletions(self, request: httpbody_pb2.HttpBody, context: _Context) -> _Bodies:
         """One message with the whole answer, or one for each read of a stream. The answer names the model that
@@ -68,6 +78,40 @@ class OpenAi(pb_grpc.OpenAiServiceServicer):
             answer = await until.answer(self._engine.complete(call))
         for body in _json_parts(call, answer):
             yield body
+
+    async def Responses(self, request: httpbody_pb2.HttpBody, context: _Context) -> _Bodies:
+        """As ChatCompletions, in the shapes of OpenAI's Responses. A stream that breaks off ends with
+        `response.failed` and `error`."""
+        asked, call = responses.call_of(request.data, self._offers.catalog)
+        created_s = int(self._wall_time_s())
+        with UntilRevoked(self._access, call.caller) as until:
+            if not call.streamed:
+                answer = await until.answer(self._engine.complete(call))
+                said = responses.answer(asked, call, answer, created_s, int(self._wall_time_s()))
+                for body in _json_parts(call, said):
+                    yield body
+                return
+            events = responses.Events(asked, call, created_s)
+            kind = ""
+            try:
+                async with aclosing(until.each(self._engine.stream(call))) as parts:
+                    async for part in parts:
+                        data = events.feed(part)
+                        if data:
+                            kind = SSE_TYPE if kind else content_type(SSE_TYPE, call)
+                            yield httpbody_pb2.HttpBody(content_type=kind, data=data)
+                last = events.end(int(self._wall_time_s()))
+            except Exception as error:
+                if not events.begun:
+                    raise
+                told = tell(error)
+                raise StreamFailedError(told, events.failed(told)) from error
+        yield httpbody_pb2.HttpBody(content_type=kind or content_type(SSE_TYPE, call), data=last)
+
+    async def CountInputTokens(self, request: httpbody_pb2.HttpBody, context: _Context) -> _Bodies:
+        """How many tokens a request of Responses would take, estimated; no provider is asked."""
+        tokens = responses.count(request.data, self._offers.catalog)
+        yield _json({"object": "response.input_tokens", "input_tokens": tokens})
 
     async def ListModels(self, request: empty_pb2.Empty, context: _Context) -> _Bodies:
         """All models and routes; OpenAI's list has no pages."""

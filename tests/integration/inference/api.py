@@ -39,6 +39,7 @@ from tests.support.provider import MisbehavingProvider
 PEPPER = b"pepper-of-a-test-pepper-of-a-test"
 ORG = "0190aaaa-0000-7000-8000-000000000001"
 CALLS_MAX = 4
+PASSED_ON = ("authorization", "cache-control", "x-request-id")
 MODELS = """
 providers:
   - {{name: mock, kind: openai, base_url: "{base_url}", api_key_env: MOCK_KEY}}
@@ -51,6 +52,11 @@ models:
     price: {{input_per_million_usd: 1.5, output_per_million_usd: 2}}
     default: true
   - {{name: unpriced, provider: mock, upstream_model: mock-large}}
+  - {{name: vectors, provider: mock, upstream_model: mock-embed, embeds: true, price: {{input_per_million_usd: 0.5}}}}
+routes:
+  - {{name: kept, targets: [{{model: house}}], cache: {{ttl_s: 60}}}}
+  - {{name: strict, targets: [{{model: house}}], unknown_parameters: refuse}}
+  - {{name: again, targets: [{{model: house}}, {{model: unpriced}}], strategy: ordered, midstream: restart}}
 """
 
 
@@ -147,9 +153,12 @@ async def _called(api: Api, port: int) -> AsyncIterator[Api]:
 async def _bridge(api: Api) -> AsyncIterator[str]:
     """HTTP to HttpBody and back, as Envoy does it: the status comes from initial metadata."""
 
-    async def chat(request: web.Request) -> web.StreamResponse:
-        body = httpbody_pb2.HttpBody(content_type=request.content_type, data=await request.read())
-        return await _carry(request, api.openai.ChatCompletions(body, metadata=_metadata(request)))
+    def posted(method: Any) -> Any:
+        async def post(request: web.Request) -> web.StreamResponse:
+            body = httpbody_pb2.HttpBody(content_type=request.content_type, data=await request.read())
+            return await _carry(request, method(body, metadata=_metadata(request)))
+
+        return post
 
     async def models(request: web.Request) -> web.StreamResponse:
         return await _carry(request, api.openai.ListModels(empty_pb2.Empty(), metadata=_metadata(request)))
@@ -158,8 +167,11 @@ async def _bridge(api: Api) -> AsyncIterator[str]:
         asked = openai_pb2.GetModelRequest(model=request.match_info["model"])
         return await _carry(request, api.openai.GetModel(asked, metadata=_metadata(request)))
 
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", chat)
+    app = web.Application(client_max_size=16 * 1024 * 1024)
+    app.router.add_post("/v1/chat/completions", posted(api.openai.ChatCompletions))
+    app.router.add_post("/v1/embeddings", posted(api.openai.Embeddings))
+    app.router.add_post("/v1/responses", posted(api.openai.Responses))
+    app.router.add_post("/v1/responses/input_tokens", posted(api.openai.CountInputTokens))
     app.router.add_get("/v1/models", models)
     app.router.add_get("/v1/models/{model:.+}", model)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
@@ -172,14 +184,13 @@ async def _bridge(api: Api) -> AsyncIterator[str]:
 
 
 def _metadata(request: web.Request) -> tuple[tuple[str, str], ...]:
-    credential = request.headers.get("Authorization")
-    return (("authorization", credential),) if credential else ()
+    return tuple((name, request.headers[name]) for name in PASSED_ON if name in request.headers)
 
 
 async def _carry(request: web.Request, call: Any) -> web.StreamResponse:
     metadata = dict(await call.initial_metadata())
     response = web.StreamResponse(status=int(metadata.get(STATUS_KEY, "200")))
-    for name in ("retry-after", "x-request-id"):
+    for name in ("retry-after", "x-request-id", "x-should-retry", "x-promptmesh-attempts"):
         if name in metadata:
             response.headers[name] = metadata[name]
     first = True

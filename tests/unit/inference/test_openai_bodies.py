@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.inference.catalog import Catalog
 from services.inference.engine.call import CacheControl
 from services.inference.openai.bodies import cache_control, call_of, read
-from services.inference.openai.errors import error_json, http_status, render
+from services.inference.openai.errors import StreamFailedError, error_json, http_status, render
 from services.inference.providers.demo import Demo
 from services.inference.routing.route import Route, Target
 from services.inference.sizes import PART_TOKENS_MAX
@@ -57,7 +57,36 @@ def body(**fields: Any) -> bytes:
         (body(stop=["a", "b", "c", "d", "e"]), "stop"),
         (body(stop=[1]), "stop"),
         (body(tools={}), "tools"),
+        (body(tools=["f"]), "tools[0]"),
+        (body(tools=[{"function": {"name": "f"}}]), "tools[0].type"),
+        (body(tools=[{"type": "function", "name": "f"}]), "tools[0].function"),
+        (body(tools=[{"type": "function", "function": {"name": ""}}]), "tools[0].function.name"),
+        (
+            body(tools=[{"type": "function", "function": {"name": "f", "parameters": "x"}}]),
+            "tools[0].function.parameters",
+        ),
+        (body(functions={}), "functions"),
+        (body(functions=[{}]), "functions[0].name"),
+        (body(tool_choice=["f"]), "tool_choice"),
+        (body(function_call=1), "function_call"),
+        (body(parallel_tool_calls="no"), "parallel_tool_calls"),
         (body(response_format="json"), "response_format"),
+        (body(response_format={}), "response_format.type"),
+        (body(response_format={"type": "json_schema"}), "response_format.json_schema"),
+        (body(response_format={"type": "json_schema", "json_schema": {}}), "response_format.json_schema.name"),
+        (
+            body(response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": []}}),
+            "response_format.json_schema.schema",
+        ),
+        (body(stream=True, stream_options={"include_usage": "yes"}), "stream_options.include_usage"),
+        (body(stream=True, stream_options=[]), "stream_options"),
+        (body(logit_bias=[]), "logit_bias"),
+        (body(logprobs=1), "logprobs"),
+        (body(top_logprobs=21), "top_logprobs"),
+        (body(seed=2**63), "seed"),
+        (body(messages=[{"role": "user", "content": ["Hi"]}]), "messages[0].content[0]"),
+        (body(messages=[{"role": "user", "content": [{"text": "Hi"}]}]), "messages[0].content[0].type"),
+        (body(messages=[{"role": "user", "content": [{"type": "text"}]}]), "messages[0].content[0].text"),
     ],
 )
 def test_a_faulty_request_names_its_parameter(data: bytes, param: str | None) -> None:
@@ -78,6 +107,11 @@ def test_a_faulty_request_names_its_parameter(data: bytes, param: str | None) ->
         {"stream": True, "stream_options": {"include_usage": True}},
         {"messages": [{"role": "assistant", "content": None, "tool_calls": []}, {"role": "tool", "content": "x"}]},
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://e.com/a"}}]}]},
+        {"functions": [{"name": "f"}], "function_call": {"name": "f"}},
+        {"tools": [{"type": "custom", "custom": {"name": "c"}}], "tool_choice": {"type": "custom"}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "strict": True}}},
+        {"response_format": {"type": "grammar", "grammar": "x"}},
     ],
 )
 def test_what_is_right_is_taken_as_it_is(fields: dict[str, Any]) -> None:
@@ -111,7 +145,14 @@ def call_under_way() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "cap"),
-    [({}, 100), ({"max_tokens": 50}, 50), ({"max_tokens": 500}, 100), ({"max_completion_tokens": 500}, 100)],
+    [
+        ({}, 100),
+        ({"max_tokens": 50}, 50),
+        ({"max_tokens": 500}, 100),
+        ({"max_completion_tokens": 500}, 100),
+        ({"max_tokens": 30, "max_completion_tokens": 20}, 20),
+        ({"max_tokens": 20, "max_completion_tokens": 30}, 20),
+    ],
 )
 def test_the_models_cap(fields: dict[str, Any], cap: int) -> None:
     assert call_of(read(body(**fields)), 80, catalog(), 2).output_cap == cap
@@ -125,7 +166,7 @@ def test_a_call_knows_its_caller_route_sizes_and_tags() -> None:
     data = body(metadata={"team": "search"}, n=3, stream=True, stream_options={"include_usage": True})
     call = call_of(read(data), len(data), catalog(), 2)
     assert (call.route.name, call.request_id, call.caller.org_id) == ("m", "the-request", "o")
-    assert (call.choices, call.streamed, call.wants_usage) == (3, True, True)
+    assert (call.choices, call.streamed, call.wants_usage, call.restartable) == (3, True, True, False)
     assert call.tags == {"team": "search"}
     assert "metadata" not in call.body
     assert call.input_tokens_max == len(data) >= call.input_tokens_estimate > 0
@@ -186,6 +227,45 @@ def test_every_error_has_openais_shape(reason: str) -> None:
     shape = orjson.loads(rendered.message.data)["error"]
     assert set(shape) == {"message", "type", "param", "code"}
     assert shape["message"] == "What happened." or reason in CREDENTIALS
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "kind", "code"),
+    [
+        ("LIMIT_REACHED", 429, "rate_limit_error", "rate_limit_exceeded"),
+        ("CONCURRENCY_LIMIT", 429, "rate_limit_error", "rate_limit_exceeded"),
+        ("BUDGET_EXHAUSTED", 429, "insufficient_quota", "insufficient_quota"),
+        ("PRICE_UNKNOWN", 400, "invalid_request_error", "price_unknown"),
+        ("PROVIDER_CONTENT_REFUSED", 400, "invalid_request_error", "content_policy_violation"),
+        ("CONTENT_REFUSED", 400, "invalid_request_error", "content_filter"),
+        ("CONTEXT_LENGTH_EXCEEDED", 400, "invalid_request_error", "context_length_exceeded"),
+        ("REQUEST_TOO_LARGE", 413, "invalid_request_error", "request_too_large"),
+        ("OVERLOADED", 503, "api_error", "overloaded"),
+        ("CONFIG_INVALID", 400, "invalid_request_error", None),
+        ("PROVIDER_KEYS_OFF", 400, "invalid_request_error", "provider_keys_off"),
+        ("INTERNAL", 500, "api_error", "internal_error"),
+    ],
+)
+def test_reasons_have_the_status_type_and_code_that_clients_know(
+    reason: str, status: int, kind: str, code: str | None
+) -> None:
+    error = MeshError(reason, "It is so.")
+    shape = orjson.loads(error_json(error))["error"]
+    assert (http_status(error), shape["type"], shape["code"]) == (status, kind, code)
+
+
+@pytest.mark.parametrize(("reason", "told"), [("BUDGET_EXHAUSTED", "false"), ("LIMIT_REACHED", None)])
+def test_clients_are_told_not_to_retry_what_will_not_come_right(reason: str, told: str | None) -> None:
+    error = MeshError(reason, "No.", retry_after_s=30, metadata={"attempts": "2"})
+    metadata = dict(render(error, "r", started=False).metadata)
+    assert metadata.get("x-should-retry") == told
+    assert (metadata["retry-after"], metadata["x-promptmesh-attempts"]) == ("30", "2")
+
+
+def test_a_stream_that_ends_in_its_own_way() -> None:
+    error = StreamFailedError(MeshError("PROVIDER_TIMEOUT", "Slow."), b"event: error\n\n")
+    assert (error.reason, error.message) == ("PROVIDER_TIMEOUT", "Slow.")
+    assert render(error, "r", started=True).message.data == b"event: error\n\n"
 
 
 def test_after_a_stream_began_an_error_is_its_last_event() -> None:
