@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from bench.peers import environments, table
 from bench.peers.loads import pin
-from bench.peers.rounds import CALLERS, Round, measure, mock
+from bench.peers.rounds import CALLERS, MOCK, Round, measure, mock
 from bench.peers.systems import SYSTEMS
 
 RESULTS = environments.CACHE / "results.json"
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"load average {os.getloadavg()[0]:.2f}",
         flush=True,
     )
-    found: dict[str, list[Round]] = {name: [] for name in (table.MOCK, *options.systems)}
+    found: dict[str, list[Round]] = {name: [] for name in (MOCK, *options.systems)}
     for number in range(1, options.rounds + 1):
         for name, rounds in found.items():
             with mock() as provider:

@@ -105,9 +105,8 @@ def by_process(found: Mapping[str, Sequence[Round]]) -> list[str]:
             if not each or len(each[0]) < 2:
                 continue
             parts = {part: statistics.median([one.get(part, 0.0) for one in each]) for part in each[0]}
-            told = ", ".join(
-                f"{part} {us:.0f}" for part, us in sorted(parts.items(), key=lambda one: -one[1]) if us >= 1
-            )
+            most_first = sorted(parts.items(), key=lambda one: -one[1])
+            told = ", ".join(f"{part} {us:.0f}" for part, us in most_first if us >= 1)
             lines.append(f"{name}, µs of CPU a {what}: {told}")
     return lines
 

@@ -26,9 +26,8 @@ from bench.peers.systems import SYSTEMS, Running
 
 def a_round(per_second: float, p50_s: float = 0.002, others: float = 0.1) -> Round:
     def loaded(p50_s: float) -> Loaded:
-        return Loaded(
-            Result(good=int(per_second), elapsed_s=1.0, p50_s=p50_s, p99_s=2 * p50_s), {"a": 70.0, "b": 30.0}, others
-        )
+        result = Result(good=int(per_second), elapsed_s=1.0, p50_s=p50_s, p99_s=2 * p50_s)
+        return Loaded(result, {"a": 70.0, "b": 30.0}, others)
 
     return Round(0.5, loaded(p50_s), loaded(p50_s), loaded(p50_s), loaded(p50_s), loaded(0.0005))
 
@@ -136,7 +135,6 @@ def test_a_process_and_its_children_are_ended(tmp_path: Path, monkeypatch: pytes
         assert processes.alive(pid)
         used = processes.cpu_s({"parent": pid, "child": children[0].pid, "gone": 2**22 + 1})
         assert used["parent"] > 0
-        assert used["child"] > 0
         assert used["gone"] == 0
         assert processes.cpu_s({"all": pid})["all"] >= used["parent"] + used["child"]
     assert not processes.alive(pid)
