@@ -53,6 +53,15 @@ def main(arguments: list[str] | None = None) -> int:
         flush=True,
     )
     found: dict[str, list[Round]] = {name: [] for name in (MOCK, *options.systems)}
+    try:
+        compare(options, found)
+    finally:  # what was measured is told, even where somebody has had enough
+        tell(found)
+    return 1 if any(one.fault for rounds in found.values() for one in rounds) else 0
+
+
+def compare(options: argparse.Namespace, found: dict[str, list[Round]]) -> None:
+    """Each round of each system, in turn, into `found`."""
     for number in range(1, options.rounds + 1):
         for name, rounds in found.items():
             with mock() as provider:
@@ -61,11 +70,14 @@ def main(arguments: list[str] | None = None) -> int:
             said = f"unary {table.rate('unary')(one):,.0f}/s, streams {table.rate('streams')(one):,.0f}/s"
             said = "did not run" if one.fault else said
             print(f"round {number}  {name:14} {said}  {one.first_error}".rstrip(), flush=True)
+
+
+def tell(found: dict[str, list[Round]]) -> None:
+    """Prints the table and keeps every figure of every round in `RESULTS`."""
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps({name: [asdict(one) for one in rounds] for name, rounds in found.items()}, indent=1))
     print(f"\n{table.markdown(found, SYSTEMS)}\n\n{table.noise(found)}")
-    print("\n".join(["", *table.by_process(found), *table.compared(found)]))
-    return 1 if any(one.fault for rounds in found.values() for one in rounds) else 0
+    print("\n".join(["", *table.by_process(found), *table.compared(found)]), flush=True)
 
 
 if __name__ == "__main__":

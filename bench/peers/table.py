@@ -87,7 +87,7 @@ def noise(found: Mapping[str, Sequence[Round]]) -> str:
     """What else the machine did: the measured loads make the load average, so it is told from before each round."""
     every = [one for rounds in found.values() for one in rounds]
     others = [loaded.others for one in every for loaded in one.loads()] or [math.nan]
-    averages = [one.load_average for one in every]
+    averages = [one.load_average for one in every] or [math.nan]
     return (
         f"`others`: the share of the cores that neither system, mock nor load used while a load ran; median "
         f"{statistics.median(others):.0%}, most {max(others):.0%}. "
