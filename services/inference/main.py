@@ -62,6 +62,7 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
     # Where calls go, what they may take and what they took
     guard = CanaryGuard(configs)
     mesh.background("canaries", guard.run)
+    moderation = moderation_pb2_grpc.ModerationServiceStub(mesh.channel("moderation"))
     parts = EngineParts(
         offers,
         database,
@@ -73,6 +74,8 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
         limit_options=settings.limit_options,
         limits_poll_s=settings.limits_poll_s,
         cache_options=settings.cache_options,
+        moderation=moderation,
+        screening_options=settings.screening_options,
         org_calls_max=settings.org_calls_max,
         roll_back=guard.roll_back,
     )
@@ -89,7 +92,7 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
     )
     await table.enter()
     screener = Screener(
-        moderation_pb2_grpc.ModerationServiceStub(mesh.channel("moderation")),
+        moderation,
         batch_s=settings.screening_batch_ms / 1000,
         calls_max=settings.screening_calls_max,
     )

@@ -14,6 +14,7 @@ from services.inference.ledger.settings import LedgerSettings
 from services.inference.limits.settings import LimitSettings
 from services.inference.provider_keys.sealing import Sealer, keys_of
 from services.inference.providers.http import Timeouts
+from services.inference.screening.options import ScreeningOptions
 
 
 def _provider_key_secret(value: SecretStr) -> SecretStr:
@@ -50,6 +51,15 @@ class InferenceSettings(LedgerSettings, LimitSettings):
     cache_memory_bytes_max: int = Field(default=64 * 1024 * 1024, ge=0)  # in this process
     cache_wait_ms: int = Field(default=120_000, ge=1)  # for another replica's identical call; then the call is made
 
+    # Texts of calls, of routes with `moderation`
+    screening_wait_ms: int = Field(default=5000, ge=1)  # for moderation; then the call ends in SCREENING_UNAVAILABLE
+    screening_flush_ms: int = Field(default=500, ge=1)  # how long text of a stream waits for more
+    screening_cleared_ttl_s: float = Field(
+        default=60.0, ge=0
+    )  # for which a caller's cleared text is remembered; 0: not
+    screening_cleared_max: int = Field(default=20_000, ge=1)  # texts remembered, in a process
+    screening_calls_max: int = Field(default=4, ge=1)  # of moderation, at once; examples have as many of their own
+
     # Examples of posts
     example_streams_max: int = Field(default=256, ge=1)  # at once, in a process
     example_output_tokens_max: int = Field(default=256, ge=1)
@@ -61,7 +71,6 @@ class InferenceSettings(LedgerSettings, LimitSettings):
     example_sweep_s: float = Field(default=1.0, gt=0)  # how often a process looks for orphaned and waiting ones
     example_retention_days: int = Field(default=30, ge=1)  # of rows of examples that are over
     screening_batch_ms: float = Field(default=5.0, ge=0)  # how long texts are collected for one call of moderation
-    screening_calls_max: int = Field(default=4, ge=1)  # of moderation, at once
     progress_flush_ms: float = Field(default=20.0, ge=0)  # how long cleared pieces are collected for one message
     finish_batch_ms: float = Field(default=5.0, ge=0)  # how long finished examples are collected for one commit
 
@@ -69,6 +78,17 @@ class InferenceSettings(LedgerSettings, LimitSettings):
     def provider_key_sealer(self) -> Sealer | None:
         """Encrypts and opens stored keys; None where no secret is set."""
         return None if self.provider_key_secret is None else Sealer(keys_of(self.provider_key_secret))
+
+    @property
+    def screening_options(self) -> ScreeningOptions:
+        """How texts of calls are screened on their way."""
+        return ScreeningOptions(
+            wait_ms=self.screening_wait_ms,
+            calls_max=self.screening_calls_max,
+            flush_ms=self.screening_flush_ms,
+            cleared_ttl_s=self.screening_cleared_ttl_s,
+            cleared_max=self.screening_cleared_max,
+        )
 
     @property
     def cache_options(self) -> CacheOptions:

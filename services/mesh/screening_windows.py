@@ -57,6 +57,8 @@ class ScreeningWindows:
         show(windows.cleared(window))   # where the screening of window.text allows it; otherwise stop the stream
     for window in windows.finish():
         show(windows.cleared(window))
+
+    Where a stream may pause for long, `flush` between two `feed`s keeps what can be free from waiting with it.
     """
 
     def __init__(
@@ -100,6 +102,16 @@ class ScreeningWindows:
         while (end := self._full_window()) is not None:
             made.append(self._cut(self._edge(end), last=False))
         return made
+
+    def flush(self) -> list[Window]:
+        """The stream pauses: gives a window of what has come since the last, if clearing it frees anything. What the
+        next window screens again stays held, as always."""
+        if self._finished:
+            return []
+        end = self._edge(self._end)
+        if end <= self._screened_to or self._before(end, self._overlap_chars) <= self._free_to:
+            return []
+        return [self._cut(end, last=False)]
 
     def finish(self) -> list[Window]:
         """No more text comes: gives the windows of the rest, none where nothing is left."""

@@ -12,6 +12,7 @@ from services.inference.cache.answers import Ticket
 from services.inference.engine import money
 from services.inference.engine.call import AnswerInfo, AttemptRecord, ModelCall
 from services.inference.engine.metrics import Metrics
+from services.inference.engine.texts import OutputText, input_text
 from services.inference.ledger.ledger import Ledger
 from services.inference.ledger.record import AttemptEntry, CallRecord
 from services.inference.providers.base import TokenUsage
@@ -64,8 +65,15 @@ class Accounts:
             cache=call.decision,
             input_tokens=min(call.input_tokens_max, reserved_tokens),
         )
+        if self._ledger.keeps_texts:
+            record.input_text = input_text(call.body, 2 * self._ledger.text_chars_max)
         self._ledger.begin(record)
         return record
+
+    def output_text(self) -> OutputText | None:
+        """To collect an answer for its record; None: no texts are kept."""
+        # Twice as much as is kept, since redaction may make it shorter.
+        return OutputText(2 * self._ledger.text_chars_max) if self._ledger.keeps_texts else None
 
     def close(
         self, call: ModelCall, info: AnswerInfo, record: CallRecord, outcome: pb.Outcome.ValueType, reason: str

@@ -53,6 +53,7 @@ class AnswerInfo:
     record: AnswerRecord = field(default_factory=AnswerRecord)  # of the attempt that answers
     first_token_time: float | None = None  # of the event loop's clock
     restarted: bool = False  # the parts before the last start are void
+    aborted: bool = False  # the mesh itself ends the answer: its provider is not read to its end
 
     @property
     def usage(self) -> TokenUsage | None:
@@ -62,7 +63,8 @@ class AnswerInfo:
 
 @dataclass(slots=True)
 class ModelCall:
-    """One call of a model. `body` is OpenAI's, checked, and never changed once the call is made.
+    """One call of a model. `body` is OpenAI's, checked, and never changed once the call is made; where personal data is
+    masked the engine puts another in its place.
 
     `output_cap`: largest answer in tokens that caller, key and route allow; a target's own cap comes on top.
     `input_tokens_max`: a bound that no tokeniser exceeds. `before_attempt_again` is awaited before a further call of a

@@ -1,11 +1,13 @@
 """The engine: one call of a model through limits, cache, attempts and ledger.
 
-In order: room for one more call, the money and tokens reserved, the call journaled, the providers called, what it took
-settled, the call finished in the journal. What was reserved is settled and what was journaled is finished whatever
-happens: an error, a caller that left, a revoked credential.
+In order: room for one more call, the money and tokens reserved, personal data masked, the call journaled, its input
+screened, the providers called and their answer screened, what it took settled, the call finished in the journal. What
+was reserved is settled and what was journaled is finished whatever happens: an error, a caller that left, a revoked
+credential.
 
 Where a route has a cache, the paid part runs for whoever asks first; those who ask the same meanwhile, or later, get a
-receipt of their own that cost nothing.
+receipt of their own that cost nothing. What is kept and joined is the answer as it goes out: screened, and with what
+was masked in its place again.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ from services.inference.concurrency import Concurrency
 from services.inference.engine import money
 from services.inference.engine.accounts import Accounts
 from services.inference.engine.call import AnswerInfo, AttemptRecord, ModelCall
+from services.inference.engine.texts import OutputText
 from services.inference.ledger.record import CallRecord
 from services.inference.limits.limits import Limits
 from services.inference.limits.reservation import Reservation
 from services.inference.providers.base import Part
 from services.inference.routing.attempts import Attempts
 from services.inference.routing.route import Route, Target
+from services.inference.screening.passage import Passage, Screening
 from services.mesh.errors import MeshError
 
 _BYPASS, _MISS = pb.CACHE_DECISION_BYPASS, pb.CACHE_DECISION_MISS
@@ -45,12 +49,14 @@ class Engine:
         accounts: Accounts,
         cache: AnswerCache,
         concurrency: Concurrency,
+        screening: Screening,
     ) -> None:
         self._attempts = attempts
         self._limits = limits
         self._accounts = accounts
         self._cache = cache
         self._concurrency = concurrency
+        self._screening = screening
         self._priced: dict[str, tuple[Route, Route | None]] = {}  # routes without the targets whose price is unknown
         # Calls whose callers have gone while their provider is read to its end, for exact usage: by id of their info.
         self._draining: dict[int, Callable[[], None]] = {}
@@ -87,13 +93,23 @@ class Engine:
     async def _paid_complete(self, call: ModelCall, info: AnswerInfo) -> bytes:
         reservation = await self._admit(call)
         record: CallRecord | None = None
+        passage: Passage | None = None
         outcome, reason = pb.OUTCOME_CANCELLED, ""
         try:
+            if call.route.moderation.any:
+                passage = await self._passage(call, reservation)
             record = self._accounts.open(call)
+            if passage is not None:
+                await passage.screen_input()
             if call.surface == pb.SURFACE_EMBEDDINGS:
                 data = await self._attempts.embed(call, info)
             else:
                 data = await self._attempts.complete(call, info)
+                if passage is not None:
+                    data = await passage.answer(data, info)
+                if (kept := self._accounts.output_text()) is not None:
+                    kept.whole(data)
+                    record.output_text = kept.text
             outcome = pb.OUTCOME_OK
             return data
         except MeshError as error:
@@ -115,21 +131,46 @@ class Engine:
         self, call: ModelCall, info: AnswerInfo, reservation: Reservation | None
     ) -> AsyncGenerator[Part, None]:
         record: CallRecord | None = None
+        passage: Passage | None = None
+        kept: OutputText | None = None
         outcome, reason = pb.OUTCOME_CANCELLED, ""
         try:
+            if call.route.moderation.any:
+                passage = await self._passage(call, reservation)
             record = self._accounts.open(call)
-            async with aclosing(self._attempts.stream(call, info)) as parts:
+            kept = self._accounts.output_text()
+            source = self._attempts.stream(call, info)
+            if passage is not None:
+                await passage.screen_input()
+                source = passage.stream(source, info)
+            async with aclosing(source) as parts:
                 async for part in parts:
                     target = info.target
                     if target is not None:
                         call.answer_model, call.answer_provider = target.name, target.provider.name
+                    if kept is not None:
+                        kept.chunks(part.chunks)
                     yield part
             outcome = pb.OUTCOME_OK
         except MeshError as error:
             outcome, reason = pb.OUTCOME_FAILED, error.reason
             raise
         finally:
+            if kept is not None and record is not None:
+                record.output_text = kept.text
             self._close(call, info, reservation, record, outcome, reason)
+
+    async def _passage(self, call: ModelCall, reservation: Reservation | None) -> Passage:
+        """The call with its personal data masked; what that makes longer is reserved too."""
+        passage = self._screening.begin(call)
+        if passage.grown_bytes:
+            nanos = money.largest_route_cost_nanos(call)
+            call.input_tokens_max += passage.grown_bytes
+            grown = money.largest_route_cost_nanos(call)
+            if reservation is not None:
+                more = None if nanos is None or grown is None else grown - nanos
+                await reservation.extend(passage.grown_bytes, more)
+        return passage
 
     async def _admit(self, call: ModelCall) -> Reservation:
         """Room, tokens and money for a call."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from services.inference.cache.answers import AnswerCache
 from services.inference.cache.options import CacheOptions
@@ -29,6 +30,8 @@ from services.inference.routing.health import Health
 from services.inference.routing.probes import Probes
 from services.inference.routing.route import Route
 from services.inference.routing.stalls import LoopStalls
+from services.inference.screening.options import ScreeningOptions
+from services.inference.screening.passage import Screening
 from services.mesh.database import Database
 from services.mesh.redis import Redis
 
@@ -44,6 +47,7 @@ def _nobody(_route: Route, _why: str) -> None:
 class EngineParts:
     """`start`, then `background` as tasks of their own, then calls; at the end `close`.
 
+    `moderation`: a stub of it, for routes whose texts are screened; None: their calls are refused.
     `roll_back(route, why)`: asked for when a canary does worse than the rest of its route.
     """
 
@@ -60,6 +64,8 @@ class EngineParts:
         limit_options: LimitOptions | None = None,
         limits_poll_s: float = 1.0,
         cache_options: CacheOptions | None = None,
+        moderation: Any = None,
+        screening_options: ScreeningOptions | None = None,
         org_calls_max: int = 512,
         roll_back: Callable[[Route, str], None] = _nobody,
     ) -> None:
@@ -90,7 +96,10 @@ class EngineParts:
             drained=self._drained,
         )
         self.cache = AnswerCache(cache_redis, options=cache_options)
-        self.engine = Engine(self.attempts, self.limits, accounts, self.cache, Concurrency(org_calls_max))
+        self._screening = Screening(moderation, screening_options)
+        self.engine = Engine(
+            self.attempts, self.limits, accounts, self.cache, Concurrency(org_calls_max), self._screening
+        )
         offers.on_change(self._configured)
         self._configured()
 
@@ -113,6 +122,7 @@ class EngineParts:
         """What is held goes back, and what was taken is written down."""
         await self._drains.close()
         await self.cache.close()
+        await self._screening.close()
         await self.limits.close()
         await self.ledger.close()
 

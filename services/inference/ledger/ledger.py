@@ -112,6 +112,11 @@ class Ledger:
         """Whether texts of prompts and answers are wanted in records."""
         return self._options.keep_texts
 
+    @property
+    def text_chars_max(self) -> int:
+        """Of each text that is kept."""
+        return self._options.text_chars_max
+
     # Calls
 
     def begin(self, record: CallRecord) -> None:

@@ -226,7 +226,7 @@ class Attempts:
 
     def _drain(self, plan: Plan, lane: Lane, info: AnswerInfo, attempt: AttemptRecord, pump: Pump) -> bool:
         """Hands a stream over to be drained; whether it was. What was never sent costs nothing, and is aborted."""
-        if not lane.drains or self._drains is None or not attempt.record.sent:
+        if not lane.drains or self._drains is None or not attempt.record.sent or info.aborted:
             return False
 
         def done() -> None:
