@@ -110,7 +110,10 @@ class Identities:
     def _key_changed(self, identity: KeyIdentity) -> None:
         # Learned even if it was not known: an answer to a question asked before the change may still be under way.
         self.learn(identity)
-        self._end([identity.api_key_id])
+        # That a key was made is told too, perhaps while its first call is under way already: nothing ends by that.
+        watched = self._watched_keys.get(identity.api_key_id)
+        if watched is not None and self.ended(watched[0]):
+            self._end([identity.api_key_id])
 
     def _user_changed(self, restriction: UserRestriction) -> None:
         self._users[restriction.user_id] = _roles_of(restriction)

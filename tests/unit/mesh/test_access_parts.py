@@ -230,6 +230,23 @@ def test_whoever_listens_for_an_end_is_told_once_it_comes() -> None:
     assert not identities._ends
 
 
+def test_that_a_key_was_made_ends_no_call_that_it_has_begun() -> None:
+    """Auth tells of a new key over the feed too, which may come after its first call was let in."""
+    identities = Identities()
+    identities.apply(state(1))
+    told: list[str] = []
+    key = auth_pb2.KeyIdentity(api_key_id="k", digest=b"d" * 32, user_id="u", roles=[1], scopes=["posts:read"])
+    identities.on_end(identities.learn(key).caller, lambda: told.append("key"))
+    identities.apply(auth_pb2.WatchIdentitiesResponse(version=2, key_changed=key))
+    assert told == []
+    narrower = auth_pb2.KeyIdentity(api_key_id="k", digest=b"d" * 32, user_id="u", roles=[1])
+    identities.apply(auth_pb2.WatchIdentitiesResponse(version=3, key_changed=narrower))
+    assert told == ["key"]
+    revoked = auth_pb2.KeyIdentity(api_key_id="k", digest=b"d" * 32, user_id="u", roles=[1], revoked=True)
+    identities.apply(auth_pb2.WatchIdentitiesResponse(version=4, key_changed=revoked))
+    assert told == ["key", "key"]
+
+
 def test_an_end_that_came_between_being_let_in_and_listening_is_known() -> None:
     identities = Identities()
     identities.apply(state(1))
