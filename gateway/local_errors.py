@@ -82,7 +82,8 @@ class LocalError:
 # Types and codes as services/inference answers them, so that a caller meets one set.
 _BAD, _SERVER = "invalid_request_error", "api_error"
 _SERVED_OF_OPENAI = (
-    "Of OpenAI's API only GET /v1/models, GET /v1/models/{model} and POST /v1/chat/completions are served here."
+    "Of OpenAI's API are served here: GET /v1/models, GET /v1/models/{model}, and POST /v1/chat/completions, "
+    "/v1/responses, /v1/responses/input_tokens and /v1/embeddings."
 )
 
 # Rows with response flags come before the row of the same status without; the last row takes what is left.

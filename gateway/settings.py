@@ -67,7 +67,12 @@ class EdgeSettings(BaseModel):
     large_body_methods: list[str] = Field(
         default_factory=lambda: [
             "/promptmesh.inference.v1.OpenAiService/ChatCompletions",
+            "/promptmesh.inference.v1.OpenAiService/Embeddings",
+            "/promptmesh.inference.v1.OpenAiService/Responses",
+            "/promptmesh.inference.v1.OpenAiService/CountInputTokens",
             "/promptmesh.inference.v1.InferenceService/Generate",
+            "/promptmesh.inference.v1.InferenceService/Embed",
+            "/promptmesh.inference.v1.InferenceService/CountTokens",
             # 64 texts of 32,768 characters do not fit in 1 MiB.
             "/promptmesh.moderation.v1.ModerationService/BatchScreen",
         ],

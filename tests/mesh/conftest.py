@@ -129,5 +129,6 @@ def _check_log(process: str, log: str) -> None:
 
 def _fresh(provider: MisbehavingProvider) -> MisbehavingProvider:
     provider.default = Behaviour()
+    provider.recover()  # what a failed test had prepared and never met
     provider.calls.clear()
     return provider

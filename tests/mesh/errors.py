@@ -52,6 +52,7 @@ class Fault:
     message: str
     request_id: str
     fields: Mapping[str, str] = field(default_factory=dict)  # of BadRequest: path of the field → what is said of it
+    rules: Mapping[str, str] = field(default_factory=dict)  # likewise → ids of the contract's rules that are broken
     metadata: Mapping[str, str] = field(default_factory=dict)
     retry: bool = False
 
@@ -105,15 +106,19 @@ def _fault(status: dict[str, Any]) -> Fault:
     assert info["reason"] != "INTERNAL", status
     violations = details.get("BadRequest", {}).get("fieldViolations", ())
     fields: dict[str, str] = {}
+    rules: dict[str, str] = {}
     for violation in violations:
         assert violation["description"], status
         fields[violation["field"]] = f"{fields.get(violation['field'], '')} {violation['description']}".strip()
+        if violation.get("reason"):
+            rules[violation["field"]] = f"{rules.get(violation['field'], '')} {violation['reason']}".strip()
     return Fault(
         code=status["code"],
         reason=info["reason"],
         message=status["message"],
         request_id=details["RequestInfo"]["requestId"] if "RequestInfo" in details else "",
         fields=fields,
+        rules=rules,
         metadata=info.get("metadata", {}),
         retry="RetryInfo" in details,
     )

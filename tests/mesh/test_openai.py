@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from services.local.testing import LocalMesh
 from tests.mesh.people import Person
-from tests.mesh.upstreams import MODEL, MODEL_WITH_SLASH, WRITER
+from tests.mesh.upstreams import CACHED, MODEL, MODEL_WITH_SLASH, VECTORS, WRITER
 from tests.support.provider import Behaviour, Fault, MisbehavingProvider
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
@@ -32,7 +32,7 @@ async def ai(mesh: LocalMesh, someone: Person) -> AsyncIterator[openai.AsyncOpen
 async def test_it_lists_the_models(ai: openai.AsyncOpenAI) -> None:
     models = [model async for model in ai.models.list()]
 
-    assert {model.id for model in models} == {MODEL, MODEL_WITH_SLASH, WRITER, "demo"}
+    assert {model.id for model in models} == {MODEL, MODEL_WITH_SLASH, VECTORS, WRITER, CACHED, "demo"}
     assert {model.id: model.owned_by for model in models}[MODEL] == "calls"
 
 

@@ -13,6 +13,8 @@ from tests.support.provider import MisbehavingProvider, SeenCall, running_provid
 
 MODEL = "mock"  # what callers ask for; the default
 MODEL_WITH_SLASH = "acme/mock-large"
+VECTORS = "vectors"  # makes vectors
+CACHED = "cached"  # a route with a cache
 WRITER = "writer"  # the model of examples
 
 
@@ -32,7 +34,7 @@ async def running_upstreams() -> AsyncIterator[Upstreams]:
 
 
 def models_yaml(upstreams: Upstreams) -> str:
-    """Their models, and one whose examples cost nothing."""
+    """Their models, a route over one, and one whose examples cost nothing."""
     return f"""
 providers:
   - name: calls
@@ -52,10 +54,19 @@ models:
   - name: {MODEL_WITH_SLASH}
     provider: calls
     upstream_model: mock-large
+  - name: {VECTORS}
+    provider: calls
+    upstream_model: mock-embed
+    embeds: true
+    price: {{input_per_million_usd: "0.5"}}
   - name: {WRITER}
     provider: examples
     upstream_model: mock-small
     price: {{input_per_million_usd: "0", output_per_million_usd: "0"}}
+routes:
+  - name: {CACHED}
+    targets: [{{model: {MODEL}}}]
+    cache: {{ttl_s: 300}}
 examples:
   model: {WRITER}
   daily_cap_usd: "1"

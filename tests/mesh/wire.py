@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,8 @@ from gateway import contracts
 from gateway.contracts import Binding, Contracts, Method
 from tests.mesh.client import Client, NoStreamError
 from tests.mesh.errors import Fault, fault_of, fault_of_rpc
+
+LARGEST_BYTES = 8 * 1024 * 1024  # of any body that the edge takes
 
 
 @functools.cache
@@ -29,7 +32,7 @@ def open_methods() -> list[Method]:
 
 
 class NotSayableError(Exception):
-    """The message cannot be said over REST: what would be empty stands in the path."""
+    """The message cannot be said over REST: what would be empty stands in the path, or JSON makes it too large."""
 
 
 def rest(binding: Binding, message: Message) -> tuple[str, dict[str, Any] | None]:
@@ -54,7 +57,9 @@ async def refused_by_rest(client: Client, method: Method, message: Message, toke
     """Calls over REST; the error, or None if it was taken. Of a stream only its beginning is read."""
     binding = method.bindings[0]
     path, body = rest(binding, message)
-    if method.server_streaming:
+    if body is not None and message.ByteSize() > LARGEST_BYTES * 3 // 4 and len(json.dumps(body)) > LARGEST_BYTES:
+        raise NotSayableError(method.path)
+    if method.server_streaming and not method.raw:
         try:
             async with client.watch(path, verb=binding.verb, body=body, token=token) as messages:
                 await messages.first()
