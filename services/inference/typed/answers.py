@@ -8,6 +8,7 @@ from typing import Any
 from promptmesh.inference.v1 import inference_pb2 as pb
 
 from services.inference.cleaning import clean
+from services.inference.openai.content import text_in
 
 FINISH_REASONS = {
     "stop": pb.FINISH_REASON_STOP,
@@ -38,6 +39,8 @@ def deltas(chunks: Iterable[dict[str, Any]]) -> list[pb.GenerateDelta]:
             content = delta.get("content")
             if type(content) is str:
                 texts[index].append(content)
+            elif content is not None:
+                texts[index].append(text_in(content))
             if len(delta) > 1 or content is None:
                 _more(delta, made)
             logprobs = choice.get("logprobs")
@@ -87,7 +90,8 @@ def _logprobs(logprobs: Any, made: pb.GenerateDelta) -> None:
     for one in content:
         if isinstance(one, dict):
             entry = made.logprobs.add(token=_text(one.get("token")), logprob=_number(one.get("logprob")))
-            for top in one.get("top_logprobs") or ():
+            likeliest = one.get("top_logprobs")
+            for top in likeliest if isinstance(likeliest, list) else ():
                 if isinstance(top, dict):
                     entry.top.add(token=_text(top.get("token")), logprob=_number(top.get("logprob")))
 

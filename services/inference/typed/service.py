@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import struct
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -216,9 +218,17 @@ def _attempt(attempt: AttemptRecord) -> receipt_pb2.Attempt:
 def _vectors(data: bytes, count: int, provider: str) -> list[pb.Embedding]:
     try:
         entries = sorted(orjson.loads(data)["data"], key=lambda entry: int(entry["index"]))
-        made = [pb.Embedding(values=entry["embedding"]) for entry in entries]
-    except (ValueError, KeyError, TypeError) as error:
+        made = [pb.Embedding(values=_values(entry["embedding"])) for entry in entries]
+    except (ValueError, KeyError, TypeError, struct.error) as error:
         raise faults.broken(provider, f"its vectors cannot be read ({type(error).__name__})") from None
     if len(made) != count:
         raise faults.broken(provider, f"it holds {len(made)} vectors for {count} texts")
     return made
+
+
+def _values(vector: Any) -> Any:
+    """Some upstreams answer in base64 whatever was asked for: float32, little endian."""
+    if not isinstance(vector, str):
+        return vector
+    raw = base64.b64decode(vector, validate=True)
+    return struct.unpack(f"<{len(raw) // 4}f", raw)

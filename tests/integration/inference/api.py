@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import openai
+import orjson
 from aiohttp import web
 from google.api import httpbody_pb2
 from google.protobuf import empty_pb2
@@ -204,3 +206,22 @@ async def _carry(request: web.Request, call: Any) -> web.StreamResponse:
         await response.write(part.data)
     await response.write_eof()
     return response
+
+
+def client_of(api: Api, key: str | None = None) -> openai.AsyncOpenAI:
+    """The official client, which tells of every error at once."""
+    return openai.AsyncOpenAI(base_url=api.http_url, api_key=key or api.identities.good, max_retries=0)
+
+
+async def stored_requests(database: Database, count: int) -> list[dict[str, Any]]:
+    """The first records of calls in order of their begin, as soon as so many are in PostgreSQL."""
+    async with asyncio.timeout(30):
+        while True:
+            async with database.connection() as conn:
+                found = await conn.fetch("SELECT *, id AS record_id FROM requests ORDER BY id")
+            if len(found) >= count:
+                return [
+                    {**row, "attempts": orjson.loads(row["attempts"]), "tags": orjson.loads(row["tags"])}
+                    for row in map(dict, found)
+                ]
+            await asyncio.sleep(0.01)

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from services.inference.engine.call import ModelCall
+from services.inference.openai.content import text_in
 from services.inference.openai.responses.requests import Asked
 from services.inference.providers.openai_chunks import MAX_TOKENS, usage_of
 
@@ -93,10 +94,11 @@ def _items(choice: dict[str, Any], call: ModelCall, reason: str) -> list[dict[st
     thought = message.get("reasoning_content") or message.get("reasoning")
     if thought and isinstance(thought, str):
         items.append(reasoning_item(f"rs_{base}", thought, "completed"))
-    calls = [one for one in message.get("tool_calls") or () if isinstance(one, dict)]
+    called = message.get("tool_calls")
+    calls = [one for one in called if isinstance(one, dict)] if isinstance(called, list) else []
     parts: list[dict[str, Any]] = []
-    if message.get("content") and isinstance(message["content"], str):
-        parts.append(text_part(message["content"], logprobs_of(choice.get("logprobs"))))
+    if text := text_in(message.get("content")):
+        parts.append(text_part(text, logprobs_of(choice.get("logprobs"))))
     if message.get("refusal") and isinstance(message["refusal"], str):
         parts.append(refusal_part(message["refusal"]))
     if parts or not calls:
@@ -163,11 +165,13 @@ def logprobs_of(given: Any) -> list[dict[str, Any]]:
     content = given.get("content") if isinstance(given, dict) else None
     if not isinstance(content, list):
         return []
-    return [
-        {**_logprob(one), "top_logprobs": [_logprob(top) for top in one.get("top_logprobs") or () if _is_one(top)]}
-        for one in content
-        if _is_one(one)
-    ]
+    made = []
+    for one in content:
+        if _is_one(one):
+            top = one.get("top_logprobs")
+            likeliest = [_logprob(other) for other in top if _is_one(other)] if isinstance(top, list) else []
+            made.append({**_logprob(one), "top_logprobs": likeliest})
+    return made
 
 
 def _is_one(given: Any) -> bool:

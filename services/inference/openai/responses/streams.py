@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from services.inference.engine.call import ModelCall
+from services.inference.openai.content import text_in
 from services.inference.openai.errors import error_object, http_status
 from services.inference.openai.responses import answers
 from services.inference.openai.responses.requests import Asked
@@ -159,8 +160,9 @@ class Events:
             thought = delta.get("reasoning_content") or delta.get("reasoning")
             if type(thought) is str and thought:
                 self._add(self._reasoning(), thought)
-        if type(content) is str and content:
-            self._add(self._part_of_message(_TEXT), content)
+        text = content if type(content) is str else text_in(content)
+        if text:
+            self._add(self._part_of_message(_TEXT), text)
             if logprobs := choice.get("logprobs"):
                 self._fresh_logprobs.extend(answers.logprobs_of(logprobs))
         if len(delta) > 1 or content is None:
