@@ -12,6 +12,7 @@ from services.inference.routing.route import Route, Target
 from services.mesh.call import Caller
 
 NO_USAGE = TokenUsage(0, 0)
+_LEFT = frozenset({"", "CANCELLED", "PROVIDER_TIMEOUT"})  # ends of attempts that the provider did not end itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,9 @@ class AttemptRecord:
 
     @property
     def billable(self) -> bool:
-        """Whether the provider may charge for it: something of an answer came, or it was left while it worked."""
-        return self.record.began or (self.record.sent and self.reason in ("", "CANCELLED"))
+        """Whether the provider may charge for it: something of an answer came, or it was left while it worked, whether
+        its caller's patience had ended or ours."""
+        return self.record.began or (self.record.sent and self.reason in _LEFT)
 
 
 @dataclass(slots=True)

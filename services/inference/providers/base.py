@@ -54,7 +54,8 @@ class AnswerRecord:
     """What is known of an answer in OpenAI's shape while it passes through; filled by the provider.
 
     `output_bytes`: UTF-8 bytes of the answer so far, to estimate by where `usage` stays None. `began`: a token, a tool
-    call or a finish reason has come. `sent`: the request has left for the provider, so it may cost something.
+    call or a finish reason has come. `sent`: the request has left for the provider, which has not said no to it: it may
+    cost something.
     """
 
     output_bytes: int = 0

@@ -69,10 +69,14 @@ class ChunkReader:
             self._read(events)
         self._check_whole()
 
-    def _check_whole(self) -> None:
-        """Every choice must have its finish reason."""
+    def whole(self, choices: int = 1) -> bool:
+        """Whether each choice has its finish reason: those that began, and as many as were asked for."""
         finished = self.record.finish_reasons
-        if self.error is None and (not finished or not self._begun <= finished.keys()):
+        return len(finished) >= choices and self._begun <= finished.keys()
+
+    def _check_whole(self) -> None:
+        # There are providers that give one choice whatever was asked for: no fault where they end the body themselves.
+        if self.error is None and not self.whole():
             self.error = faults.broken(self._provider, "the stream ended without a finish reason")
 
     def _read(self, events: list[bytes]) -> None:

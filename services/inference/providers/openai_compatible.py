@@ -92,7 +92,14 @@ class OpenAiCompatible:
             renamer = ChunkRenamer(call.model)
             ended = begun = False
             while not ended:
-                if data := await answer.read():
+                try:
+                    data = await answer.read()
+                except MeshError:
+                    # Lost, or too slow, when all was said: what is missing is but the end of the body.
+                    if not reader.whole(call.body.get("n") or 1):
+                        raise
+                    data = b""
+                if data:
                     reader.feed(data)
                     ended = reader.done
                 else:
@@ -156,6 +163,7 @@ class OpenAiCompatible:
             if status == 200:
                 return answer, key
             answer.close()
+            record.sent = False  # whoever says no asks nothing for it
             error = refusal(where, answer, model=call.upstream_model, key=key)
             if status == 429 and isinstance(error, MeshError):
                 keys.limited(key, error.retry_after_s)

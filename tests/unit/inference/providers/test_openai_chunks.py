@@ -170,3 +170,14 @@ def test_chunks_without_a_name_or_with_several_get_one() -> None:
     got = [orjson.loads(one.removeprefix(b"data: ")) for one in out.split(b"\n\n") if one]
     assert [one["model"] for one in got] == ["house", "house"]
     assert got[1]["x"] == {"model": "inner"}
+
+
+def test_a_lost_body_is_whole_only_with_as_many_choices_as_were_asked_for() -> None:
+    reader = ChunkReader("up", "model", AnswerRecord())
+    reader.feed(said(chunk("a"), chunk(reason="stop")))
+    assert reader.whole(1)
+    assert not reader.whole(2), "the second never began"
+    reader.feed(said(chunk("b", index=1)))
+    assert not reader.whole(1), "what began must end"
+    reader.feed(said(chunk(index=1, reason="stop")))
+    assert reader.whole(2)
