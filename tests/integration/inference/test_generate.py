@@ -6,11 +6,16 @@ import asyncio
 from typing import Any
 
 import grpc
+import orjson
 import pytest
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
 from promptmesh.inference.v1 import inference_pb2 as pb
+from promptmesh.inference.v1 import receipt_pb2
 
+from services.mesh.database import Database
 from services.mesh.errors import error_of
-from tests.integration.inference.api import CALLS_MAX, Api
+from tests.integration.inference.api import CALLS_MAX, Api, stored_requests
 from tests.support.provider import Behaviour, Fault, MisbehavingProvider
 
 
@@ -210,18 +215,212 @@ async def test_as_many_calls_at_once_as_allowed(api: Api, upstream: MisbehavingP
     assert kinds(await generate(api))[-1] == "done"
 
 
+WEATHER = pb.Tool(
+    name="weather",
+    parameters=ParseDict({"type": "object", "properties": {"city": {"type": "string"}}}, Struct()),
+    strict=True,
+)
+
+
+def tool_call_of(events: list[pb.GenerateResponse]) -> pb.ToolCall:
+    """The one call that the deltas make."""
+    made = pb.ToolCall()
+    for event in events:
+        for piece in event.delta.tool_calls:
+            assert piece.index == 0
+            made.id += piece.id
+            made.name += piece.name
+            made.arguments += piece.arguments
+    return made
+
+
+async def test_a_tool_is_called_and_answered(api: Api, upstream: MisbehavingProvider) -> None:
+    events = await generate(api, asked(tools=[WEATHER], tool_choice=pb.ToolChoice(tool="weather")))
+    assert events[-1].done.finish_reason == pb.FINISH_REASON_TOOL_CALLS
+    call = tool_call_of(events)
+    assert (call.name, set(orjson.loads(call.arguments))) == ("weather", {"city"})
+    assert call.id
+    sent = upstream.calls[0].body
+    assert sent["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
+    assert sent["tools"][0]["function"]["strict"] is True
+
+    request = asked(tools=[WEATHER])
+    request.messages.add(role=pb.MESSAGE_ROLE_ASSISTANT, tool_calls=[call])
+    request.messages.add(role=pb.MESSAGE_ROLE_TOOL, tool_call_id=call.id, content="Rain.")
+    events = await generate(api, request)
+    assert "".join(event.delta.text for event in events) == upstream.default.text
+    assistant, tool = upstream.calls[1].body["messages"][1:]
+    assert assistant["tool_calls"][0]["id"] == tool["tool_call_id"] == call.id
+
+
+async def test_parts_formats_and_parameters_go_on(api: Api, upstream: MisbehavingProvider) -> None:
+    schema = ParseDict({"type": "object", "minProperties": 1}, Struct())
+    request = asked(
+        response_format=pb.ResponseFormat(json_schema=pb.JsonSchemaFormat(name="n", schema=schema)),
+        extra=ParseDict({"top_k": 5}, Struct()),
+    )
+    request.messages[0].ClearField("content")
+    request.messages[0].parts.add(text="What is it?")
+    request.messages[0].parts.add(image=pb.ImagePart(url="https://example.com/a.png"))
+    await generate(api, request)
+    body = upstream.calls[0].body
+    assert [part["type"] for part in body["messages"][0]["content"]] == ["text", "image_url"]
+    assert body["response_format"]["json_schema"] == {"name": "n", "schema": {"type": "object", "minProperties": 1}}
+    assert body["top_k"] == 5
+
+
+async def test_candidates_with_log_probabilities(api: Api, upstream: MisbehavingProvider) -> None:
+    events = await generate(api, asked(sampling=pb.Sampling(candidates=2, top_logprobs=1)))
+    texts = {0: "", 1: ""}
+    for event in events:
+        if event.WhichOneof("event") == "delta":
+            texts[event.delta.candidate] += event.delta.text
+            assert event.delta.logprobs
+    assert texts == {0: upstream.default.text, 1: upstream.default.text}
+    assert list(events[-1].done.finish_reasons) == [pb.FINISH_REASON_STOP] * 2
+    assert events[-2].usage.output_tokens == 16
+
+
+async def test_a_receipt_of_every_answer(api: Api, upstream: MisbehavingProvider, database: Database) -> None:
+    upstream.then(Behaviour(status=500))
+    call = api.inference.Generate(asked(model="again", tags={"team": "search"}), metadata=api.metadata)
+    events = [event async for event in call]
+    headers = dict(await call.initial_metadata())
+    done, started = events[-1].done, events[0].started
+    (row,) = await stored_requests(database, 1)
+    assert done.record_id == headers["x-promptmesh-record-id"] == str(row["record_id"])
+    assert [attempt.reason for attempt in done.attempts] == ["PROVIDER_UNAVAILABLE", ""]
+    assert (started.route, started.attempts, started.provider) == ("again", 2, "mock")
+    assert started.model == done.attempts[1].model == row["model"]
+    assert (row["surface"], row["outcome"]) == (receipt_pb2.SURFACE_GENERATE, receipt_pb2.OUTCOME_OK)
+    assert row["tags"] == {"team": "search"}
+    assert (row["input_tokens"], row["output_tokens"]) == (
+        events[-2].usage.input_tokens,
+        events[-2].usage.output_tokens,
+    )
+
+
+async def test_a_stream_that_breaks_begins_anew_where_the_route_says_so(
+    api: Api, upstream: MisbehavingProvider
+) -> None:
+    upstream.then(Behaviour(fault=Fault.CUT, pace_s=0.01))
+    events = await generate(api, asked(model="again"))
+    starts = [place for place, event in enumerate(events) if event.WhichOneof("event") == "started"]
+    assert [events[place].started.restarted for place in starts] == [False, True]
+    first, second = (events[place].started.model for place in starts)
+    assert {first, second} == {"house", "unpriced"}
+    assert "".join(event.delta.text for event in events[starts[1] :]) == upstream.default.text
+    assert kinds(events)[-2:] == ["usage", "done"]
+    usage = events[-2].usage
+    assert usage.estimated, "the answer that broke off counts too, and nobody reported it"
+    assert usage.output_tokens > 8
+
+
+async def test_what_the_cache_may_do(api: Api, upstream: MisbehavingProvider) -> None:
+    seen = []
+    for control in ({}, {}, {"bypass": True}, {"refresh": True}, {}):
+        events = await generate(api, asked(model="kept", cache=pb.CacheControl(**control)))
+        assert "".join(event.delta.text for event in events) == upstream.default.text
+        seen.append(events[0].started.cache)
+        free = events[-2].usage.cost_nanos == 0
+        assert free is (seen[-1] == receipt_pb2.CACHE_DECISION_HIT)
+    assert seen == [
+        receipt_pb2.CACHE_DECISION_MISS,
+        receipt_pb2.CACHE_DECISION_HIT,
+        receipt_pb2.CACHE_DECISION_BYPASS,
+        receipt_pb2.CACHE_DECISION_REFRESH,
+        receipt_pb2.CACHE_DECISION_HIT,
+    ]
+    assert len(upstream.calls) == 3
+
+
+async def test_vectors(api: Api, upstream: MisbehavingProvider, database: Database) -> None:
+    request = pb.EmbedRequest(model="vectors", inputs=["one two", "three", "one two"], dimensions=4, tags={"a": "b"})
+    answer = await api.inference.Embed(request, metadata=api.metadata)
+    first, second, third = answer.embeddings
+    assert (len(first.values), first, answer.model) == (4, third, "vectors")
+    assert first != second
+    assert (answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.cost_nanos) == (5, 0, 5 * 500)
+    assert (upstream.calls[0].body["dimensions"], upstream.calls[0].body["encoding_format"]) == (4, "float")
+    (row,) = await stored_requests(database, 1)
+    assert (str(row["record_id"]), row["tags"]) == (answer.record_id, {"a": "b"})
+
+
+VECTORS_IN_BASE64 = '{"object":"list","model":"mock-embed","data":[{"index":0,"embedding":"AACAPwAAAMA="}]}'
+
+
+@pytest.mark.parametrize(
+    ("raw", "values"),
+    [
+        (VECTORS_IN_BASE64, [1.0, -2.0]),
+        (VECTORS_IN_BASE64.replace("AACAPwAAAMA=", "AACA"), None),
+        (VECTORS_IN_BASE64.replace('"AACAPwAAAMA="', '["one"]'), None),
+        (VECTORS_IN_BASE64.replace('"index":0,', ""), None),
+    ],
+)
+async def test_vectors_in_another_shape(
+    api: Api, upstream: MisbehavingProvider, raw: str, values: list[float] | None
+) -> None:
+    upstream.default = Behaviour(raw=raw)
+    call = api.inference.Embed(pb.EmbedRequest(model="vectors", inputs=["x"]), metadata=api.metadata)
+    if values is not None:
+        assert list((await call).embeddings[0].values) == values
+        return
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    assert error_of(caught.value).reason == "PROVIDER_ANSWER_BROKEN"
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (pb.EmbedRequest(model="vectors"), "INVALID_FIELD"),
+        (pb.EmbedRequest(model="vectors", inputs=[""]), "INVALID_FIELD"),
+        (pb.EmbedRequest(model="vectors", inputs=["x"], dimensions=-1), "INVALID_FIELD"),
+        (pb.EmbedRequest(model="gpt-99", inputs=["x"]), "MODEL_NOT_FOUND"),
+        (pb.EmbedRequest(model="house", inputs=["x"], tags={"": "x"}), "INVALID_FIELD"),
+    ],
+)
+async def test_vectors_that_are_refused(
+    api: Api, upstream: MisbehavingProvider, request_: pb.EmbedRequest, reason: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await api.inference.Embed(request_, metadata=api.metadata)
+    assert error_of(caught.value).reason == reason
+    assert upstream.calls == []
+
+
+async def test_tokens_are_counted_without_a_provider(api: Api, upstream: MisbehavingProvider) -> None:
+    message = pb.Message(role=pb.MESSAGE_ROLE_USER, content="word " * 100)
+    bare = await api.inference.CountTokens(pb.CountTokensRequest(messages=[message]), metadata=api.metadata)
+    assert bare.estimated
+    assert (bare.input_tokens, bare.input_tokens_max) == (125 + 4, 500 + 4)
+    assert bare.cost_nanos == 129 * 1500
+    request = pb.CountTokensRequest(model="unpriced", messages=[message], tools=[WEATHER])
+    with_tools = await api.inference.CountTokens(request, metadata=api.metadata)
+    assert with_tools.input_tokens > bare.input_tokens
+    assert not with_tools.HasField("cost_nanos")
+    message.parts.add(image=pb.ImagePart(url="https://example.com/a.png"))
+    message.ClearField("content")
+    image = await api.inference.CountTokens(pb.CountTokensRequest(messages=[message]), metadata=api.metadata)
+    assert image.input_tokens_max > 65_536
+    assert upstream.calls == []
+
+
 async def test_models_in_pages(api: Api) -> None:
-    first = await api.inference.ListModels(pb.ListModelsRequest(page_size=2), metadata=api.metadata)
-    assert [model.name for model in first.models] == ["demo", "house"]
-    demo, house = first.models
+    first = await api.inference.ListModels(pb.ListModelsRequest(page_size=3), metadata=api.metadata)
+    assert [model.name for model in first.models] == ["again", "demo", "house"]
+    again, demo, house = first.models
+    assert ([target.model for target in again.targets], again.strategy) == (["house", "unpriced"], "ordered")
+    assert not again.provider
     assert demo.HasField("price")
     assert demo.price.input_token_nanos == 0
     assert (house.price.input_token_nanos, house.price.output_token_nanos) == (1500, 2000)
     assert (house.provider, house.upstream_model, house.context_tokens) == ("mock", "mock-small", 8192)
-    assert [model.is_default for model in first.models] == [False, True]
+    assert [model.is_default for model in first.models] == [False, False, True]
     second = await api.inference.ListModels(
-        pb.ListModelsRequest(page_size=2, page_token=first.next_page_token), metadata=api.metadata
+        pb.ListModelsRequest(page_size=10, page_token=first.next_page_token), metadata=api.metadata
     )
-    assert [model.name for model in second.models] == ["unpriced"]
-    assert not second.models[0].HasField("price")
+    assert [model.name for model in second.models] == ["kept", "strict", "unpriced", "vectors"]
+    assert not second.models[2].HasField("price")
     assert second.next_page_token == ""
