@@ -135,3 +135,34 @@ def test_memory_does_not_grow_with_the_stream() -> None:
         for window in windows.feed("some words go by here, "):
             windows.cleared(window)
     assert len(windows._kept) < 3 * WINDOW_CHARS
+
+
+@given(texts, texts, cuts, st.lists(st.booleans(), min_size=61, max_size=61))
+def test_a_pause_frees_text_and_never_the_overlap(before: str, after: str, cuts: list[int], pauses: list[bool]) -> None:
+    windows, released, stopped = small(), "", False
+    whole = before + FORBIDDEN + after
+    for piece, pause in zip(pieces_of(whole, cuts), pauses, strict=False):
+        for window in windows.feed(piece) + (windows.flush() if pause else []):
+            stopped = stopped or FORBIDDEN in window.text
+            if not stopped:
+                released += windows.cleared(window)
+    for window in [] if stopped else windows.finish():
+        stopped = stopped or FORBIDDEN in window.text
+        if not stopped:
+            released += windows.cleared(window)
+    assert stopped
+    assert before.startswith(released)
+
+
+def test_a_pause_leaves_the_overlap_held_and_nothing_else() -> None:
+    windows = ScreeningWindows()
+    assert windows.feed("x" * (OVERLAP_CHARS + 7)) == []
+    (window,) = windows.flush()
+    assert windows.cleared(window) == "x" * 7
+    assert windows.flush() == [], "nothing has come since"
+    assert windows.feed("y") == []
+    (window,) = windows.flush()
+    assert windows.cleared(window) == "x"
+    (window,) = windows.finish()
+    assert windows.cleared(window) == "x" * (OVERLAP_CHARS - 1) + "y"
+    assert windows.flush() == []
