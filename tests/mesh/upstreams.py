@@ -16,6 +16,8 @@ MODEL_WITH_SLASH = "acme/mock-large"
 VECTORS = "vectors"  # makes vectors
 CACHED = "cached"  # a route with a cache
 WRITER = "writer"  # the model of examples
+# For tests of failures, one each: what fails is left alone for a while, which is no other test's business.
+FRAGILE = tuple(f"fragile-{number}" for number in range(20))
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ async def running_upstreams() -> AsyncIterator[Upstreams]:
 
 def models_yaml(upstreams: Upstreams) -> str:
     """Their models, a route over one, and one whose examples cost nothing."""
+    fragile = "\n".join(f"  - {{name: {name}, provider: calls, upstream_model: mock-{name}}}" for name in FRAGILE)
     return f"""
 providers:
   - name: calls
@@ -63,6 +66,7 @@ models:
     provider: examples
     upstream_model: mock-small
     price: {{input_per_million_usd: "0", output_per_million_usd: "0"}}
+{fragile}
 routes:
   - name: {CACHED}
     targets: [{{model: {MODEL}}}]

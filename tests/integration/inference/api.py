@@ -62,6 +62,11 @@ routes:
 """
 
 
+def models_yaml(upstream: MisbehavingProvider) -> str:
+    """What the parts of a test offer."""
+    return MODELS.format(base_url=upstream.base_url)
+
+
 class KeysOfATest:
     """Where identities come from: one key that may call models, one that may not."""
 
@@ -118,7 +123,7 @@ async def running_api(
     """Everything on free ports."""
     timeouts = Timeouts(connect_s=2, first_token_s=0.5, idle_s=0.5, total_s=5)
     offers = Offers(client, {"MOCK_KEY": "sk-mock-key-12345678"}, timeouts, 0)
-    offers.configure(7, parse(MODELS.format(base_url=upstream.base_url)))
+    offers.configure(7, parse(models_yaml(upstream)))
     identities = KeysOfATest()
     access = AccessControl(identities, ServiceTokens("inference", PEPPER), PEPPER)
     follower = asyncio.create_task(access.follower.run())

@@ -13,9 +13,10 @@ import pytest
 from promptmesh.inference.v1 import receipt_pb2
 from pydantic import BaseModel
 
+from services.inference.config import parse
 from services.mesh.access import keys
 from services.mesh.database import Database
-from tests.integration.inference.api import CALLS_MAX, Api, client_of, stored_requests
+from tests.integration.inference.api import CALLS_MAX, Api, client_of, models_yaml, stored_requests
 from tests.support.provider import Behaviour, Fault, MisbehavingProvider
 
 MESSAGES: Any = [{"role": "user", "content": "Say hello."}]
@@ -269,6 +270,44 @@ async def test_headers_and_receipt(
     assert row["tags"] == {"team": "search"}
     assert (row["surface"], row["streamed"]) == (receipt_pb2.SURFACE_CHAT_COMPLETIONS, stream)
     assert "metadata" not in upstream.calls[0].body
+
+
+async def test_limits_are_told_in_headers_and_refused_as_rate_limits(
+    api: Api, client: openai.AsyncOpenAI, upstream: MisbehavingProvider
+) -> None:
+    limits = "limits: {key: {requests_per_minute: 2, tokens_per_minute: 100000}}"
+    api.offers.configure(8, parse(f"{models_yaml(upstream)}\n{limits}"))
+    create = client.chat.completions.with_raw_response.create
+    left = [(await create(model="house", messages=MESSAGES)).headers["x-ratelimit-remaining-requests"] for _ in "ab"]
+    assert left == ["1", "0"]
+    for ask in (
+        lambda: client.chat.completions.create(model="house", messages=MESSAGES),
+        lambda: client.responses.create(model="house", input="Hi", stream=True),
+        lambda: client.embeddings.create(model="vectors", input="x"),
+    ):
+        with pytest.raises(openai.RateLimitError) as caught:
+            await ask()
+        assert (caught.value.type, caught.value.code) == ("rate_limit_error", "rate_limit_exceeded")
+        assert 1 <= int(caught.value.response.headers["retry-after"]) <= 120
+        assert "x-should-retry" not in caught.value.response.headers
+    assert len(upstream.calls) == 2
+
+
+async def test_a_budget_that_does_not_reach_is_no_rate_limit(
+    api: Api, client: openai.AsyncOpenAI, upstream: MisbehavingProvider
+) -> None:
+    api.offers.configure(8, parse(f"{models_yaml(upstream)}\nlimits: {{org: {{usd_per_day: 0.001}}}}"))
+    with pytest.raises(openai.RateLimitError) as caught:
+        await client.chat.completions.create(model="house", messages=MESSAGES)
+    assert (caught.value.type, caught.value.code) == ("insufficient_quota", "insufficient_quota")
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    with pytest.raises(openai.BadRequestError) as unpriced:
+        await client.chat.completions.create(model="unpriced", messages=MESSAGES)
+    assert unpriced.value.code == "price_unknown"
+    assert upstream.calls == []
+    # A smaller answer costs less than what is left.
+    answer = await client.chat.completions.with_raw_response.create(model="house", messages=MESSAGES, max_tokens=20)
+    assert 0 < int(answer.headers["x-promptmesh-budget-remaining-nanos"]) < 1_000_000
 
 
 def _sync_answers(url: str, key: str) -> tuple[str | None, str, int, type[Exception]]:
