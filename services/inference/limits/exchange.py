@@ -66,6 +66,7 @@ class Exchange:
 
     async def refresh(self, account: Account) -> None:
         """Has Redis say anew how the limits of an account stand."""
+        await self._epochs.whole()  # before, it would say that nothing was used
         for _ in range(2):  # a limit of which Redis knows nothing is seeded by the first
             for one in account.slices:
                 one.stated = (-1, -1)
