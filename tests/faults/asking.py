@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +21,13 @@ from tests.faults.table import (
     OVERFLOW,
     REFUSED,
     REJECTED,
+    REVOKED,
     TIMEOUT,
     UNAVAILABLE,
     UNKNOWN_MODEL,
     Surface,
 )
-from tests.faults.world import PATIENCE_S, World
+from tests.faults.world import PATIENCE_S, World, credential
 
 PROMPT = "Say hello."
 MESSAGES = [{"role": "user", "content": PROMPT}]
@@ -40,6 +42,7 @@ SHAPES: dict[str, tuple[int, str | None]] = {
     REFUSED: (400, "content_policy_violation"),
     OVERFLOW: (400, "context_length_exceeded"),
     UNKNOWN_MODEL: (404, "model_not_found"),
+    REVOKED: (401, "invalid_api_key"),
 }
 _REASONS = {shape: reason for reason, shape in SHAPES.items()}
 _STATUSES = {code: status for status, code in SHAPES.values()}
@@ -62,31 +65,73 @@ class Got:
         return [text.strip() for text in self.texts if text]
 
 
-async def ask(world: World, surface: Surface, route: str) -> Got:
-    """Calls the route and reads what comes to its end."""
+@dataclass(slots=True)
+class Caller:
+    """Who calls: with which key (none: the standing one), how long they wait, and whether they were shown something."""
+
+    secret: str = ""
+    patience_s: float = PATIENCE_S
+    shown: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def options(self, world: World) -> dict[str, Any]:
+        """Of a call of a stub."""
+        metadata = credential(self.secret) if self.secret else world.metadata
+        return {"metadata": metadata, "timeout": self.patience_s}
+
+
+async def ask(world: World, surface: Surface, route: str, caller: Caller | None = None) -> Got:
+    """Calls the route and reads what comes to its end. AioRpcError where the caller's own deadline passes.
+
+    Cancelling it is leaving."""
+    caller = caller or Caller()
     match surface:
         case Surface.CHAT | Surface.CHAT_STREAM:
             body = {"model": route, "messages": MESSAGES, "stream": surface.streamed}
-            return await _openai(world.openai.ChatCompletions, world, body, _chat)
+            call, read = _post(world.openai.ChatCompletions, body, caller.options(world)), _chat
         case Surface.RESPONSES | Surface.RESPONSES_STREAM:
             body = {"model": route, "input": PROMPT, "stream": surface.streamed}
-            return await _openai(world.openai.Responses, world, body, _responses)
+            call, read = _post(world.openai.Responses, body, caller.options(world)), _responses
         case Surface.EMBEDDINGS:
-            return await _openai(world.openai.Embeddings, world, {"model": route, "input": PROMPT}, _embeddings)
+            body = {"model": route, "input": PROMPT}
+            call, read = _post(world.openai.Embeddings, body, caller.options(world)), _embeddings
         case Surface.EMBED:
-            return await _embed(world, route)
+            asked = pb.EmbedRequest(model=route, inputs=[PROMPT])
+            call = world.inference.Embed(asked, **caller.options(world))
         case Surface.GENERATE:
-            return await _generate(world, route)
+            message = pb.Message(role=pb.MESSAGE_ROLE_USER, content=PROMPT)
+            asked = pb.GenerateRequest(model=route, messages=[message])
+            call = world.inference.Generate(asked, **caller.options(world))
+    try:
+        if surface is Surface.EMBED:
+            return _embedded(await call)
+        if surface is Surface.GENERATE:
+            return _told([event async for event in _watched(call, caller)])
+        return await _openai(call, read, caller)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and error_of(error).reason != TIMEOUT:
+            raise
+        return Got(error_of(error).reason, status=0)
+    finally:
+        call.cancel()
 
 
-async def _openai(method: Any, world: World, body: dict[str, Any], read: Any) -> Got:
-    """Calls a method of OpenAI's; its status stands in initial metadata, and everything else in what it streams."""
-    request = httpbody_pb2.HttpBody(content_type="application/json", data=orjson.dumps(body))
-    call = method(request, metadata=world.metadata, timeout=PATIENCE_S)
+def _post(method: Any, body: dict[str, Any], options: dict[str, Any]) -> Any:
+    return method(httpbody_pb2.HttpBody(content_type="application/json", data=orjson.dumps(body)), **options)
+
+
+async def _watched(call: Any, caller: Caller) -> AsyncIterator[Any]:
+    async for message in call:
+        yield message
+        if not isinstance(message, pb.GenerateResponse) or message.WhichOneof("event") == "delta":
+            caller.shown.set()
+
+
+async def _openai(call: Any, read: Any, caller: Caller) -> Got:
+    """The status of OpenAI's methods stands in initial metadata, and everything else in what they stream."""
     status = int(dict(await call.initial_metadata() or ()).get(STATUS_KEY, "200"))
     got = Got(status=status)
     raw, kind = b"", ""
-    async for part in call:
+    async for part in _watched(call, caller):
         raw += part.data
         kind = part.content_type.partition(";")[0]
     if status != 200:
@@ -156,25 +201,9 @@ def _embeddings(got: Got, said: Any) -> None:
     got.vectors, got.model = len(said["data"]), said["model"]
 
 
-async def _embed(world: World, route: str) -> Got:
-    request = pb.EmbedRequest(model=route, inputs=[PROMPT])
-    try:
-        answer = await world.inference.Embed(request, metadata=world.metadata, timeout=PATIENCE_S)
-    except grpc.aio.AioRpcError as error:
-        return Got(error_of(error).reason, status=0)
+def _embedded(answer: pb.EmbedResponse) -> Got:
     assert all(vector.values for vector in answer.embeddings)
     return Got(vectors=len(answer.embeddings), model=answer.model)
-
-
-async def _generate(world: World, route: str) -> Got:
-    message = pb.Message(role=pb.MESSAGE_ROLE_USER, content=PROMPT)
-    call = world.inference.Generate(
-        pb.GenerateRequest(model=route, messages=[message]), metadata=world.metadata, timeout=PATIENCE_S
-    )
-    try:
-        return _told([event async for event in call])
-    except grpc.aio.AioRpcError as error:
-        return Got(error_of(error).reason, status=0)
 
 
 def _told(events: Sequence[pb.GenerateResponse]) -> Got:

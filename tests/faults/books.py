@@ -7,7 +7,7 @@ from typing import Any
 
 from promptmesh.inference.v1 import receipt_pb2
 
-from tests.faults.table import CANCELLED, SHOWN, TIMEOUT, Attempt, Expected, Policy, Surface, breaks_at
+from tests.faults.table import CANCELLED, TIMEOUT, Attempt, Expected, Policy, Surface, breaks_at
 from tests.support.provider import Behaviour, Breaks, FaultCase
 
 PROMPT_TOKENS = 2  # as the providers count "Say hello."
@@ -21,6 +21,7 @@ PRICES = {"a": (1, 2), "b": (3, 5), "c": (7, 11)}
 UNTOLD = frozenset(
     {"usage_missing", "usage_null", "usage_negative", "usage_huge", "usage_strings", "usage_not_an_object"}
 )
+SHOWN_TOKENS = 3  # of `SHOWN`, as we estimate it
 TOOL_TOKENS = 2  # of a call of a tool without arguments: its name and `{}`
 SURFACES = {
     Surface.CHAT: receipt_pb2.SURFACE_CHAT_COMPLETIONS,
@@ -63,7 +64,7 @@ def taken(case: FaultCase, behaviour: Behaviour, surface: Surface, attempt: Atte
     if case.name == "no_finish" or (case.name == "cut_cleanly" and not surface.streamed):
         return told
     if breaks_at(case, surface) is Breaks.AFTER_FIRST_TOKEN:
-        return Taken(prompt, _tokens(SHOWN), estimated=True)
+        return Taken(prompt, SHOWN_TOKENS, estimated=True)
     # A provider that we gave up waiting for worked for us; one that said no, or went away, did not.
     return Taken(prompt, 0, estimated=True) if attempt.reason == TIMEOUT and case.hangs else None
 
@@ -96,6 +97,20 @@ def receipt(
         "output_tokens": sums[1],
         "cost_nanos": costs,
         "basis": basis if any(sums) else receipt_pb2.BASIS_NONE,
+    }
+
+
+def model(name: str, letter: str, *, embeds: bool, context_tokens: int = 0) -> dict[str, Any]:
+    """A model's entry in a configuration, of the provider of the same name."""
+    input_usd, output_usd = PRICES[letter]
+    return {
+        "name": name,
+        "provider": name,
+        "upstream_model": f"upstream-{letter}",
+        "context_tokens": context_tokens,
+        "max_output_tokens": 1000,
+        "price": {"input_per_million_usd": str(input_usd), "output_per_million_usd": str(output_usd)},
+        "embeds": embeds,
     }
 
 

@@ -177,7 +177,8 @@ def configuration(world: World, calls: list[Call]) -> dict[str, Any]:
         for letter in call.policy.letters:
             name = f"{call.route}.{letter}"
             providers.append(world.entry(name, **(timeouts(call) if letter in call.policy.wrong else {})))
-            models.append(model(name, letter, embeds=call.surface.embeds))
+            context_tokens = CONTEXT_TOKENS[letter]
+            models.append(books.model(name, letter, embeds=call.surface.embeds, context_tokens=context_tokens))
         routes.append(route(call))
     return {"providers": providers, "models": models, "routes": routes}
 
@@ -191,19 +192,6 @@ def timeouts(call: Call) -> dict[str, float]:
     if call.policy is Policy.HEDGED:
         return {}
     return {"first_token_s": HANG_S, "idle_s": HANG_S, "total_s": HANG_S}
-
-
-def model(name: str, letter: str, *, embeds: bool) -> dict[str, Any]:
-    input_usd, output_usd = books.PRICES[letter]
-    return {
-        "name": name,
-        "provider": name,
-        "upstream_model": f"upstream-{letter}",
-        "context_tokens": CONTEXT_TOKENS[letter],
-        "max_output_tokens": 1000,
-        "price": {"input_per_million_usd": str(input_usd), "output_per_million_usd": str(output_usd)},
-        "embeds": embeds,
-    }
 
 
 def route(call: Call) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from services.mesh.database import Database
 from services.mesh.paging import PageTokens
 from services.mesh.redis import Redis
 from services.mesh.server import Server
-from tests.integration.inference.api import PEPPER, KeysOfATest
+from tests.faults.keys import PEPPER, Keys
 from tests.support.provider import MisbehavingProvider, ProviderServer, running_server
 
 # Nothing that is meant to answer is ever too slow, however busy the machine is.
@@ -44,6 +44,11 @@ NOT_RUN = frozenset({"stalls of the loop"})
 _versions = itertools.count(1)
 
 
+def credential(secret: str) -> tuple[tuple[str, str], ...]:
+    """Metadata that carries a key."""
+    return (("authorization", f"Bearer {secret}"),)
+
+
 @dataclass(slots=True)
 class World:
     """See the module."""
@@ -53,7 +58,7 @@ class World:
     offers: Offers
     parts: EngineParts
     database: Database
-    identities: KeysOfATest
+    identities: Keys
     channel: grpc.aio.Channel
     inference: Any = field(init=False)
     openai: Any = field(init=False)
@@ -65,7 +70,7 @@ class World:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Of a caller who may call models."""
-        return (("authorization", f"Bearer {self.identities.good}"),)
+        return credential(self.identities.standing)
 
     def provider(self, name: str) -> MisbehavingProvider:
         """One of the providers."""
@@ -124,7 +129,7 @@ async def running_world(database: Database, redis: Redis, worker_dir: Path) -> A
     """Everything on free ports."""
     client = HttpClient(connections_max=1024)
     offers = Offers(client, {}, Timeouts(**PATIENT), 0)
-    identities = KeysOfATest()
+    identities = Keys()
     access = AccessControl(identities, ServiceTokens("inference", PEPPER), PEPPER)
     follower = asyncio.create_task(access.follower.run())
     server = Server(access)

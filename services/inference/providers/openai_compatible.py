@@ -6,6 +6,7 @@ chunk checked. The caller's name of the model replaces the upstream's in what co
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -24,6 +25,10 @@ _KEEP_ALIVE = b": keep-alive\n\n"
 _DONE_EVENT = b"data: " + DONE + b"\n\n"
 CAP_FIELDS = ("max_tokens", "max_completion_tokens")
 _REFUSED = (401, 402, 403)
+# A provider that does not know our cap goes on for as long as it likes. Text has about four bytes a token, and hardly
+# any has 32: what is longer than that passes the cap, however it is counted.
+RUNAWAY_BYTES_PER_TOKEN = 32
+RUNAWAY_SLACK_BYTES = 1024
 
 
 class OpenAiCompatible:
@@ -91,6 +96,7 @@ class OpenAiCompatible:
             reader = ChunkReader(self._name, call.upstream_model, record, key)
             renamer = ChunkRenamer(call.model)
             ended = begun = False
+            most_bytes = _most_bytes(call)
             while not ended:
                 try:
                     data = await answer.read()
@@ -102,6 +108,8 @@ class OpenAiCompatible:
                 if data:
                     reader.feed(data)
                     ended = reader.done
+                    if record.output_bytes > most_bytes and not ended and reader.error is None:
+                        reader.error = self._runaway(call)
                 else:
                     reader.end()
                     ended = True
@@ -124,6 +132,9 @@ class OpenAiCompatible:
                     raise reader.error
         finally:
             answer.close()
+
+    def _runaway(self, call: UpstreamCall) -> MeshError:
+        return faults.broken(self._name, f"it goes on far beyond the {call.output_cap:,} tokens that it was allowed")
 
     async def embed(self, call: UpstreamCall, record: AnswerRecord) -> bytes:
         """See Provider."""
@@ -198,6 +209,13 @@ class OpenAiCompatible:
                 body.pop(field, None)
             body[self._output_cap_field] = call.output_cap
         return body
+
+
+def _most_bytes(call: UpstreamCall) -> float:
+    """Of an answer whose provider keeps to its cap."""
+    if not call.output_cap:
+        return math.inf
+    return RUNAWAY_SLACK_BYTES + call.output_cap * (call.body.get("n") or 1) * RUNAWAY_BYTES_PER_TOKEN
 
 
 def _without_usage(raws: list[bytes], chunks: list[dict[str, Any]]) -> tuple[list[bytes], list[dict[str, Any]]]:

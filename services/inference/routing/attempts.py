@@ -41,7 +41,7 @@ def _nobody(_info: AnswerInfo, _attempt: AttemptRecord) -> None:
 class Attempts:
     """Calls providers by the routes of calls.
 
-    `rng` gives numbers in [0, 1). `sleep` and the clock of `health` are the event loop's. `drains`: takes over streams
+    `rng` gives numbers in [0, 1). `sleep` and the clock of `health` are the event loop's. `drains`: takes over answers
     of targets with on_leave DRAIN whose callers have left; such an attempt ends when it does, and `drained(info,
     attempt)` says so (until then its `end_time` is 0).
     """
@@ -145,7 +145,9 @@ class Attempts:
                     fallback = self._fallback(plan, call, info)
                 lane = await fallback.next(lane, error, only_others=gone_out)
             except BaseException as why:
-                await self._leave(plan, lane, info, attempt, parts, pump, why)
+                await self._leave(plan, lane, info, attempt, pump, why)
+                if pump is None:
+                    await parts.aclose()
                 raise
             else:
                 self._outcomes.answered(plan, lane, attempt, info.first_token_time)
@@ -159,16 +161,21 @@ class Attempts:
         fallback: Fallback | None = None
         while True:
             attempt = self._outcomes.begin(lane, info)
-            ask = lane.provider.embed if embeds else lane.provider.complete
+            work: Whole | None = None
             try:
-                answer = await ask(lane.upstream(call), attempt.record)
+                if lane.drains and self._drains is not None:
+                    work = _fetch(call, lane, attempt, embeds=embeds)
+                    answer = await work.result()
+                else:
+                    ask = lane.provider.embed if embeds else lane.provider.complete
+                    answer = await ask(lane.upstream(call), attempt.record)
             except MeshError as error:
                 self._outcomes.failed(plan, lane, attempt, error)
                 if fallback is None:
                     fallback = self._fallback(plan, call, info)
                 lane = await fallback.next(lane, error)
             except BaseException as why:
-                self._outcomes.left(plan, lane, attempt, why)
+                await self._leave(plan, lane, info, attempt, work, why)
                 raise
             else:
                 self._outcomes.answered(plan, lane, attempt, None)
@@ -186,11 +193,13 @@ class Attempts:
 
     async def _race_whole(self, plan: Plan, call: ModelCall, info: AnswerInfo, lane: Lane, *, embeds: bool) -> bytes:
         def start(lane: Lane, attempt: AttemptRecord) -> Whole:
-            ask = lane.provider.embed if embeds else lane.provider.complete
-            return Whole(lambda: ask(lane.upstream(call), attempt.record))
+            return _fetch(call, lane, attempt, embeds=embeds)
+
+        def drain(one: Contender[Whole]) -> bool:
+            return self._drain(plan, one.lane, info, one.attempt, one.work)
 
         fallback = self._fallback(plan, call, info)
-        winner = await Race(plan, info, fallback, self._outcomes, start).run(lane)
+        winner = await Race(plan, info, fallback, self._outcomes, start, drain).run(lane)
         self._outcomes.answered(plan, winner.lane, winner.attempt, None)
         return winner.work.answer
 
@@ -212,30 +221,32 @@ class Attempts:
         lane: Lane,
         info: AnswerInfo,
         attempt: AttemptRecord,
-        parts: AsyncGenerator[Part, None],
-        pump: Pump | None,
+        work: Pump | Whole | None,
         why: BaseException,
     ) -> None:
-        """The caller has left a stream, or an error of ours ended it: aborted at once, or handed over to be drained."""
-        if pump is None:
+        """The caller has left, or an error of ours ended the call: aborted at once, or handed over to be drained."""
+        if isinstance(why, Exception) or work is None or not self._drain(plan, lane, info, attempt, work):
             self._outcomes.left(plan, lane, attempt, why)
-            await parts.aclose()
-        elif isinstance(why, Exception) or not self._drain(plan, lane, info, attempt, pump):
-            self._outcomes.left(plan, lane, attempt, why)
-            await pump.abort()
+            if work is not None:
+                await work.abort()
 
-    def _drain(self, plan: Plan, lane: Lane, info: AnswerInfo, attempt: AttemptRecord, pump: Pump) -> bool:
-        """Hands a stream over to be drained; whether it was. What was never sent costs nothing, and is aborted."""
+    def _drain(self, plan: Plan, lane: Lane, info: AnswerInfo, attempt: AttemptRecord, work: Pump | Whole) -> bool:
+        """Hands an answer over to be drained; whether it was. What was never sent costs nothing, and is aborted."""
         if not lane.drains or self._drains is None or not attempt.record.sent or info.aborted:
             return False
 
         def done() -> None:
-            pump.cancel()
+            work.cancel()
             self._outcomes.left(plan, lane, attempt)
             self._drained(info, attempt)
 
-        self._drains.adopt(pump.rest(), attempt.record, done)
+        self._drains.adopt(work.rest(), attempt.record, done)
         return True
+
+
+def _fetch(call: ModelCall, lane: Lane, attempt: AttemptRecord, *, embeds: bool) -> Whole:
+    ask = lane.provider.embed if embeds else lane.provider.complete
+    return Whole(lambda: ask(lane.upstream(call), attempt.record))
 
 
 def _irreversible(part: Part) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from services.inference.engine.call import AnswerInfo, AttemptRecord
+from services.inference.providers.base import Part
 from services.inference.routing.failures import Next, after
 from services.inference.routing.fallback import Fallback
 from services.inference.routing.outcomes import Outcomes
@@ -37,7 +38,7 @@ WorkT = TypeVar("WorkT", bound=Work)
 
 
 class Whole:
-    """An answer in one piece: it begins when it is there."""
+    """An answer in one piece, fetched by a task of its own: it begins when it is there."""
 
     def __init__(self, ask: Callable[[], Awaitable[bytes]]) -> None:
         self.answer = b""
@@ -52,6 +53,22 @@ class Whole:
         if not self.begun.done():
             self.begun.cancel()
             await asyncio.wait([self.begun])
+
+    async def result(self) -> bytes:
+        """The answer, or what it ended in. Cancelling this ends nothing."""
+        await asyncio.wait([self.begun])
+        error = self.begun.result()
+        if error is not None:
+            raise error
+        return self.answer
+
+    async def rest(self) -> AsyncGenerator[Part, None]:
+        """The answer for the last reader: closing it aborts the call of the provider."""
+        try:
+            await asyncio.wait([self.begun])
+            yield Part(self.answer, [])
+        finally:
+            await self.abort()
 
     async def _run(self, ask: Callable[[], Awaitable[bytes]]) -> Exception | None:
         try:

@@ -171,6 +171,48 @@ async def _read(stream: AsyncGenerator[Part, None]) -> None:
         pass
 
 
+@pytest.mark.parametrize("embeds", [False, True], ids=["answer", "vectors"])
+@pytest.mark.parametrize("hedged", [False, True])
+def test_an_answer_in_one_piece_is_drained_too(hedged: bool, embeds: bool) -> None:
+    async def main() -> None:
+        provider = Scripted(always=SLOW)
+        drains = Draining()
+        told: list[AnswerInfo] = []
+        attempts = Attempts(Health(), drains=drains, drained=lambda info, _attempt: told.append(info))
+        info = AnswerInfo()
+        targets = [target(one, on_leave=OnLeave.DRAIN, embeds=embeds) for one in (provider, Scripted("x"))]
+        over = route(*targets, strategy=Strategy.ORDERED, hedge_after_s=99.0 if hedged else None)
+        ask_for = attempts.embed if embeds else attempts.complete
+        task = asyncio.create_task(ask_for(model_call(over), info))
+        await asyncio.sleep(0.5)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert provider.under_way == 1, "it goes on"
+        await drains.ended()
+        assert provider.aborted == 0
+        assert info.record.usage == TokenUsage(10, 5), "the exact usage is known"
+        assert told == [info]
+        assert reasons(info) == ["CANCELLED"]
+        assert none_in_flight(attempts)
+
+    run(main())
+
+
+def test_an_answer_in_one_piece_that_is_drained_fails_like_others() -> None:
+    async def main() -> None:
+        first, second = Scripted("a", always=[Fail("PROVIDER_UNAVAILABLE")]), Scripted("b", always=[ValueError("bug")])
+        attempts = Attempts(Health(), drains=Draining())
+        targets = [target(one, on_leave=OnLeave.DRAIN) for one in (first, second)]
+        info = AnswerInfo()
+        with pytest.raises(ValueError, match="bug"):
+            await attempts.complete(model_call(route(*targets, strategy=Strategy.ORDERED)), info)
+        assert reasons(info) == ["PROVIDER_UNAVAILABLE", "INTERNAL"]
+        assert none_in_flight(attempts)
+
+    run(main())
+
+
 def test_draining_that_is_given_up_aborts() -> None:
     async def main() -> None:
         provider = Scripted(always=SLOW)
