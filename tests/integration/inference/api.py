@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc
 import openai
 import orjson
@@ -230,3 +231,13 @@ async def stored_requests(database: Database, count: int) -> list[dict[str, Any]
                     for row in map(dict, found)
                 ]
             await asyncio.sleep(0.01)
+
+
+async def posted(api: Api, path: str, body: Any) -> bytes:
+    """The answer to a body, as it is on the wire."""
+    headers = {"Authorization": f"Bearer {api.identities.good}"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(f"{api.http_url}/{path}", json=body) as response,
+    ):
+        return await response.read()

@@ -334,62 +334,6 @@ async def test_what_the_cache_may_do(api: Api, upstream: MisbehavingProvider) ->
     assert len(upstream.calls) == 3
 
 
-async def test_vectors(api: Api, upstream: MisbehavingProvider, database: Database) -> None:
-    request = pb.EmbedRequest(model="vectors", inputs=["one two", "three", "one two"], dimensions=4, tags={"a": "b"})
-    answer = await api.inference.Embed(request, metadata=api.metadata)
-    first, second, third = answer.embeddings
-    assert (len(first.values), first, answer.model) == (4, third, "vectors")
-    assert first != second
-    assert (answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.cost_nanos) == (5, 0, 5 * 500)
-    assert (upstream.calls[0].body["dimensions"], upstream.calls[0].body["encoding_format"]) == (4, "float")
-    (row,) = await stored_requests(database, 1)
-    assert (str(row["record_id"]), row["tags"]) == (answer.record_id, {"a": "b"})
-
-
-VECTORS_IN_BASE64 = '{"object":"list","model":"mock-embed","data":[{"index":0,"embedding":"AACAPwAAAMA="}]}'
-
-
-@pytest.mark.parametrize(
-    ("raw", "values"),
-    [
-        (VECTORS_IN_BASE64, [1.0, -2.0]),
-        (VECTORS_IN_BASE64.replace("AACAPwAAAMA=", "AACA"), None),
-        (VECTORS_IN_BASE64.replace('"AACAPwAAAMA="', '["one"]'), None),
-        (VECTORS_IN_BASE64.replace('"index":0,', ""), None),
-    ],
-)
-async def test_vectors_in_another_shape(
-    api: Api, upstream: MisbehavingProvider, raw: str, values: list[float] | None
-) -> None:
-    upstream.default = Behaviour(raw=raw)
-    call = api.inference.Embed(pb.EmbedRequest(model="vectors", inputs=["x"]), metadata=api.metadata)
-    if values is not None:
-        assert list((await call).embeddings[0].values) == values
-        return
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    assert error_of(caught.value).reason == "PROVIDER_ANSWER_BROKEN"
-
-
-@pytest.mark.parametrize(
-    ("request_", "reason"),
-    [
-        (pb.EmbedRequest(model="vectors"), "INVALID_FIELD"),
-        (pb.EmbedRequest(model="vectors", inputs=[""]), "INVALID_FIELD"),
-        (pb.EmbedRequest(model="vectors", inputs=["x"], dimensions=-1), "INVALID_FIELD"),
-        (pb.EmbedRequest(model="gpt-99", inputs=["x"]), "MODEL_NOT_FOUND"),
-        (pb.EmbedRequest(model="house", inputs=["x"], tags={"": "x"}), "INVALID_FIELD"),
-    ],
-)
-async def test_vectors_that_are_refused(
-    api: Api, upstream: MisbehavingProvider, request_: pb.EmbedRequest, reason: str
-) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await api.inference.Embed(request_, metadata=api.metadata)
-    assert error_of(caught.value).reason == reason
-    assert upstream.calls == []
-
-
 async def test_tokens_are_counted_without_a_provider(api: Api, upstream: MisbehavingProvider) -> None:
     message = pb.Message(role=pb.MESSAGE_ROLE_USER, content="word " * 100)
     bare = await api.inference.CountTokens(pb.CountTokensRequest(messages=[message]), metadata=api.metadata)
