@@ -95,12 +95,11 @@ async def ask(world: World, surface: Surface, route: str, caller: Caller | None 
             body = {"model": route, "input": PROMPT}
             call, read = _post(world.openai.Embeddings, body, caller.options(world)), _embeddings
         case Surface.EMBED:
-            asked = pb.EmbedRequest(model=route, inputs=[PROMPT])
-            call = world.inference.Embed(asked, **caller.options(world))
+            call = world.inference.Embed(pb.EmbedRequest(model=route, inputs=[PROMPT]), **caller.options(world))
         case Surface.GENERATE:
             message = pb.Message(role=pb.MESSAGE_ROLE_USER, content=PROMPT)
-            asked = pb.GenerateRequest(model=route, messages=[message])
-            call = world.inference.Generate(asked, **caller.options(world))
+            request = pb.GenerateRequest(model=route, messages=[message])
+            call = world.inference.Generate(request, **caller.options(world))
     try:
         if surface is Surface.EMBED:
             return _embedded(await call)
