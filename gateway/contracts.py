@@ -26,6 +26,8 @@ from promptmesh.access.v1 import access_pb2
 DEFAULT_IMAGE = Path(__file__).resolve().parent.parent / "gen" / "promptmesh.binpb"
 HTTP_BODY = "google.api.HttpBody"
 PACKAGE_PREFIX = "promptmesh."
+OPENAI_PREFIX = "/v1/"
+"""Paths of OpenAI's API; ours begin with `/api/v1/`."""
 
 _VERBS = ("get", "put", "post", "delete", "patch")
 _VARIABLE = re.compile(r"\{([^}=]+)(?:=([^}]*))?\}")

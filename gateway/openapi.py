@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,18 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from promptmesh.access.v1 import access_pb2
 from promptmesh.errors.v1 import reason_pb2
 
-from gateway import openai_schemas
-from gateway.contracts import DEFAULT_IMAGE, HTTP_BODY, Binding, Contracts, Method, Service, load
+from gateway import answer_headers, openai_schemas
+from gateway.contracts import (
+    DEFAULT_IMAGE,
+    HTTP_BODY,
+    OPENAI_PREFIX,
+    PACKAGE_PREFIX,
+    Binding,
+    Contracts,
+    Method,
+    Service,
+    load,
+)
 from gateway.schemas import Schema, Schemas, is_output, is_required
 from gateway.settings import AREAS
 
@@ -25,6 +36,7 @@ PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
 _ERROR = "#/components/responses/Error"
 _OPENAI_ERROR = "#/components/responses/OpenAiError"
+_IN_A_QUERY = (".google.protobuf.FieldMask", ".google.protobuf.Timestamp")
 _REASON_PREFIX = "REASON_"
 _AUDIENCES = {
     access_pb2.AUDIENCE_PUBLIC: "anyone",
@@ -84,6 +96,7 @@ def document(contracts: Contracts) -> dict[str, Any]:
             "headers": {
                 "RequestId": {"description": "Id of the call, as in our logs.", "schema": {"type": "string"}},
                 "RetryAfter": {"description": "Seconds to wait, where waiting helps.", "schema": {"type": "integer"}},
+                **answer_headers.COMPONENTS,
             },
             "securitySchemes": {
                 "session": {
@@ -146,14 +159,15 @@ def _operation(
     if binding.body:
         content = written.get("request") or {"application/json": {"schema": _body(contracts, schemas, method, binding)}}
         operation["requestBody"] = {"required": True, "content": content}
+    error = _OPENAI_ERROR if binding.path.startswith(OPENAI_PREFIX) else _ERROR
     operation["responses"] = {
         "200": {
             "description": "Done." if not method.server_streaming else "The stream.",
-            "headers": {"x-request-id": _HEADERS["x-request-id"]},
+            "headers": {"x-request-id": _HEADERS["x-request-id"], **answer_headers.of(name)},
             "content": written.get("answer") or _answer(schemas, method),
         },
-        "4XX": {"$ref": _OPENAI_ERROR if method.raw else _ERROR},
-        "5XX": {"$ref": _OPENAI_ERROR if method.raw else _ERROR},
+        "4XX": {"$ref": error},
+        "5XX": {"$ref": error},
     }
     return operation
 
@@ -174,24 +188,23 @@ def _query(contracts: Contracts, schemas: Schemas, method: Method, binding: Bind
     """Fields that neither path nor body carry."""
     if binding.body == "*" or method.input_type == HTTP_BODY:
         return []
-    taken = {binding.body, *(variable.split(".")[0] for variable in binding.variables)}
-    return [
-        {
-            "name": field.json_name,
-            "in": "query",
-            "required": is_required(field),
-            **_described(schemas.field(method.input_type, field)),
-        }
-        for field in contracts.messages[method.input_type].field
-        if field.name not in taken and _fits_query(field)
-    ]
+    taken = frozenset({binding.body, *(variable.split(".")[0] for variable in binding.variables)})
+    return list(_parameters(contracts, schemas, method.input_type, taken))
 
 
-def _fits_query(field: FieldDescriptorProto) -> bool:
-    return field.type != FieldDescriptorProto.TYPE_MESSAGE or field.type_name in (
-        ".google.protobuf.FieldMask",
-        ".google.protobuf.Timestamp",
-    )
+def _parameters(
+    contracts: Contracts, schemas: Schemas, message: str, taken: frozenset[str] = frozenset(), above: str = ""
+) -> Iterator[dict[str, Any]]:
+    """Fields of a message as parameters; those of a message in it by their path, `filter.orgId`."""
+    for field in contracts.messages[message].field:
+        if field.name in taken:
+            continue
+        if field.type != FieldDescriptorProto.TYPE_MESSAGE or field.type_name in _IN_A_QUERY:
+            described = _described(schemas.field(message, field))
+            yield {"name": f"{above}{field.json_name}", "in": "query", "required": is_required(field), **described}
+        elif field.label != FieldDescriptorProto.LABEL_REPEATED and field.type_name.startswith(f".{PACKAGE_PREFIX}"):
+            below = f"{above}{field.json_name}."
+            yield from _parameters(contracts, schemas, field.type_name.lstrip("."), above=below)
 
 
 def _body(contracts: Contracts, schemas: Schemas, method: Method, binding: Binding) -> Schema:
@@ -211,7 +224,7 @@ def _body(contracts: Contracts, schemas: Schemas, method: Method, binding: Bindi
 
 def _answer(schemas: Schemas, method: Method) -> dict[str, Any]:
     if method.raw:
-        return {"application/json": {"schema": {}}}
+        return {"application/json": {"schema": {}}}  # where `openai_schemas` knows no better
     message = schemas.message(method.output_type)
     if not method.server_streaming:
         return {"application/json": {"schema": message}}

@@ -29,6 +29,7 @@ _MAX_DEPTH = 3
 _RANGES = (
     ("minLength", "maxLength", " character"),
     ("minItems", "maxItems", " item"),
+    ("minProperties", "maxProperties", " pair"),
     ("minimum", "maximum", ""),
     ("exclusiveMinimum", "exclusiveMaximum", ""),
 )

@@ -24,7 +24,6 @@ from gateway.local_errors import LOCAL_ERRORS, OTHER_ERROR
 from gateway.settings import EdgeSettings
 
 HERE = Path(__file__).resolve().parent
-OPENAI_PREFIX = "/v1/"
 """Paths whose errors have OpenAI's shape."""
 MAX_RESPONSE_BODY_BYTES = 16 * 1024 * 1024
 """Largest answer of a unary call that the transcoder turns into JSON."""
@@ -110,7 +109,7 @@ def render(target: Target, edge: EdgeSettings) -> str:
         "descriptor": str(edge.file(edge.descriptor)),
         "allowed_origins": _origins(edge.allowed_origins),
         "local_errors": [*((error, "EQ") for error in LOCAL_ERRORS), (OTHER_ERROR, "GE")],
-        "openai_prefix": OPENAI_PREFIX,
+        "openai_prefix": contracts.OPENAI_PREFIX,
         "files": [
             _static("/", edge.file(edge.reference), "text/html; charset=utf-8"),
             _static("/openapi.json", edge.file(edge.openapi), "application/json"),

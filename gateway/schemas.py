@@ -79,7 +79,15 @@ class Schemas:
         rules = field.options.Extensions[validate_pb2.field]
         if entry := self._map_entry(field):
             key_and_value = {each.name: each for each in entry.field}
-            schema: Schema = {"type": "object", "additionalProperties": self._type(key_and_value["value"])}
+            value = key_and_value["value"]
+            schema: Schema = {
+                "type": "object",
+                "additionalProperties": {**self._type(value), **self._limits(value, rules.map.values)},
+            }
+            if rules.map.HasField("max_pairs"):
+                schema["maxProperties"] = rules.map.max_pairs
+            if keys := self._limits(key_and_value["key"], rules.map.keys):
+                schema["propertyNames"] = keys
         elif field.label == _F.LABEL_REPEATED:
             schema = {"type": "array", "items": {**self._type(field), **self._limits(field, rules.repeated.items)}}
             schema |= _list_limits(rules)

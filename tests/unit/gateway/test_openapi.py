@@ -164,6 +164,60 @@ def test_openai_paths_fail_in_openai_shape(document: dict[str, Any]) -> None:
     assert set(chat["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
 
 
+@pytest.mark.parametrize(
+    ("path", "request_name", "answer_name"),
+    [
+        ("/v1/chat/completions", "ChatCompletionRequest", "ChatCompletion"),
+        ("/v1/responses", "ResponseRequest", "Response"),
+        ("/v1/responses/input_tokens", "ResponseRequest", "InputTokens"),
+        ("/v1/embeddings", "EmbeddingsRequest", "Embeddings"),
+    ],
+)
+def test_openai_bodies_are_openais(document: dict[str, Any], path: str, request_name: str, answer_name: str) -> None:
+    operation = document["paths"][path]["post"]
+    schemas = document["components"]["schemas"]
+
+    def referred(content: dict[str, Any]) -> str:
+        return str(content["application/json"]["schema"]["$ref"].rpartition("/")[2])
+
+    request, answer = referred(operation["requestBody"]["content"]), referred(operation["responses"]["200"]["content"])
+    assert (request, answer) == (f"openai.{request_name}", f"openai.{answer_name}")
+    jsonschema.validate(examples.BODIES[operation["operationId"]], schemas[request])
+    assert not any("HttpBody" in name for name in schemas)
+
+
+def test_fields_of_a_filter_are_told_by_their_path(document: dict[str, Any]) -> None:
+    for path in ("/api/v1/requests", "/api/v1/requests:export"):
+        told = {each["name"]: each for each in document["paths"][path]["get"]["parameters"]}
+
+        assert {"filter.beginTime", "filter.orgId", "filter.tagValue"} <= told.keys()
+        assert told["filter.model"]["schema"]["maxLength"] == 128
+        assert "filter" not in told
+
+
+def test_an_export_is_a_file_and_fails_as_ours(document: dict[str, Any]) -> None:
+    export = document["paths"]["/api/v1/requests:export"]["get"]["responses"]
+
+    assert set(export["200"]["content"]) == {"text/csv", "application/x-ndjson"}
+    assert "content-disposition" in export["200"]["headers"]
+    assert export["4XX"] == {"$ref": "#/components/responses/Error"}
+
+
+def test_calls_of_models_tell_their_receipt_and_limits_in_headers(document: dict[str, Any]) -> None:
+    for path in ("/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/api/v1/generate", "/api/v1/embed"):
+        headers = document["paths"][path]["post"]["responses"]["200"]["headers"]
+        assert {"x-request-id", "x-promptmesh-record-id", "x-ratelimit-remaining-tokens"} <= headers.keys(), path
+    models = document["paths"]["/v1/models"]["get"]["responses"]["200"]["headers"]
+    assert set(models) == {"x-request-id"}
+
+
+def test_limits_of_maps_are_told(document: dict[str, Any]) -> None:
+    tags = document["components"]["schemas"]["inference.v1.GenerateRequest"]["properties"]["tags"]
+
+    assert (tags["maxProperties"], tags["additionalProperties"]["maxLength"]) == (16, 256)
+    assert tags["propertyNames"] == {"minLength": 1, "maxLength": 64}
+
+
 def test_every_example_is_one_that_the_contract_takes(read: Contracts, document: dict[str, Any]) -> None:
     assert _LOADED
     for _, _, operation in operations(document):
