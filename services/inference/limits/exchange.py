@@ -115,7 +115,7 @@ class Exchange:
             return
         wants, complete = statements.wants_of(org, self._time.now(), self._options)
         if complete:
-            org.reported_ms = int(self._clock.time() * 1000)
+            org.reported_us = int(self._clock.time() * 1_000_000)
         if not wants and not org.live:
             return
         round_number = next(_rounds)
@@ -176,7 +176,7 @@ class Exchange:
             lease_ms=int(self._options.lease_s * 1000) if statements.still_holds(org, wants) else 0,
             epoch=self._epochs.value,
             mode=mode,
-            reported_ms=org.reported_ms,
+            reported_us=org.reported_us,
         )
         ROUNDS.inc()
         self._time.heard(answer.time_s)

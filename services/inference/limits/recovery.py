@@ -108,8 +108,8 @@ class Recovery:
             if not org_id:
                 continue
             entry = await self._redis.hget(org_key(org_id), process)
-            reported_ms = int(entry.split()[2]) if entry else 0
-            wants = self._wants_left(calls, reported_ms)
+            reported_us = int(entry.split()[2]) if entry else 0
+            wants = self._wants_left(calls, reported_us)
             await self._script.call(
                 org_id,
                 wants,
@@ -118,15 +118,15 @@ class Recovery:
                 lease_ms=0,
                 epoch=self._epochs.value,
                 mode=RETIRE,
-                reported_ms=reported_ms,
+                reported_us=reported_us,
             )
 
-    def _wants_left(self, calls: Sequence[Leave], reported_ms: int) -> list[Want]:
+    def _wants_left(self, calls: Sequence[Leave], reported_us: int) -> list[Want]:
         now = self._time.now()
         left: dict[tuple[str, int], tuple[Slice, int]] = {}
         for call in calls:
             account = self._accounts.of_ids(call.api_key_id, call.user_id, call.org_id)
-            told = call.settle_time is not None and call.settle_time * 1000 <= reported_ms
+            told = call.settle_time is not None and call.settle_time * 1_000_000 <= reported_us
             amounts: Amounts = (1, call.tokens, call.nanos, 0)
             for meter in account.meters if account is not None else ():
                 begin, end = window_of(meter.spec.period, call.time)

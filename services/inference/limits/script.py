@@ -69,12 +69,12 @@ class Script:
         lease_ms: int,
         epoch: str,
         mode: str,
-        reported_ms: int,
+        reported_us: int,
     ) -> Answer:
         """One call. Raises RedisUnavailable; it may have been executed nevertheless, and may be repeated with a higher
         sequence."""
         keys = [org_key(org_id)]
-        arguments: list[str | int] = [process, sequence, lease_ms, epoch, mode, reported_ms]
+        arguments: list[str | int] = [process, sequence, lease_ms, epoch, mode, reported_us]
         for want in wants:
             one = want.slice
             meter = one.meter

@@ -209,7 +209,7 @@ class Org:
         "meters",
         "org_id",
         "processes",
-        "reported_ms",
+        "reported_us",
         "start",
         "waiting",
     )
@@ -223,7 +223,7 @@ class Org:
         self.dirty: list[Slice] = []
         self.live: set[Slice] = set()  # those of which Redis has leased us something, as far as we know
         self.waiting: list[Waiter] = []
-        self.reported_ms = 0  # all that was settled until then, by this machine's clock, has been told
+        self.reported_us = 0  # all that was settled until then, by this machine's clock, has been told
         self.called_at = -math.inf  # when Redis was last told, by the monotonic clock
         self.processes = 1  # that hold something of this organisation, as last heard
 

@@ -1,12 +1,12 @@
 -- Slices of the limits of one organisation, leased to processes. All keys carry the organisation's hash tag.
 --
--- KEYS[1]   the organisation: `epoch`, and for each process "<lease's end, ms> <sequence> <reported, ms>"
+-- KEYS[1]   the organisation: `epoch`, and for each process "<lease's end, ms> <sequence> <reported, us>"
 -- KEYS[2..] a limit of a subject:
 --           win   begin of the window, s      u    used up in it (settled, seeded, or of processes that are gone)
 --           pv    used in the window before   sd   "1": what was used before Redis knew is in `u`
 --           s     until when it is scarce, ms
 --           and for each process "<generation> <settled> <leased> <swept> <generation before> <contribution before>"
--- ARGV      process, sequence, lease_ms (0: it holds nothing here), epoch, mode, reported_ms; then for each limit
+-- ARGV      process, sequence, lease_ms (0: it holds nothing here), epoch, mode, reported_us; then for each limit
 --           type ("a" always, "m" sliding minute, "d" calendar), limit, window's begin and end in s, generation, settled,
 --           keep, first need, need, more, seed, unflushed ("" for none of the last two)
 --

@@ -99,6 +99,24 @@ async def test_a_journal_gives_back_what_a_dead_process_did_not_use(fleet: Fleet
     assert await remaining(other) == 100_000 - 70 - 300 - 1
 
 
+async def test_what_was_told_in_the_moment_of_its_end_is_not_counted_twice(fleet: Fleet) -> None:
+    defaults = of_org(nanos_per_day=100_000)
+    dead, other = fleet.start(defaults), fleet.start(defaults)
+    leaves = []
+    for _ in range(20):
+        reservation = await dead.reserve(CALLER, tokens=1, nanos=100)
+        settle_time = time.time()
+        reservation.settle(tokens=1, nanos=70)
+        await dead.flush()
+        leaves.append(Leave(ORG, USER, KEY, settle_time, 1, 70, settle_time))
+    incarnation = dead.incarnation
+    await fleet.kill(dead)
+
+    await other.retire(incarnation, leaves)
+
+    assert await remaining(other) == 100_000 - 20 * 70
+
+
 async def test_a_process_taken_for_dead_that_comes_back_is_put_right(fleet: Fleet) -> None:
     defaults = of_org(nanos_per_day=1000)
     silent, other = fleet.start(defaults, runs=False), fleet.start(defaults)

@@ -99,7 +99,7 @@ class Leases(RuleBasedStateMachine):
                 lease_ms=LEASE_MS,
                 epoch="epoch",
                 mode=MAKE if self.sequence == 1 else USE,
-                reported_ms=0,
+                reported_us=0,
             )
         )
         assert answer.outcome == "ok"
