@@ -203,7 +203,7 @@ def expected(case: FaultCase, policy: Policy, surface: Surface) -> Expected:
     """What must come of a call. An answer is shown as "a", "b", "c": the text of that target."""
     breaks, reason = breaks_at(case, surface), REASONS.get(case.name, "")
     restarts = policy is Policy.RESTART and surface is Surface.GENERATE
-    if policy is Policy.HEDGED and _is_hedged(case, breaks):
+    if policy is Policy.HEDGED and is_hedged(case, surface):
         return Expected((Attempt("a", CANCELLED), Attempt("b", "", hedge=True)), ("b",))
     if breaks is Breaks.NEVER:
         return Expected((Attempt("a", ""),), ("a",))
@@ -215,8 +215,9 @@ def expected(case: FaultCase, policy: Policy, surface: Surface) -> Expected:
     return _made_good(case, policy, Attempt("a", reason))
 
 
-def _is_hedged(case: FaultCase, breaks: Breaks) -> bool:
-    return case.name in SLOW or (case.hangs and breaks is Breaks.BEFORE_FIRST_TOKEN)
+def is_hedged(case: FaultCase, surface: Surface) -> bool:
+    """Whether it takes so long to begin that another target is asked."""
+    return case.name in SLOW or (case.hangs and breaks_at(case, surface) is Breaks.BEFORE_FIRST_TOKEN)
 
 
 def _made_good(case: FaultCase, policy: Policy, first: Attempt) -> Expected:

@@ -22,7 +22,6 @@ from tests.faults.table import (
     HEDGE_AFTER_S,
     NEVER_S,
     NOT_COUNTED,
-    SLOW,
     Expected,
     Policy,
     Surface,
@@ -30,6 +29,7 @@ from tests.faults.table import (
     breaks_at,
     combinations,
     expected,
+    is_hedged,
 )
 from tests.faults.world import World
 from tests.support.provider import Behaviour, Breaks, FaultCase
@@ -41,6 +41,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 FRESH = frozenset({"reset_before_headers", "close_before_headers"})
 REUSED = frozenset({"close_if_reused"})  # and this on one that had served
 HANG_S = 0.2
+RECOVERS_S = 1.0  # where the same provider then answers in time
 CONTEXT_TOKENS = {"a": 8192, "b": 8192, "c": 32_768}
 
 
@@ -191,7 +192,8 @@ def timeouts(call: Call) -> dict[str, float]:
         return {"idle_s": HANG_S}
     if call.policy is Policy.HEDGED:
         return {}
-    return {"first_token_s": HANG_S, "idle_s": HANG_S, "total_s": HANG_S}
+    patience_s = RECOVERS_S if call.policy is Policy.RECOVERS else HANG_S
+    return {"first_token_s": patience_s, "idle_s": patience_s, "total_s": patience_s}
 
 
 def route(call: Call) -> dict[str, Any]:
@@ -207,8 +209,7 @@ def route(call: Call) -> dict[str, Any]:
         case Policy.RESTART:
             made["midstream"] = "restart"
         case Policy.HEDGED:
-            hedged = call.case.hangs or call.case.name in SLOW
-            made["hedge_after_s"] = HEDGE_AFTER_S if hedged else NEVER_S
+            made["hedge_after_s"] = HEDGE_AFTER_S if is_hedged(call.case, call.surface) else NEVER_S
         case Policy.CANARY:
             # Nearly all of the calls: those of this test.
             made["canary"] = {"target": f"{call.route}.a", "share_percent": 99.999999}

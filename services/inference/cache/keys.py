@@ -19,10 +19,11 @@ import orjson
 from promptmesh.inference.v1 import receipt_pb2 as pb
 
 from services.inference.engine.call import ModelCall
+from services.inference.routing.route import Midstream
 from services.mesh.call import Caller
 
 # Raised when the meaning of a key or of what is stored under it changes.
-FORMAT = 1
+FORMAT = 2
 # What a provider remembers, bills or routes by, and does not answer by.
 IGNORED = frozenset(
     {"metadata", "user", "safety_identifier", "store", "prompt_cache_key", "prompt_cache_retention", "stream"}
@@ -59,6 +60,8 @@ def key_of(call: ModelCall) -> bytes:
         family_of(call),
         call.streamed,
         call.wants_usage,
+        # Who follows an answer that may begin anew must be able to say so.
+        call.streamed and call.restartable and route.midstream is Midstream.RESTART,
         call.output_cap,
         {name: value for name, value in call.body.items() if name not in IGNORED},
     ]

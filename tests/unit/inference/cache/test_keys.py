@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from promptmesh.inference.v1 import receipt_pb2 as pb
 
 from services.inference.cache.keys import IGNORED, UncacheableError, key_of
 from services.inference.engine.call import CacheControl
+from services.inference.routing.route import Midstream
 from tests.unit.inference.cache.world import model_call
 
 SCALARS = (
@@ -129,3 +131,15 @@ def test_what_cannot_be_written_has_no_key() -> None:
 def test_a_body_as_read_and_as_made_are_the_same() -> None:
     body = {"temperature": 0.2, "messages": [{"role": "user", "content": "ü\u2028"}]}
     assert key(body) == key(orjson.loads(orjson.dumps(body)))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("midstream", list(Midstream))
+def test_a_stream_that_may_begin_anew_is_not_shared_with_who_cannot_say_so(
+    streamed: bool, midstream: Midstream
+) -> None:
+    calls = [model_call(body={"messages": []}, streamed=streamed, restartable=can) for can in (True, False)]
+    for call in calls:
+        call.route = replace(call.route, midstream=midstream)
+    one, other = map(key_of, calls)
+    assert (one != other) is (streamed and midstream is Midstream.RESTART)
