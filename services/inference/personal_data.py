@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 EMAIL, PHONE, CARD, IBAN, IP, ID, KEY = "EMAIL", "PHONE", "CARD", "IBAN", "IP", "ID", "KEY"
 KINDS = (EMAIL, PHONE, CARD, IBAN, IP, ID, KEY)
@@ -36,6 +36,8 @@ _NAMED = re.compile(
     r"(?i)\b(?:pass(?:word|wd|phrase)|pwd|secret|api[ _-]?key|access[ _-]?key|token|bearer)"
     r"(\"?\s{0,4}[:=]\s{0,4}\"?|\s)([A-Za-z0-9._~+/=!@#$%^&*-]{8,})"
 )
+_LOCAL_CHARS = 64  # before the @, by RFC 5321
+_LOCAL_CHAR = re.compile(r"[\w.%+'-]")
 _EMAIL = re.compile(r"(?<![\w.%+'-])[\w.%+'-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _UUID = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Za-z])")
 _IBAN_BEGIN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?=[ -]?[A-Za-z0-9])")
@@ -85,14 +87,20 @@ _IBAN_CHARS = {
 }
 
 
+# What stands in each key and in each name of a secret, so that most texts need no closer look.
+_KEY_MARKS = (
+    *("sk-", "sk_", "pk-", "pk_", "rk-", "rk_", "pm_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
+    *("xox", "AKIA", "ASIA", "AIza", "hf_", "npm_", "eyJ"),
+)
+_NAME_MARKS = ("pass", "pwd", "secret", "key", "token", "bearer")
+# What holds digits is looked at so far around them, which is more than any rule about numbers reaches.
+_AROUND = 45
+_DIGITS_REGION = re.compile(r"\d(?:.{0,45}\d)*+", re.S)
+
+
 def find(text: str) -> list[Span]:
     """Where something stands, in order, none over another. Positions in characters."""
-    return _Look(text).found() if _worth_a_look(text) else []
-
-
-def _worth_a_look(text: str) -> bool:
-    # Passwords are found by their names, and those have ten letters and more with what follows.
-    return len(text) >= 5 and ("@" in text or len(text) >= 9 or ":" in text or _HAS_DIGIT.search(text) is not None)
+    return _Look(text).found() if len(text) >= 5 else []  # nothing is shorter
 
 
 class _Look:
@@ -101,29 +109,40 @@ class _Look:
     def __init__(self, text: str) -> None:
         self._text = text
         self._spans: list[Span] = []
+        self._regions: list[tuple[int, int]] = []
 
     def found(self) -> list[Span]:
-        if "-----BEGIN" in self._text:
+        text = self._text
+        if "-----BEGIN" in text:
             self._all(_PRIVATE_KEY, KEY)
-        self._all(_KEY, KEY)
-        self._all(_NAMED, KEY, _is_secret, group=2)
-        if "@" in self._text:
-            self._all(_EMAIL, EMAIL)
-        if _HAS_DIGIT.search(self._text) is not None:
+        if any(mark in text for mark in _KEY_MARKS):
+            self._all(_KEY, KEY)
+        lowered = text.lower()
+        if any(mark in lowered for mark in _NAME_MARKS):
+            self._all(_NAMED, KEY, _is_secret, group=2)
+        if "@" in text:
+            self._emails()
+        if _HAS_DIGIT.search(text) is not None:
             self._numbers()
         self._spans.sort()
         return self._spans
 
     def _numbers(self) -> None:
-        self._hide(_UUID)
+        text = self._text
+        for match in _DIGITS_REGION.finditer(text):
+            start, end = max(0, match.start() - _AROUND), match.end() + _AROUND
+            if self._regions and start <= self._regions[-1][1]:
+                start = self._regions.pop()[0]
+            self._regions.append((start, end))
+        self._blank([(*match.span(), "") for match in self._in_regions(_UUID)])
         self._ibans()
-        if self._text.count(":") > 1:
+        if text.count(":") > 1:
             self._all(_IPV6, IP, _is_ipv6)
-        if self._text.count(".") > 2:
+        if text.count(".") > 2:
             self._all(_IPV4, IP, _is_ipv4)
         self._all(_SPANISH, ID, _is_spanish)
         self._all(_ITALIAN, ID, _is_italian)
-        for match in _NUMBER.finditer(self._text):
+        for match in self._in_regions(_NUMBER):
             kind = _kind_of_number(match[0])
             if kind:
                 self._spans.append((match.start(), match.end(), kind))
@@ -132,17 +151,35 @@ class _Look:
         self, rule: re.Pattern[str], kind: str, check: Callable[[re.Match[str]], bool] | None = None, group: int = 0
     ) -> None:
         begin = len(self._spans)
-        for match in rule.finditer(self._text):
+        for match in self._in_regions(rule):
             if check is None or check(match):
                 self._spans.append((*match.span(group), kind))
         self._blank(self._spans[begin:])
 
-    def _hide(self, rule: re.Pattern[str]) -> None:
-        self._blank([(*match.span(), "") for match in rule.finditer(self._text)])
+    def _in_regions(self, rule: re.Pattern[str]) -> Iterator[re.Match[str]]:
+        if not self._regions:
+            yield from rule.finditer(self._text)
+        for start, end in self._regions:
+            yield from rule.finditer(self._text, start, end)
+
+    def _emails(self) -> None:
+        begin, behind, text = len(self._spans), 0, self._text
+        at = text.find("@")
+        while at >= 0:
+            start = at
+            while start > behind and at - start < _LOCAL_CHARS and _LOCAL_CHAR.match(text, start - 1):
+                start -= 1
+            match = _EMAIL.match(text, start)
+            if match is not None:
+                self._spans.append((start, match.end(), EMAIL))
+                behind = match.end()
+                at = behind - 1
+            at = text.find("@", at + 1)
+        self._blank(self._spans[begin:])
 
     def _ibans(self) -> None:
         begin, behind = len(self._spans), 0
-        for match in _IBAN_BEGIN.finditer(self._text):
+        for match in self._in_regions(_IBAN_BEGIN):
             if match.start() >= behind and (end := _iban_end(self._text, match.start())):
                 self._spans.append((match.start(), end, IBAN))
                 behind = end

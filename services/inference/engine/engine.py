@@ -108,7 +108,7 @@ class Engine:
                 if passage is not None:
                     data = await passage.answer(data, info)
                 if (kept := self._accounts.output_text()) is not None:
-                    kept.whole(data)
+                    kept.see(Part(data, []), whole=True)
                     record.output_text = kept.text
             outcome = pb.OUTCOME_OK
             return data
@@ -149,7 +149,7 @@ class Engine:
                     if target is not None:
                         call.answer_model, call.answer_provider = target.name, target.provider.name
                     if kept is not None:
-                        kept.chunks(part.chunks)
+                        kept.see(part)
                     yield part
             outcome = pb.OUTCOME_OK
         except MeshError as error:
@@ -284,6 +284,7 @@ class Engine:
         outcome, reason = pb.OUTCOME_CANCELLED, ""
         record: CallRecord | None = None
         reservation: Reservation | None = None
+        kept = self._accounts.output_text()
         try:
             async with aclosing(ticket.parts) as parts:
                 reservation = await self._limits.reserve(call.caller, tokens=0, nanos=0)
@@ -291,6 +292,8 @@ class Engine:
                 record = self._accounts.open_free(call)
                 async for part in parts:
                     call.answer_model, call.answer_provider = ticket.model, ticket.provider
+                    if kept is not None:
+                        kept.see(part, whole=not call.streamed)
                     yield part
             outcome = pb.OUTCOME_OK
         except MeshError as error:
@@ -298,6 +301,8 @@ class Engine:
             raise
         finally:
             if record is not None:
+                if kept is not None:
+                    record.output_text = kept.text
                 self._accounts.close_free(call, ticket, record, outcome, reason)
             if reservation is not None:
                 reservation.release()

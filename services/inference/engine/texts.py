@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from services.inference.providers.base import Part
 from services.inference.screening.texts import leaves
 
 _STRUCTURE = frozenset({"role", "type", "id", "tool_call_id", "url", "data", "file_data", "file_id", "finish_reason"})
@@ -39,17 +40,15 @@ class OutputText:
         """Choice after choice."""
         return "\n".join("".join(texts) for _, texts in sorted(self._texts.items()))
 
-    def chunks(self, chunks: Iterable[dict[str, Any]]) -> None:
-        """The next chunks of a stream."""
-        if self._left > 0:
-            for chunk in chunks:
+    def see(self, part: Part, *, whole: bool = False) -> None:
+        """The next part of a stream, or an answer in one piece."""
+        if self._left <= 0:
+            return
+        if whole:
+            self._choices(orjson.loads(part.data), "message")
+        else:
+            for chunk in part.chunks:
                 self._choices(chunk, "delta")
-
-    def whole(self, data: bytes) -> None:
-        """An answer in one piece."""
-        answer = orjson.loads(data)
-        if isinstance(answer, dict):
-            self._choices(answer, "message")
 
     def _choices(self, of: dict[str, Any], name: str) -> None:
         for choice in of.get("choices") or ():

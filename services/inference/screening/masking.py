@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from services.inference.personal_data import KINDS, find
+from services.inference.personal_data import KINDS, Span, find
 from services.inference.screening.texts import body_with
 from services.inference.usage import utf8_bytes
 
@@ -28,25 +28,23 @@ class Masks:
         self._placeholders: dict[str, str] = {}  # by value
         self._counts: dict[str, int] = dict.fromkeys(KINDS, 0)
         self._taken: set[str] = set()
+        self._found: dict[str, list[Span]] = {}  # in which text of the body
 
     def mask(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """The body without what was found in it; itself, where nothing was."""
-        found = False
+        body_with(body, self._look)
+        return body_with(body, self._masked) if self._found else body
 
-        def look(text: str) -> str:
-            nonlocal found
-            found = found or bool(find(text))
-            if "[" in text:
-                self._taken.update(PLACEHOLDER.findall(text))
-            return text
+    def _look(self, text: str) -> str:
+        if spans := find(text):
+            self._found[text] = spans
+        if "[" in text:
+            self._taken.update(PLACEHOLDER.findall(text))
+        return text
 
-        body_with(body, look)
-        return body_with(body, self.mask_text) if found else body
-
-    def mask_text(self, text: str) -> str:
-        """One text of the body that `mask` was given; itself, where nothing was found."""
-        spans = find(text)
-        if not spans:
+    def _masked(self, text: str) -> str:
+        spans = self._found.get(text)
+        if spans is None:
             return text
         kept: list[str] = []
         at = 0

@@ -90,3 +90,12 @@ def test_spans_are_in_order_and_none_is_over_another(text: str) -> None:
 def test_time_grows_with_the_length_alone(piece: str) -> None:
     """A pattern that goes back and forth would need hours for this."""
     find(piece * (200_000 // len(piece)))
+
+
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=5)).map("".join), st.integers(0, 100))
+def test_what_stands_far_around_changes_nothing(text: str, far: int) -> None:
+    """Only what is near to digits is looked at for numbers."""
+    before, behind = "some words " * 20 + " " * far, " " * far + " and words" * 20
+    found_alone = [(start + len(before), end + len(before), kind) for start, end, kind in find(f" {text} ")]
+    unclosed = "-----BEGIN PRIVATE KEY-----" in text  # it reaches to the end
+    assert unclosed or find(f"{before} {text} {behind}") == found_alone

@@ -290,6 +290,11 @@ async def test_texts_are_kept_redacted_and_bounded(
         record = await world.record(call)
         assert record["input_text"] == "user: I am [EMAIL_1].\nuser: xxxxxxxxxxxx"
         assert record["output_text"] == f"Wrote to [email]. {LONG}"[:40]
-        call = world.call("open", "I am ann@example.org.", streamed=streamed)
-        await world.ask(call)
-        assert (await world.record(call))["input_text"] == "user: I am [email]."
+        for model in ("open", "kept", "kept"):
+            call = world.call(model, "I am ann@example.org.", streamed=streamed)
+            await world.ask(call)
+            record = await world.record(call)
+            masked = model == "kept" and call.decision != receipt_pb2.CACHE_DECISION_HIT
+            assert record["input_text"] == f"user: I am {'[EMAIL_1]' if masked else '[email]'}."
+            assert record["output_text"] == (f"Wrote to [{'EMAIL_1' if model == 'open' else 'email'}]. {LONG}")[:40]
+        assert call.decision == receipt_pb2.CACHE_DECISION_HIT
