@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import protovalidate
@@ -136,8 +136,15 @@ def _with_nul(message: Message, above: str = "") -> Iterator[str]:
         path = f"{above}{field.name}"
         if field.type not in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE):
             continue
-        for index, one in enumerate(value if field.is_repeated else [value]):
-            place = f"{path}[{index}]" if field.is_repeated else path
+        places: Iterable[tuple[str, Any]]
+        if isinstance(value, Mapping):
+            places = [(f'{path}["{key}"]', one) for key, one in value.items()]
+            yield from (place for (place, _), key in zip(places, value, strict=True) if "\0" in str(key))
+        elif field.is_repeated:
+            places = [(f"{path}[{index}]", one) for index, one in enumerate(value)]
+        else:
+            places = [(path, value)]
+        for place, one in places:
             if isinstance(one, Message):
                 yield from _with_nul(one, f"{place}.")
             elif isinstance(one, str) and "\0" in one:

@@ -119,8 +119,10 @@ def running_loop(request: pytest.FixtureRequest) -> None:
 
 def _check_log(process: str, log: str) -> None:
     """Whatever the tests did, no handler failed unexpectedly, and nothing secret was written down."""
-    failed = [line[:2000] for line in log.splitlines() if "Traceback" in line or '"level":"error"' in line]
-    assert not [line for line in failed if not EXPECTED_ERRORS.search(line)], (process, failed)
+    failed = [line for line in log.splitlines() if "Traceback" in line or '"level":"error"' in line]
+    if unexpected := [line for line in failed if not EXPECTED_ERRORS.search(line)]:
+        # What failed stands at the beginning of a line, with what at its end.
+        pytest.fail(f"{process} said:\n" + "\n".join(f"{line[:500]} … {line[-1500:]}" for line in unexpected[:3]))
     assert PASSWORD not in log, f"a password stands in the log of {process}"
     assert not re.search(r"eyJ[\w-]{20,}\.[\w-]{20,}\.|\bpm_[0-9A-Za-z]{46}\b|\bpmr_\w{20,}", log), (
         f"a credential stands in the log of {process}"

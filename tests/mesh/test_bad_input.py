@@ -14,7 +14,7 @@ from tests.mesh.client import Client
 from tests.mesh.conftest import NewPerson
 from tests.mesh.errors import fault_of, fault_of_rpc
 from tests.mesh.people import CLEAN, PASSWORD, Person
-from tests.mesh.upstreams import MODEL
+from tests.mesh.upstreams import MODEL, VECTORS
 from tests.mesh.wire import json_name, open_methods
 from tests.support.provider import MisbehavingProvider
 
@@ -49,6 +49,15 @@ MIB = 1024 * 1024
         ("/api/v1/generate", {"messages": "Hello."}, "messages"),
         ("/api/v1/generate", {"messages": [{"role": "MESSAGE_ROLE_POET", "content": "x"}]}, "role"),
         ("/api/v1/generate", {"messages": [{"role": "message_role_user", "content": "x"}]}, "role"),
+        ("/api/v1/generate", {"messages": HELLO, "tags": ["a"]}, "cannot be read"),
+        ("/api/v1/generate", {"messages": HELLO, "tags": {"a": {"b": "c"}}}, "a"),
+        ("/api/v1/generate", {"messages": HELLO, "extra": "a"}, "extra"),
+        ("/api/v1/generate", {"messages": HELLO, "extra": [1]}, "a list where one value is expected"),
+        ("/api/v1/generate", {"messages": HELLO, "toolChoice": {"mode": "auto"}}, "mode"),
+        ("/api/v1/generate", {"messages": [{"role": 2, "parts": [{"audio": {"data": "%%%"}}]}]}, "data"),
+        ("/api/v1/embed", {"inputs": [{"text": "Hello."}]}, "inputs"),
+        ("/api/v1/models:countTokens", {"messages": [["Hello."]]}, "messages[0]"),
+        ("/api/v1/config:rollback", {"version": "the last one"}, "version"),
         ("/api/v1/moderation:screen", {"text": None, "surface": {}}, "surface"),
     ],
 )
@@ -107,6 +116,20 @@ async def test_an_unknown_query_parameter_is_refused(admin: Person, new_person: 
             assert fault_of(answer).brief == INVALID
 
 
+async def test_two_answers_to_one_choice_are_refused_or_the_last_counts(
+    someone: Person, provider: MisbehavingProvider
+) -> None:
+    both = b'{"mode": "TOOL_MODE_NONE", "tool": "look"}'
+    body = b'{"messages": [{"role": 2, "content": "a"}], "tools": [{"name": "look"}], "toolChoice": ' + both + b"}"
+
+    answer = await someone.ask("POST", "/api/v1/generate", data=body)
+
+    if answer.status == 200:
+        assert provider.calls[-1].body["tool_choice"] == {"type": "function", "function": {"name": "look"}}
+    else:
+        assert fault_of(answer).brief == INVALID
+
+
 async def test_an_unknown_field_of_a_body_means_nothing(someone: Person) -> None:
     """The transcoder drops it: what only the mesh sets cannot be set."""
     answer = await someone.ask(
@@ -143,6 +166,9 @@ async def test_what_only_the_mesh_sets_cannot_be_edited(someone: Person) -> None
         ("/api/v1/users", MIB, "password"),
         ("/api/v1/moderation:screen", MIB, "text"),
         ("/api/v1/generate", 8 * MIB, "model"),
+        ("/api/v1/embed", 8 * MIB, "model"),
+        ("/api/v1/models:countTokens", 8 * MIB, "model"),
+        ("/api/v1/providerKeys", MIB, "secret"),
         ("/api/v1/moderation:batchScreen", 8 * MIB, "requests"),
     ],
 )
@@ -166,8 +192,19 @@ async def test_a_large_input_goes_to_the_provider(someone: Person, provider: Mis
     assert [len(call.body["messages"]) for call in provider.calls] == [8, 8]
 
 
-async def test_a_huge_body_for_openai_is_413_in_openai_shape(someone: Person) -> None:
-    answer = await someone.ask("POST", "/v1/chat/completions", data=b'{"a": "' + b"x" * 8 * MIB + b'"}')
+async def test_large_inputs_become_vectors(someone: Person, provider: MisbehavingProvider) -> None:
+    texts = ["x" * 900_000] * 8
+
+    ours = (await someone.ask("POST", "/api/v1/embed", {"model": VECTORS, "inputs": texts})).ok()
+    openai = (await someone.ask("POST", "/v1/embeddings", {"model": VECTORS, "input": texts})).ok()
+
+    assert len(ours["embeddings"]) == len(openai["data"]) == 8
+    assert [len(call.body["input"]) for call in provider.calls] == [8, 8]
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "responses", "responses/input_tokens", "embeddings"])
+async def test_a_huge_body_for_openai_is_413_in_openai_shape(someone: Person, path: str) -> None:
+    answer = await someone.ask("POST", f"/v1/{path}", data=b'{"a": "' + b"x" * 8 * MIB + b'"}')
 
     assert (answer.status, answer.json["error"]["code"]) == (413, "request_too_large")
 
@@ -359,6 +396,9 @@ async def test_very_many_faults_fit_into_one_answer(someone: Person, channel: gr
         ("/api/v1/moderation:batchScreen", {"requests": [{"text": "a"}, {"text": "a\0b"}]}, "requests[1].text"),
         ("/api/v1/generate", {"messages": [{"role": 2, "content": "a\0b"}]}, "messages[0].content"),
         ("/api/v1/config:apply", {"yaml": "a: \0"}, "yaml"),
+        ("/api/v1/embed", {"inputs": ["a", "b\0"]}, "inputs[1]"),
+        ("/api/v1/embed", {"inputs": ["a"], "tags": {"team": "a\0b"}}, 'tags["team"]'),
+        ("/api/v1/generate", {"messages": HELLO, "extra": {"suffix": "\0"}}, 'extra["suffix"]'),
     ],
 )
 async def test_text_that_no_database_holds_is_refused(admin: Person, path: str, body: object, field: str) -> None:

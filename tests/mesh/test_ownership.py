@@ -14,7 +14,10 @@ from tests.mesh.people import CLEAN, DOUBTFUL, Person
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
-LISTS = ["/api/v1/posts?", "/api/v1/apiKeys?", "/api/v1/moderation/cases?", "/api/v1/models?"]
+LISTS = [
+    *("/api/v1/posts?", "/api/v1/apiKeys?", "/api/v1/moderation/cases?", "/api/v1/models?"),
+    *("/api/v1/requests?", "/api/v1/limits?", "/api/v1/config/versions?"),
+]
 
 
 async def test_anothers_published_post_can_be_read_and_not_changed(someone: Person, stranger: Person) -> None:

@@ -162,6 +162,33 @@ async def test_what_another_organisation_called_is_not_there(
     assert (await admin.ask("GET", f"/api/v1/requests/{record_id}")).ok()["orgId"] == caller.org_id
 
 
+async def test_a_page_of_receipts_goes_on_for_its_caller_and_filter_alone(
+    caller: Customer, new_person: NewPerson, admin: Person
+) -> None:
+    ids = [told((await caller.chat()).headers)["record-id"] for _ in range(5)]
+    for one in ids:
+        await caller.receipt(one)
+    other = await customer(await new_person())
+
+    pages: list[list[str]] = []
+    token = ""
+    while True:
+        page = (await caller.ask("GET", f"/api/v1/requests?pageSize=2&pageToken={token}")).ok()
+        pages.append([one["recordId"] for one in page["requests"]])
+        token = page["nextPageToken"]
+        if not token:
+            break
+        for who, path in (
+            (other, f"/api/v1/requests?pageSize=2&pageToken={token}"),
+            (caller, f"/api/v1/requests?pageSize=2&filter.model={MODEL}&pageToken={token}"),
+            (caller, f"/api/v1/models?pageToken={token}"),
+        ):
+            assert fault_of(await who.ask("GET", path)).reason == "PAGE_TOKEN_INVALID", path
+
+    assert [one for page in pages for one in page] == ids[::-1]
+    assert max(map(len, pages)) == 2
+
+
 async def test_a_stream_says_in_its_headers_what_its_receipt_says(
     caller: Customer, client: Client, provider: MisbehavingProvider
 ) -> None:

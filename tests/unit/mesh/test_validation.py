@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from google.protobuf.message import Message
 from promptmesh.auth.v1.auth_pb2 import SetRolesRequest
+from promptmesh.inference.v1 import inference_pb2
 from promptmesh.moderation.v1.moderation_pb2 import ListCasesRequest, ResolveCaseRequest, ScreenRequest
 from promptmesh.prompts.v1.posts_pb2 import CreatePostRequest, GetPostRequest, UpdatePostRequest
 
 from services.mesh.errors import MeshError
-from services.mesh.validation import spellings_of, validate
+from services.mesh.validation import refuse_nul, spellings_of, validate
 
 ID = "0197c0de-0000-7000-8000-000000000000"
 
@@ -60,3 +61,15 @@ def test_the_message_names_both_spellings() -> None:
 )
 def test_spellings(path: str, spelled: str) -> None:
     assert spellings_of(path) == spelled
+
+
+def test_a_nul_in_a_map_is_named_by_its_key() -> None:
+    request = inference_pb2.GenerateRequest(tags={"a": "b\0", "c\0": "d", "e": "f"})
+    request.extra.update({"suffix": "g\0", "list": ["h", "i\0"]})
+
+    with pytest.raises(MeshError) as caught:
+        refuse_nul(request, request.SerializeToString())
+
+    fields = {violation.field for violation in caught.value.violations}
+    assert fields >= {'tags["a"]', 'tags["c\0"]', 'extra["suffix"]'}
+    assert len(fields) == 4
