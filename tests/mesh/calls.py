@@ -38,7 +38,7 @@ class Customer:
 
         async def there() -> Answer | None:
             answer = await self.ask("GET", f"/api/v1/requests/{call_id}")
-            return None if answer.status == 404 else answer
+            return None if answer.status in (404, 503) else answer
 
         return dict((await eventually(f"there is a receipt of {call_id}", there)).ok())
 

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from services.local.testing import LocalMesh, local_mesh
+from tests.mesh.breaking import Breakable
 from tests.mesh.client import Client, open_client
 from tests.mesh.people import MODERATOR, PASSWORD, Person, log_in, register, set_roles
 from tests.mesh.upstreams import Upstreams, models_yaml, running_upstreams
@@ -48,6 +49,20 @@ def mesh(upstreams: Upstreams) -> Iterator[LocalMesh]:
         yield running
         for process in running.processes():
             _check_log(process, running.log(process))
+
+
+@pytest.fixture(scope="module")
+def own_mesh(upstreams: Upstreams) -> Iterator[LocalMesh]:
+    """A mesh for one file of tests, which may kill what they like of it."""
+    with local_mesh(models_yaml=models_yaml(upstreams), edge=EDGE_WIDE_OPEN) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def breakable(own_mesh: LocalMesh) -> AsyncIterator[Breakable]:
+    """That mesh, and who asks it."""
+    async with open_client(own_mesh.url) as opened:
+        yield Breakable(own_mesh, opened)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 
-import psutil
 import pytest
-import pytest_asyncio
 
-from services.local.testing import LocalMesh, local_mesh
 from services.mesh.access import keys
-from tests.mesh.client import PATIENCE_S, Client, Json, eventually, open_client
-from tests.mesh.conftest import EDGE_WIDE_OPEN
+from tests.mesh.breaking import Breakable
+from tests.mesh.client import Json, eventually
 from tests.mesh.errors import fault_of
-from tests.mesh.people import CLEAN, PASSWORD, Person, log_in, register
-from tests.mesh.upstreams import MODEL, Upstreams, example_call, models_yaml, unique_words
+from tests.mesh.people import CLEAN, PASSWORD, Person, log_in
+from tests.mesh.upstreams import MODEL, example_call, unique_words
 from tests.support.provider import Behaviour, MisbehavingProvider
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300), pytest.mark.chaos]
@@ -31,58 +24,6 @@ UNVERIFIABLE = ("UNAVAILABLE", "CREDENTIAL_UNVERIFIABLE")
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Hello."}]}
 GENERATE = {"model": MODEL, "messages": [{"role": "MESSAGE_ROLE_USER", "content": "Hello."}]}
 STORY = " ".join(f"The keeper counts ship number {n} and writes it down." for n in range(1, 61))
-_numbers = itertools.count(1)
-
-
-@dataclass
-class Breakable:
-    """A mesh of one's own, to break."""
-
-    mesh: LocalMesh
-    client: Client
-
-    async def person(self) -> Person:
-        """Somebody new."""
-        return await register(self.client, f"witness-{next(_numbers)}")
-
-    @contextlib.asynccontextmanager
-    async def without(self, process: str) -> AsyncIterator[None]:
-        """Kills a process, which stays dead until the end of the block; afterwards waits until the mesh is whole."""
-        status = await asyncio.to_thread(self.mesh.status)
-        victim = next(one["pid"] for one in status["processes"] if one["name"] == process)
-        children = psutil.Process(victim).children(recursive=True)
-        # Whoever would start it again is held still meanwhile.
-        os.kill(status["pid"], signal.SIGSTOP)
-        try:
-            os.kill(victim, signal.SIGKILL)
-            # PostgreSQL's backends serve on until they notice.
-            await asyncio.to_thread(psutil.wait_procs, children, timeout=PATIENCE_S)
-            yield
-        finally:
-            os.kill(status["pid"], signal.SIGCONT)
-            await self.whole(process, victim)
-
-    async def whole(self, process: str, before: int) -> None:
-        """Waits until the process was started again and everything serves."""
-
-        async def ready() -> bool:
-            processes = await asyncio.to_thread(self.mesh.processes)
-            again = processes[process]["pid"] != before and all(one["ready"] for one in processes.values())
-            return again and (await self.client.ask("GET", "/healthz")).status == 200
-
-        await eventually(f"{process} is back", ready)
-
-
-@pytest.fixture(scope="module")
-def own_mesh(upstreams: Upstreams) -> Iterator[LocalMesh]:
-    with local_mesh(models_yaml=models_yaml(upstreams), edge=EDGE_WIDE_OPEN) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def breakable(own_mesh: LocalMesh) -> AsyncIterator[Breakable]:
-    async with open_client(own_mesh.url) as client:
-        yield Breakable(own_mesh, client)
 
 
 async def test_without_redis_people_post_and_read_and_the_flow_goes_on_when_it_is_back(breakable: Breakable) -> None:
