@@ -92,7 +92,7 @@ def render(target: Target, edge: EdgeSettings) -> str:
     Raises ContractError if the contracts cannot be served and SettingsError if a file named by the settings is missing.
     """
     read = contracts.load(edge.file(edge.descriptor))
-    derived = routes.derive(read, edge.large_body_methods)
+    derived = routes.derive(read, edge.large_body_methods, edge.long_methods)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         undefined=jinja2.StrictUndefined,

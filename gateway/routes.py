@@ -32,7 +32,8 @@ class Route:
     stream: bool
     retry_on: str
     quiet: bool = False
-    """Whether nothing may move until the answer is whole: a stream of raw bodies carries answers of one piece too."""
+    """Whether nothing may move until the answer is whole, and that may take a model's time: a stream of raw bodies
+    carries answers of one piece too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +74,14 @@ class Routes:
     """RE2 of the paths, REST and native, that take no credential and change something."""
 
 
-def derive(contracts: Contracts, large_body_methods: Iterable[str]) -> Routes:
-    """Routes of all services. ContractError names a service without a cluster or a large method that does not exist."""
+def derive(contracts: Contracts, large_body_methods: Iterable[str], long_methods: Iterable[str] = ()) -> Routes:
+    """Routes of all services. ContractError names a service without a cluster, or a large or long method that does not
+    exist."""
     known = {method.path: method for method in contracts.methods}
-    for path in large_body_methods:
-        if path not in known:
-            raise ContractError(
-                f"large_body_methods names {path}, which is not a method; `promptmesh.…Service/Method`."
-            )
+    for setting, paths in (("large_body_methods", large_body_methods), ("long_methods", long_methods)):
+        for path in paths:
+            if path not in known:
+                raise ContractError(f"{setting} names {path}, which is not a method; `promptmesh.…Service/Method`.")
     methods = []
     for service in contracts.services:
         open_methods = [method for method in service.methods if not method.internal]
@@ -94,7 +95,7 @@ def derive(contracts: Contracts, large_body_methods: Iterable[str]) -> Routes:
                 service.area,
                 method.server_streaming or method.client_streaming,
                 READ_RETRY_ON if method.safe else WRITE_RETRY_ON,
-                quiet=method.raw,
+                quiet=method.raw or method.path in long_methods,
             )
             for method in open_methods
         ]

@@ -95,6 +95,11 @@ class EdgeSettings(BaseModel):
     answer_idle_timeout_s: Seconds = Field(
         660, description="a call under `/v1`: an answer that is not streamed comes in one piece, when it is whole"
     )
+    long_methods: list[str] = Field(
+        default_factory=lambda: ["/promptmesh.inference.v1.InferenceService/Embed"],
+        description="unary methods that wait for a model: they have `answer_idle_timeout_s` instead of "
+        "`unary_timeout_s`",
+    )
     request_timeout_s: Seconds = Field(60, description="until a request has arrived whole")
     connect_timeout_s: Seconds = Field(1, description="a connection to a service")
     connection_idle_timeout_s: Seconds = Field(3600, description="a caller's connection without requests")

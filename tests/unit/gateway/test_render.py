@@ -135,7 +135,7 @@ def default_words(name: str) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, Path):
         return f"gen/{value.name}"
-    if name == "large_body_methods":
+    if name in ("large_body_methods", "long_methods"):
         return ", ".join(path.rpartition("/")[2] for path in value)
     return "" if value in (None, []) else f"{value:,}" if isinstance(value, int) and value > 9999 else f"{value}"
 
@@ -150,6 +150,24 @@ def test_only_streams_that_may_hold_one_piece_are_quiet_for_long() -> None:
     assert idle["/promptmesh.inference.v1.OpenAiService/ChatCompletions"] == "77.000s"
     assert idle["/promptmesh.inference.v1.InferenceService/Generate"] == "7.000s"
     assert idle["/promptmesh.prompts.v1.PostService/WatchFeed"] == "7.000s"
+
+
+def test_a_unary_call_that_waits_for_a_model_has_a_models_time() -> None:
+    values = settings(unary_timeout_s=5, stream_idle_timeout_s=7, answer_idle_timeout_s=77)
+    listener = _rendered(values)["static_resources"]["listeners"][0]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    routes = {
+        one["match"].get("path"): one for one in manager["route_config"]["virtual_hosts"][0]["routes"] if "route" in one
+    }
+
+    def times(method: str) -> tuple[str, str, str, str]:
+        one = routes[f"/promptmesh.inference.v1.InferenceService/{method}"]
+        route, (deadline,) = one["route"], one["request_headers_to_add"]
+        longest = route["max_stream_duration"]["max_stream_duration"]
+        return route["timeout"], route["idle_timeout"], longest, deadline["header"]["value"]
+
+    assert times("Embed") == ("77.000s", "77.000s", "77.000s", "78000m")
+    assert times("CountTokens") == ("5.000s", "7.000s", "5.000s", "6000m")
 
 
 def _rendered(values: dict[str, Any], target: Any = "local") -> dict[str, Any]:

@@ -89,6 +89,11 @@ def test_a_query_cannot_say_again_what_the_path_says(derived: Routes, path: str,
     assert bool(re.fullmatch(derived.contradictions, path)) is refused
 
 
+def test_a_long_method_that_does_not_exist_is_refused(read: contracts.Contracts) -> None:
+    with pytest.raises(ContractError, match=r"long_methods names .*Nope"):
+        routes.derive(read, [], ["/promptmesh.prompts.v1.PostService/Nope"])
+
+
 def test_a_large_method_that_does_not_exist_is_refused(read: contracts.Contracts) -> None:
     with pytest.raises(ContractError, match=r"large_body_methods names .*Nope"):
         routes.derive(read, ["/promptmesh.prompts.v1.PostService/Nope"])
