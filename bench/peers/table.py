@@ -115,10 +115,11 @@ def compared(found: Mapping[str, Sequence[Round]], ours: str = "promptmesh") -> 
     """How many times each peer's rates ours are."""
     if ours not in found:
         return []
-    unary, streams = rate("unary"), rate("streams")
-    return [
-        f"{ours} / {name}: unary {median(found[ours], unary) / median(rounds, unary):.2f}, "
-        f"streams {median(found[ours], streams) / median(rounds, streams):.2f}"
-        for name, rounds in found.items()
-        if name != MOCK and not name.startswith(ours)
-    ]
+    lines = []
+    for name, rounds in found.items():
+        if name == MOCK or name.startswith(ours):
+            continue
+        times = [median(found[ours], rate(load)) / median(rounds, rate(load)) for load in ("unary", "streams")]
+        if not any(map(math.isnan, times)):
+            lines.append(f"{ours} / {name}: unary {times[0]:.2f}, streams {times[1]:.2f}")
+    return lines

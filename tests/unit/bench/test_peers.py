@@ -53,7 +53,7 @@ def test_errors_are_told_with_the_first_of_them() -> None:
 
 def test_our_rates_are_told_as_times_of_each_peers() -> None:
     found = {"mock": [a_round(9)], "promptmesh": [a_round(3000)], "promptmesh-2": [a_round(9)]}
-    found["portkey"] = [a_round(2000)]
+    found |= {"portkey": [a_round(2000)], "litellm": [Round(0.1, fault="no start")], "tensorzero": []}
     assert table.compared(found) == ["promptmesh / portkey: unary 1.50, streams 1.50"]
     assert table.compared({"portkey": [a_round(1)]}) == []
 
