@@ -22,6 +22,10 @@ FOLDER = "ledger"
 """Below a worker's folder; it holds a folder for each process that ran, named by its incarnation."""
 
 BATCH = 500
+RECENT_NS = 15_000_000_000
+"""Calls that ended in so much time before a process did are told of even where PostgreSQL has them: Redis, which is
+told every 100 ms and takes a process for dead that is silent for some seconds, may not have heard of them."""
+
 BEFORE_REMOVAL = Failpoint("ledger.before_removal")
 
 Store = Callable[[Sequence[CallRecord]], Awaitable[None]]
@@ -39,7 +43,8 @@ class Recovery:
     themselves for `adopt_s` first, to come back.
 
     `on_recovered` is awaited once for each process, when all that it left is stored, so that its reservations can be
-    settled. It may hear of them again, after a further crash; where it raises, the journal stays and is tried again.
+    settled; it hears of the calls of the last seconds, too, that were stored before (RECENT_NS). It may hear of them
+    again, after a further crash; where it raises, the journal stays and is tried again.
     """
 
     def __init__(
@@ -77,13 +82,15 @@ class Recovery:
             return 0
         try:
             through, open_records, left_ns = await asyncio.to_thread(_survey, folder)
-            batches = _finished_after(folder, through)
+            batches = _finished(folder, through, left_ns - RECENT_NS)
             left: list[CallRecord] = []
             finished = 0
             while batch := await asyncio.to_thread(lambda: list(islice(batches, BATCH))):
-                await self._store(batch)
+                unstored = [record for record in batch if not record.stored]
+                if unstored:
+                    await self._store(unstored)
                 left += batch
-                finished += len(batch)
+                finished += len(unstored)
             lost = list(open_records.values())
             for record in lost:
                 record.lose((left_ns - record.begin_time_ns) // 1000)
@@ -158,9 +165,14 @@ def _survey(folder: Path) -> tuple[tuple[int, int], dict[str, CallRecord], int]:
     return through, begun, left_ns
 
 
-def _finished_after(folder: Path, through: tuple[int, int]) -> Iterator[CallRecord]:
+def _finished(folder: Path, through: tuple[int, int], since_ns: int) -> Iterator[CallRecord]:
+    """Calls that ended and are not stored, and those, marked as stored, that ended since a moment."""
     for number, path in segments.found(folder):
         for fields, offset in lines.read_lines(path):
+            if fields is None or fields[0] not in ("f", "r"):
+                continue
+            record = record_of(fields)
             # What was written late has no place in the order.
-            if fields is not None and (fields[0] == "r" or (fields[0] == "f" and (number, offset) > through)):
-                yield record_of(fields)
+            record.stored = fields[0] == "f" and (number, offset) <= through
+            if not record.stored or record.begin_time_ns + record.duration_us * 1000 >= since_ns:
+                yield record

@@ -21,7 +21,8 @@ WANTS_MAX = 200
 
 class Leave(NamedTuple):
     """A call of a process that is gone, from its journal. Ids empty where there is none; times in seconds since the
-    epoch. `settle_time` None: it was never settled, and tokens and nanos are what it had reserved."""
+    epoch. `settle_time` None: it was never settled, and tokens and nanos are what it had reserved. `stored`: PostgreSQL
+    had it before the process died."""
 
     org_id: str
     user_id: str
@@ -30,6 +31,7 @@ class Leave(NamedTuple):
     tokens: int
     nanos: int
     settle_time: float | None = None
+    stored: bool = False
 
 
 class Recovery:
@@ -109,7 +111,8 @@ class Recovery:
                 continue
             entry = await self._redis.hget(org_key(org_id), process)
             reported_us = int(entry.split()[2]) if entry else 0
-            wants = self._wants_left(calls, reported_us)
+            # Where Redis does not know the process, it counted anew since, from what PostgreSQL had.
+            wants = self._wants_left([one for one in calls if entry or not one.stored], reported_us)
             await self._script.call(
                 org_id,
                 wants,

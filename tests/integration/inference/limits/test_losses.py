@@ -117,6 +117,23 @@ async def test_what_was_told_in_the_moment_of_its_end_is_not_counted_twice(fleet
     assert await remaining(other) == 100_000 - 20 * 70
 
 
+async def test_what_postgresql_had_counts_unless_redis_was_seeded_with_it(fleet: Fleet) -> None:
+    defaults = of_org(nanos_per_day=100_000)
+    dead, other = fleet.start(defaults), fleet.start(defaults)
+    settled = await dead.reserve(CALLER, tokens=1, nanos=100)
+    await dead.flush()
+    now = time.time()
+    leaves = [Leave(ORG, USER, KEY, now, 1, 70, now + 1, stored=True)]  # Redis was not told of it
+    incarnation = dead.incarnation
+    await fleet.kill(dead)
+    settled.release()
+
+    await other.retire(incarnation, leaves)
+    assert await remaining(other) == 100_000 - 70
+    await other.retire("of a life that Redis has forgotten", leaves)
+    assert await remaining(other) == 100_000 - 70
+
+
 async def test_a_process_taken_for_dead_that_comes_back_is_put_right(fleet: Fleet) -> None:
     defaults = of_org(nanos_per_day=1000)
     silent, other = fleet.start(defaults, runs=False), fleet.start(defaults)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.inference.ledger.journal import Journal, JournalUnwritableError
 from services.inference.ledger.record import CallRecord
-from services.inference.ledger.recovery import _finished_after, _survey
+from services.inference.ledger.recovery import _finished, _survey
 from tests.unit.inference.ledger.records import begun, ended
 
 STEPS = st.lists(
@@ -27,6 +27,8 @@ STEPS = st.lists(
     ),
     max_size=60,
 )
+
+FOREVER_NS = 10**18
 
 
 class Model:
@@ -92,8 +94,12 @@ def test_a_survey_finds_what_is_left(tmp_path_factory: pytest.TempPathFactory, s
     # It dies here: nothing is written any more, and its lock is free.
     journal._syncer.close()
     os.close(journal._lock)
-    through, open_records, _ = _survey(folder)
-    finished = [one.record_id for one in _finished_after(folder, through)]
+    through, open_records, left_ns = _survey(folder)
+    found = list(_finished(folder, through, left_ns + FOREVER_NS))
+    recent = list(_finished(folder, through, -FOREVER_NS))
+    assert [one.record_id for one in recent if not one.stored] == [one.record_id for one in found]
+    assert {one.record_id for one in recent if one.stored} <= model.stored
+    finished = [one.record_id for one in found]
     left = {one.record_id for one in model.waiting}
     under_way = {one.record_id for one in model.open}
     # What ended while nothing could be written counts as under way, if it is known at all.
