@@ -190,7 +190,8 @@ async def test_a_generated_answer_is_whole_and_accounted(someone: Person, provid
     async with someone.watch("/api/v1/generate", verb="POST", body=GENERATE) as answer:
         seen = await answer.rest()
 
-    assert (seen[0]["started"]["model"], int(seen[0]["started"]["configVersion"])) == (MODEL, 1)
+    assert seen[0]["started"]["model"] == MODEL
+    assert int(seen[0]["started"]["configVersion"]) >= 1
     assert "".join(one["delta"]["text"] for one in seen if "delta" in one) == "Two words."
     assert seen[-2]["usage"] == {"inputTokens": 1, "outputTokens": 2, "estimated": False, "costNanos": "5000"}
     assert seen[-1]["done"]["finishReason"] == "FINISH_REASON_LENGTH"
