@@ -50,6 +50,7 @@ _ITALIAN = re.compile(
 )
 _NUMBER = re.compile(r"(?<![\w.,])\+?\(?\d(?:[ ().\-/]{0,2}\d){7,18}(?!\w)")  # in any script
 _NO_DIGITS = re.compile(r"\D")
+_DIGITS = re.compile(r"\d+")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9])")
 _DECIMAL = re.compile(r"[0-9]+\.[0-9]+")
 _SSN = re.compile(r"(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}")  # of the USA; it has no check digit
@@ -129,8 +130,8 @@ class _Look:
 
     def _numbers(self) -> None:
         text = self._text
-        for match in _DIGITS_REGION.finditer(text):
-            start, end = max(0, match.start() - _AROUND), match.end() + _AROUND
+        for digits in _DIGITS_REGION.finditer(text):
+            start, end = max(0, digits.start() - _AROUND), digits.end() + _AROUND
             if self._regions and start <= self._regions[-1][1]:
                 start = self._regions.pop()[0]
             self._regions.append((start, end))
@@ -142,10 +143,30 @@ class _Look:
             self._all(_IPV4, IP, _is_ipv4)
         self._all(_SPANISH, ID, _is_spanish)
         self._all(_ITALIAN, ID, _is_italian)
-        for match in self._in_regions(_NUMBER):
-            kind = _kind_of_number(match[0])
+        for start, end in self._regions:
+            at = start
+            while (match := _NUMBER.search(self._text, at, end)) is not None:
+                at = self._number(match)
+
+    def _number(self, match: re.Match[str]) -> int:
+        """Takes a number, or the first of several that stand side by side; where to go on."""
+        start, text = match.start(), match[0]
+        kind = _kind_of_number(text)
+        if kind:
+            self._spans.append((start, match.end(), kind))
+            return match.end()
+        if _DECIMAL.fullmatch(text):
+            return match.end()
+        date = _DATE.match(text)
+        if date is not None:
+            return start + date.end()
+        ends = [group.end() for group in _DIGITS.finditer(text)]
+        for end in reversed(ends[:-1]):
+            kind = _kind_of_number(text[:end])
             if kind:
-                self._spans.append((match.start(), match.end(), kind))
+                self._spans.append((start, start + end, kind))
+                return start + end
+        return start + ends[0]
 
     def _all(
         self, rule: re.Pattern[str], kind: str, check: Callable[[re.Match[str]], bool] | None = None, group: int = 0

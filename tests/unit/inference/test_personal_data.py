@@ -66,6 +66,22 @@ def test_what_is_nothing_of_the_kind(text: str) -> None:
     assert found(text) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("+49 30 12345678 4111 1111 1111 1111", [PHONE, CARD]),
+        ("+49 30 12345678  4111 1111 1111 1111  +49 30 12345678", [PHONE, CARD, PHONE]),
+        ("4111 1111 1111 1111 123", [CARD]),
+        ("2024-11-21 +49 30 12345678", [PHONE]),
+        ("2024-11-21 2024-11-22 2024-11-23", []),
+        ("7 3.14159265358979", []),
+        ("415 555 0132 415 555 0199", [PHONE]),  # rather a little too much of one
+    ],
+)
+def test_numbers_side_by_side(text: str, kinds: list[str]) -> None:
+    assert [kind for kind, _ in found(text)] == kinds
+
+
 def test_two_accounts_side_by_side() -> None:
     assert [kind for kind, _ in found("DE89370400440532013000 GB29NWBK60161331926819")] == [IBAN, IBAN]
 
@@ -85,7 +101,28 @@ def test_spans_are_in_order_and_none_is_over_another(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["a", "1", "1 ", "a.", "@", "1:", "::1", "1.", "DE89", "DE89 ", "X", "eyJ", "token ", "a1b2-", "(", "+"]
+    "piece",
+    [
+        "a",
+        "1",
+        "1 ",
+        "12345678901234567 ",
+        "2024-11-21 ",
+        "1.1 ",
+        "a.",
+        "@",
+        "1:",
+        "::1",
+        "1.",
+        "DE89",
+        "DE89 ",
+        "X",
+        "eyJ",
+        "token ",
+        "a1b2-",
+        "(",
+        "+",
+    ],
 )
 def test_time_grows_with_the_length_alone(piece: str) -> None:
     """A pattern that goes back and forth would need hours for this."""
