@@ -28,6 +28,8 @@ EDGE_WIDE_OPEN = {
     "credential_rate_per_second": 10_000,
     "credential_rate_burst": 20_000,
 }
+#: On a slow machine all these tests take longer than an access token lives; they log in once.
+LONG_SESSIONS = {"PROMPTMESH_ACCESS_LIFETIME_S": "3600"}
 #: A provider that refuses our credential, which a test makes one do.
 EXPECTED_ERRORS = re.compile(r"refused our credential")
 _numbers = itertools.count(1)
@@ -45,7 +47,7 @@ async def upstreams() -> AsyncIterator[Upstreams]:
 @pytest.fixture(scope="session")
 def mesh(upstreams: Upstreams) -> Iterator[LocalMesh]:
     """The mesh. Tests share it: they make people and posts of their own, and kill nothing."""
-    with local_mesh(models_yaml=models_yaml(upstreams), edge=EDGE_WIDE_OPEN) as running:
+    with local_mesh(models_yaml=models_yaml(upstreams), edge=EDGE_WIDE_OPEN, environment=LONG_SESSIONS) as running:
         yield running
         for process in running.processes():
             _check_log(process, running.log(process))
