@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, OutOfMemoryError, ReadOnlyError, TimeoutError
 
 from services.mesh.errors import MeshError
-from services.mesh.redis_connections import make_cancellable
+from services.mesh.redis_connections import CONNECT_TIMEOUT_S, keep_connecting, make_cancellable
 from services.mesh.telemetry.metrics import REDIS_FAILED
 
 if TYPE_CHECKING:
@@ -140,17 +140,19 @@ class BoundedPipeline(_Pipeline):
 
 
 def open(url: str, op_timeout_s: float = OP_TIMEOUT_S) -> Redis:
-    """A client whose every call takes at most `op_timeout_s`, connecting included. Connects on first use."""
+    """A client whose every call takes at most `op_timeout_s`, connecting included. Connects on first use; a connection
+    that takes longer is there for a later call."""
     pool = aioredis.BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS_MAX,
         timeout=op_timeout_s,
         socket_timeout=None,  # asyncio.timeout bounds the whole call
-        socket_connect_timeout=op_timeout_s,
+        socket_connect_timeout=max(op_timeout_s, CONNECT_TIMEOUT_S),
         retry=Retry(NoBackoff(), 0),
         protocol=2,
     )
     client = Redis(connection_pool=pool, op_timeout_s=op_timeout_s, url=url)
+    keep_connecting(client)
     client.auto_close_connection_pool = True
     return client
 
