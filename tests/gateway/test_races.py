@@ -81,7 +81,9 @@ async def test_a_replica_that_is_killed_overdraws_nothing_and_gives_back_what_it
     end_time = asyncio.get_running_loop().time() + PATIENCE_S
     while (books := await _books_of(gateway, spender)).rows < CALLS:
         left = [await gateway.remaining(spender, number) for number in range(len(gateway.replicas))]
-        assert asyncio.get_running_loop().time() < end_time, f"part of the budget never comes back: {books}, left {left}"
+        assert asyncio.get_running_loop().time() < end_time, (
+            f"part of the budget never comes back: {books}, left {left}"
+        )
         answers += (await spend(gateway, spender, "killed", len(gateway.replicas))).answers
     assert books.lost > 0
     assert answers <= books.ok
