@@ -13,7 +13,7 @@ import aiohttp
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
-from promptmesh.inference.v1 import inference_pb2, inference_pb2_grpc
+from promptmesh.inference.v1 import inference_pb2
 
 from tests.gateway.world import OUTPUT_TOKENS, Gateway, Replica, Tenant
 from tests.mesh.client import PATIENCE_S
@@ -81,10 +81,11 @@ def generate_request(model: str, output_tokens: int = OUTPUT_TOKENS) -> inferenc
 
 async def generate(replica: Replica, tenant: Tenant, model: str) -> None:
     """A typed stream, read to its end. Raises RefusedError."""
-    stub = inference_pb2_grpc.InferenceServiceStub(replica.channel)
     last = None
     try:
-        async for message in stub.Generate(generate_request(model), metadata=tenant.metadata, timeout=PATIENCE_S):
+        async for message in replica.stub.Generate(
+            generate_request(model), metadata=tenant.metadata, timeout=PATIENCE_S
+        ):
             last = message
     except grpc.aio.AioRpcError as error:
         if error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-from promptmesh.inference.v1 import inference_pb2_grpc, receipt_pb2
+from promptmesh.inference.v1 import receipt_pb2
 
 from tests.gateway.spenders import HELD, RefusedError, Tally, generate, generate_request, refusal_of, spend
 from tests.gateway.world import CALL_NANOS, OUTPUT_TOKENS, Books, Gateway, Tenant
@@ -112,7 +112,7 @@ class Holders:
 
     async def hold(self, replica: int) -> None:
         """Takes a slot; it is held when this returns. Raises AioRpcError."""
-        stub = inference_pb2_grpc.InferenceServiceStub(self._gateway.replicas[replica].channel)
+        stub = self._gateway.replicas[replica].stub
         stream = stub.Generate(generate_request("holders"), metadata=self._tenant.metadata)
         self._streams.append(stream)
         message: Any = await stream.read()

@@ -21,7 +21,7 @@ from typing import Any
 import asyncpg
 import grpc
 import psutil
-from promptmesh.inference.v1 import limits_pb2, limits_pb2_grpc, receipt_pb2
+from promptmesh.inference.v1 import inference_pb2_grpc, limits_pb2, limits_pb2_grpc, receipt_pb2
 
 from services.local.testing import LocalMesh
 from tests.integration.support.service_process import ServiceProcess, start_service
@@ -65,6 +65,11 @@ class Replica:
 
     name: str
     channel: grpc.aio.Channel
+
+    @property
+    def stub(self) -> Any:
+        """Of its typed API."""
+        return inference_pb2_grpc.InferenceServiceStub(self.channel)
 
 
 @dataclass(frozen=True)
@@ -207,6 +212,18 @@ class Gateway:
         finally:
             os.kill(status["pid"], signal.SIGCONT)
             await self.whole(victims)
+
+    @contextlib.asynccontextmanager
+    async def frozen(self, *names: str) -> AsyncIterator[None]:
+        """Processes that stand still until the end of the block: they take connections, and answer nothing."""
+        processes = await asyncio.to_thread(self.mesh.processes)
+        for name in names:
+            os.kill(processes[name]["pid"], signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for name in names:
+                os.kill(processes[name]["pid"], signal.SIGCONT)
 
     async def _knows(self, replica: int, tenant: Tenant, limits: int) -> bool:
         return len(await self.remaining(tenant, replica)) == limits
