@@ -65,7 +65,7 @@ _MESSAGES: Mapping[str, str] = {
 }
 _PARAMS = {"MODEL_NOT_FOUND": "model", "CONTEXT_LENGTH_EXCEEDED": "messages"}
 # The official clients try 429 and 5xx again by themselves, within a minute at most, unless told not to. These two only
-# an operator, or the next day, makes good.
+# an operator, or the next day, makes good; but what calls under way hold of a budget is back in a moment.
 _NO_RETRY = frozenset({"BUDGET_EXHAUSTED", "PROVIDER_CREDENTIAL_REFUSED"})
 NO_RETRY_HEADER = ("x-should-retry", "false")
 
@@ -115,7 +115,7 @@ def render(error: MeshError, request_id: str, *, started: bool) -> Rendered:
     metadata = [(STATUS_KEY, str(http_status(error))), ("x-request-id", request_id)]
     if error.retry_after_s is not None:
         metadata.append((RETRY_AFTER_KEY, str(max(1, math.ceil(error.retry_after_s)))))
-    if error.reason in _NO_RETRY:
+    if error.reason in _NO_RETRY and error.metadata.get("state") != "held":
         metadata.append(NO_RETRY_HEADER)
     if "attempts" in error.metadata:
         metadata.append(("x-promptmesh-attempts", error.metadata["attempts"]))

@@ -254,9 +254,12 @@ def test_reasons_have_the_status_type_and_code_that_clients_know(
     assert (http_status(error), shape["type"], shape["code"]) == (status, kind, code)
 
 
-@pytest.mark.parametrize(("reason", "told"), [("BUDGET_EXHAUSTED", "false"), ("LIMIT_REACHED", None)])
-def test_clients_are_told_not_to_retry_what_will_not_come_right(reason: str, told: str | None) -> None:
-    error = MeshError(reason, "No.", retry_after_s=30, metadata={"attempts": "2"})
+@pytest.mark.parametrize(
+    ("reason", "state", "told"),
+    [("BUDGET_EXHAUSTED", "spent", "false"), ("BUDGET_EXHAUSTED", "held", None), ("LIMIT_REACHED", "spent", None)],
+)
+def test_clients_are_told_not_to_retry_what_will_not_come_right(reason: str, state: str, told: str | None) -> None:
+    error = MeshError(reason, "No.", retry_after_s=30, metadata={"attempts": "2", "state": state})
     metadata = dict(render(error, "r", started=False).metadata)
     assert metadata.get("x-should-retry") == told
     assert (metadata["retry-after"], metadata["x-promptmesh-attempts"]) == ("30", "2")
