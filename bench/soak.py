@@ -157,17 +157,16 @@ class Soak:
 
     async def _cancelled(self, channel: grpc.aio.Channel, after_s: float) -> str:
         stream = self._generate(channel, None)
+        reading = asyncio.create_task(_to_its_end(stream))
         timer = asyncio.get_running_loop().call_later(after_s, stream.cancel)
         try:
-            async for _ in stream:
-                pass
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            return "left"
+            await asyncio.wait([reading])
         finally:
             timer.cancel()
+            stream.cancel()
+        if reading.cancelled():
+            return "left"
+        reading.result()
         return "whole"
 
     async def _deadline(self, channel: grpc.aio.Channel, after_s: float) -> str:
@@ -177,6 +176,11 @@ class Soak:
         except grpc.aio.AioRpcError as error:
             return "left" if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED else error.code().name
         return "whole"
+
+
+async def _to_its_end(stream: Any) -> None:
+    async for _ in stream:
+        pass
 
 
 def open_records(worker_dir: Path) -> int:
