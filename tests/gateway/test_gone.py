@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -11,8 +12,9 @@ import pytest
 import pytest_asyncio
 
 from tests.gateway.load import BUDGETED, MODEL, OK, Load
-from tests.gateway.world import OUTPUT_TOKENS, Gateway
-from tests.mesh.client import eventually
+from tests.gateway.world import OUTPUT_TOKENS, SCREENED_ROUTE, Gateway
+from tests.mesh.client import Answer, eventually
+from tests.mesh.people import CLEAN
 
 #: Of each kind, while a part is away.
 CALLS = 60
@@ -69,6 +71,32 @@ async def test_without_moderation_calls_that_nobody_screens_go_on(load: Load) ->
     assert not failed
 
 
+async def test_without_moderation_nothing_passes_a_route_that_screens(gateway: Gateway) -> None:
+    await gateway.providers.reset("screened")
+    numbers = itertools.count(1)
+    tenant = await gateway.tenant()
+
+    async def ask() -> Answer:
+        # Each time another text: one that was cleared is remembered, and needs nobody.
+        content = f"{CLEAN} Ship number {next(numbers)}."
+        body = {"model": SCREENED_ROUTE, "messages": [{"role": "user", "content": content}]}
+        return await gateway.client.ask("POST", "/v1/chat/completions", body, token=tenant.key)
+
+    async def answered() -> bool:
+        return (await ask()).status == 200
+
+    (await ask()).ok()
+    asked = (await gateway.record("screened"))["requests"]
+    async with gateway.without("moderation-0"):
+        for _ in range(5):
+            refused = await ask()
+            assert refused.status == 503, refused
+            assert refused.json["error"]["code"] == UNAVAILABLE
+            assert "retry-after" in refused.headers
+        assert (await gateway.record("screened"))["requests"] == asked
+    await eventually("screened calls are answered again", answered)
+
+
 @contextlib.asynccontextmanager
 async def _away(load: Load, title: str, *names: str, hanging: bool = False) -> AsyncIterator[Counter[tuple[str, str]]]:
     """Takes parts away under load, and gives them back; the block sees what failed meanwhile, by kind and reason.
@@ -82,6 +110,7 @@ async def _away(load: Load, title: str, *names: str, hanging: bool = False) -> A
             await load.more(CALLS)
             gone = load.counts - before
             left_time = time.monotonic()
+        started_s = time.monotonic() - left_time
         await load.more(5, OK)
         back_s = time.monotonic() - left_time
     failed = Counter({key: count for key, count in (load.counts - before).items() if key[1] != OK})
@@ -89,7 +118,7 @@ async def _away(load: Load, title: str, *names: str, hanging: bool = False) -> A
     await _limits_agree(load)
     print(
         f"\n{title}: {sum(gone.values())} calls while it was away, failed: {_told(failed)}; "
-        f"whole again after {back_s:.1f} s; in the books {books.rows} calls, {books.output_tokens} tokens"
+        f"serving again after {started_s:.1f} s, all calls answered after {back_s:.1f} s; in the books {books.rows} calls, {books.output_tokens} tokens"
     )
     yield failed
 

@@ -34,8 +34,9 @@ OUTPUT_TOKENS = 20  # of each answer: as many as the call reserves
 OUTPUT_NANOS = 1_000  # a token: 1 dollar a million
 CALL_NANOS = OUTPUT_TOKENS * OUTPUT_NANOS
 #: Each has its provider of the same name, and its record.
-MODELS = ("race", "killed", "holders", "streams", "gone")
+MODELS = ("race", "killed", "holders", "streams", "gone", "screened")
 CACHED_ROUTE = "kept"  # of `gone`
+SCREENED_ROUTE = "screened-on-the-way"  # of `screened`
 EDGE_WIDE_OPEN = {
     "rate_per_second": 10_000,
     "rate_burst": 20_000,
@@ -56,6 +57,7 @@ def models_yaml(providers: RemoteProviders) -> str:
         lines += ["    max_output_tokens: 1024"]
         lines += ['    price: {input_per_million_usd: "0", output_per_million_usd: "1"}']
     lines += ["routes:", f"  - name: {CACHED_ROUTE}", "    targets: [{model: gone}]", "    cache: {ttl_s: 300}"]
+    lines += [f"  - name: {SCREENED_ROUTE}", "    targets: [{model: screened}]", "    moderation: {input: true}"]
     return "\n".join(lines) + "\n"
 
 
