@@ -91,7 +91,7 @@ async def test_without_moderation_nothing_passes_a_route_that_screens(gateway: G
         for _ in range(5):
             refused = await ask()
             assert refused.status == 503, refused
-            assert refused.json["error"]["code"] == UNAVAILABLE
+            assert refused.json["error"]["code"] == "screening_unavailable"
             assert "retry-after" in refused.headers
         assert (await gateway.record("screened"))["requests"] == asked
     await eventually("screened calls are answered again", answered)
@@ -118,7 +118,8 @@ async def _away(load: Load, title: str, *names: str, hanging: bool = False) -> A
     await _limits_agree(load)
     print(
         f"\n{title}: {sum(gone.values())} calls while it was away, failed: {_told(failed)}; "
-        f"serving again after {started_s:.1f} s, all calls answered after {back_s:.1f} s; in the books {books.rows} calls, {books.output_tokens} tokens"
+        f"serving again after {started_s:.1f} s, all answered after {back_s:.1f} s; "
+        f"in the books {books.rows} calls, {books.output_tokens} tokens"
     )
     yield failed
 
