@@ -112,10 +112,11 @@ def test_a_good_one() -> None:
 
 def test_what_the_guide_shows_is_right() -> None:
     guide = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
-    whole, canary, limits = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    whole, moderation, canary, limits = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
     config = parse(whole)
     assert [route.name for route in config.routes] == ["chat"]
     assert parse(whole.replace("    cache: {ttl_s: 300}\n", canary)).routes[0].canary is not None
+    assert parse(whole.replace("    cache: {ttl_s: 300}\n", moderation)).routes[0].moderation.mask
     defaults = parse(limits).limits.defaults()
     assert defaults["org"] == {"nanos_per_day": 50_000_000_000, "nanos_per_month": 1_000_000_000_000}
 
