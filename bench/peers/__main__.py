@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.lock:
         environments.lock_again()
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # so that what was started is ended
     for name in options.systems:
         SYSTEMS[name].set_up()
     cores = pin(options.cores)
