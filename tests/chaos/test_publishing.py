@@ -49,6 +49,8 @@ examples:
 
 #: Claimed are the examples of a process that died: one must, for this point to be hit.
 AFTER_CLAIM = "inference:examples.after_claim"
+# On no way but that of a process that takes over what one before it left.
+BEFORE_REMOVAL = "inference:ledger.before_removal"
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -113,7 +115,7 @@ async def _break_everything(mesh: LocalMesh, breaker: Breaker, wanted: list[str]
         others = []
         if name.startswith("auth:"):  # the flow of posts does not pass auth: somebody must register meanwhile
             others.append(asyncio.create_task(_register(mesh, f"person{len(breaker.hit)}")))
-        if name == AFTER_CLAIM:
+        if name in (AFTER_CLAIM, BEFORE_REMOVAL):
             others.append(asyncio.create_task(asyncio.to_thread(mesh.kill, "inference-0")))
         if not await breaker.arm(name):
             missed.append(name)
