@@ -1,0 +1,46 @@
+import { PostState, type Post } from "@promptmesh/client";
+import { useState } from "preact/hooks";
+import { classes } from "../components/classes";
+import { Icon } from "../components/Icon";
+import { isAbort, problemOf } from "../components/problems";
+import { api } from "../state/api";
+import { call } from "../state/session";
+import { toast } from "../state/toasts";
+import css from "./posts.module.css";
+
+/** Likes at once and takes it back if the server refuses. Asks to log in where nobody is. */
+export function LikeButton({ post, onChange }: { post: Post; onChange: (post: Post) => void }) {
+  const [busy, setBusy] = useState(false);
+  if (post.state !== PostState.PUBLISHED && !post.publishedRevision) return null;
+
+  const press = async () => {
+    if (busy) return;
+    setBusy(true);
+    const liked = !post.liked;
+    const { postId } = post;
+    onChange({ ...post, liked, likeCount: post.likeCount + (liked ? 1n : -1n) });
+    try {
+      const { likeCount } = await call(() => (liked ? api.posts.likePost({ postId }) : api.posts.unlikePost({ postId })));
+      onChange({ ...post, liked, likeCount });
+    } catch (error) {
+      onChange(post);
+      if (!isAbort(error)) toast(problemOf(error).text, { kind: "problem" });
+    } finally {
+      setBusy(false);
+    }
+  };
+
+  const count = String(post.likeCount);
+  return (
+    <button
+      type="button"
+      class={classes(css["like"], post.liked && css["liked"])}
+      aria-pressed={post.liked}
+      aria-label={`Like “${post.title}”, ${count} ${count === "1" ? "like" : "likes"}`}
+      onClick={() => void press()}
+    >
+      <Icon name="heart" filled={post.liked} />
+      <span class="numbers">{count}</span>
+    </button>
+  );
+}
