@@ -6,7 +6,9 @@ STAMPS := .build
 PROTOS := $(shell find protos -name '*.proto')
 GATEWAY := $(wildcard gateway/*.py gateway/reference.*)
 
-.PHONY: help setup proto up test lint format bench bench-peers lock clean
+CLIENT_TS := $(shell find clients/typescript -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/gen/*')
+
+.PHONY: help setup proto client-ts up test lint format bench bench-peers lock clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,10 +30,17 @@ setup: $(STAMPS)/proto ## fill .venv and generate the stubs
 
 proto: setup ## generate gen/ from protos/
 
+$(STAMPS)/client-ts: $(STAMPS)/proto $(CLIENT_TS) tools/generate_typescript.py tools/descriptor_pruning.py tools/node.py
+	@$(BIN)/python -m tools.generate_typescript
+	@$(BIN)/python -m tools.node npm clients/typescript run --silent build
+	@$(BIN)/python -m tools.node npm clients/typescript pack --silent --pack-destination ../../$(STAMPS) > $@
+
+client-ts: $(STAMPS)/client-ts ## the TypeScript client: stubs, dist/ and the package in .build/
+
 up: setup ## run the whole mesh on this machine
 	@$(BIN)/promptmesh up
 
-test: setup ## every test that needs no special machine
+test: setup $(STAMPS)/client-ts ## every test that needs no special machine
 	@$(BIN)/python -m tools.run_tests
 
 lint: setup ## ruff, mypy, buf
@@ -58,4 +67,4 @@ lock: $(STAMPS)/venv ## lock the dependencies again, with hashes
 	  --python-version 3.11 pyproject.toml --extra local --extra litellm --extra dev -o requirements/dev.txt
 
 clean: ## remove what the targets above made
-	@rm -rf $(VENV) $(STAMPS) gen third_party out
+	@rm -rf $(VENV) $(STAMPS) gen third_party out $(addprefix clients/typescript/,node_modules dist src/gen)
