@@ -40,7 +40,7 @@ export function Button(props: ButtonProps) {
   );
 }
 
-export interface LinkButtonProps extends Look, Omit<AnchorHTMLAttributes<HTMLAnchorElement>, "size" | "icon"> {
+export interface LinkButtonProps extends Look, Omit<AnchorHTMLAttributes<HTMLAnchorElement>, "size" | "icon" | "role"> {
   href: string;
 }
 

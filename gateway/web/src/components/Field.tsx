@@ -88,7 +88,7 @@ export function PasswordField(props: FieldProps & Text & Native<InputHTMLAttribu
           <input
             {...(rest as object)}
             {...wiring}
-            type={shown ? "text" : "password"}
+            type={(shown ? "text" : "password") as "password"}
             class={css["control"]}
             value={value}
             onInput={(event) => onValue(event.currentTarget.value)}
