@@ -30,6 +30,8 @@ MAX_RESPONSE_BODY_BYTES = 16 * 1024 * 1024
 MAX_STATIC_BYTES = 4 * 1024 * 1024
 DEADLINE_MARGIN_S = 1.0
 """How much later than the edge a service takes a unary call's deadline to be."""
+COOKIE_METHODS = tuple(f"/promptmesh.auth.v1.AuthService/{name}" for name in ("CreateSession", "RefreshSession"))
+"""Methods that a browser's cookie comes to: they are told which host was asked for."""
 EXIT_CONFIG = 78
 """EX_CONFIG of sysexits.h."""
 
@@ -118,6 +120,7 @@ def render(target: Target, edge: EdgeSettings) -> str:
         "max_response_body_bytes": MAX_RESPONSE_BODY_BYTES,
         "healthz_lua": _lua("healthz").replace("SERVICES_OF_THE_MESH", _lua_list(list(edge.clusters))),
         "deadline_margin_s": DEADLINE_MARGIN_S,
+        "cookie_methods": COOKIE_METHODS,
         "responses_lua": _lua("responses").replace("WORDS_OF_ENVOY", envoy_words.as_lua()),
         "stats_services": [
             {
