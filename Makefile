@@ -7,8 +7,9 @@ PROTOS := $(shell find protos -name '*.proto')
 GATEWAY := $(wildcard gateway/*.py gateway/reference.*)
 
 CLIENT_TS := $(shell find clients/typescript -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/gen/*')
+WEB := $(shell find gateway/web -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
 
-.PHONY: help setup proto client-ts up test lint format bench bench-peers lock clean
+.PHONY: help setup proto client-ts web up test lint format bench bench-peers lock clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,10 +38,16 @@ $(STAMPS)/client-ts: $(STAMPS)/proto $(CLIENT_TS) tools/generate_typescript.py t
 
 client-ts: $(STAMPS)/client-ts ## the TypeScript client: stubs, dist/ and the package in .build/
 
-up: setup ## run the whole mesh on this machine
+$(STAMPS)/web: $(STAMPS)/client-ts $(WEB) tools/web.py
+	@$(BIN)/python -m tools.web
+	@touch $@
+
+web: $(STAMPS)/web ## the web app, which the edge serves
+
+up: setup web ## run the whole mesh on this machine
 	@$(BIN)/promptmesh up
 
-test: setup $(STAMPS)/client-ts ## every test that needs no special machine
+test: setup $(STAMPS)/client-ts $(STAMPS)/web ## every test that needs no special machine
 	@$(BIN)/python -m tools.run_tests
 
 lint: setup ## ruff, mypy, buf
@@ -67,4 +74,4 @@ lock: $(STAMPS)/venv ## lock the dependencies again, with hashes
 	  --python-version 3.11 pyproject.toml --extra local --extra litellm --extra dev -o requirements/dev.txt
 
 clean: ## remove what the targets above made
-	@rm -rf $(VENV) $(STAMPS) gen third_party out $(addprefix clients/typescript/,node_modules dist src/gen)
+	@rm -rf $(VENV) $(STAMPS) gen third_party out $(addprefix clients/typescript/,node_modules dist src/gen) $(addprefix gateway/web/,node_modules dist)

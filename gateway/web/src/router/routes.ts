@@ -1,6 +1,7 @@
 /* Every page of the app: its path, who may see it, and the code that shows it, which is loaded when it is needed.
-   The edge serves the app at these paths and no others (gateway/web_app.py reads them from this file's `path` lines). */
+   The paths stand in a file of their own, for the edge serves the app at these and no others (gateway/web_app.py). */
 import type { ComponentType } from "preact";
+import paths from "./paths.json";
 
 /** `session`: log in first. A role: for who has it. */
 export type Access = "anyone" | "session" | "moderator" | "admin";
@@ -28,21 +29,28 @@ export interface Match {
 
 const soon = () => import("../pages/soon/Soon");
 
+const page = (name: keyof typeof paths, load: Route["load"], access: Access = "anyone"): Route => ({
+  name,
+  path: paths[name],
+  access,
+  load,
+});
+
 export const routes: Route[] = [
-  { name: "feed", path: "/", access: "anyone", load: () => import("../pages/feed/Feed") },
-  { name: "tag", path: "/tag/:tag", access: "anyone", load: () => import("../pages/feed/Feed") },
-  { name: "log-in", path: "/log-in", access: "anyone", load: () => import("../pages/log-in/LogIn") },
-  { name: "register", path: "/register", access: "anyone", load: () => import("../pages/register/Register") },
-  { name: "profile", path: "/people/:id", access: "anyone", load: soon },
-  { name: "post", path: "/p/:id", access: "anyone", load: soon },
-  { name: "edit", path: "/p/:id/edit", access: "session", load: soon },
-  { name: "write", path: "/write", access: "session", load: soon },
-  { name: "playground", path: "/playground", access: "session", load: soon },
-  { name: "keys", path: "/keys", access: "session", load: soon },
-  { name: "account", path: "/account", access: "session", load: soon },
-  { name: "moderation", path: "/moderation", access: "moderator", load: soon },
-  { name: "users", path: "/admin/users", access: "admin", load: soon },
-  { name: "status", path: "/admin/status", access: "admin", load: soon },
+  page("feed", () => import("../pages/feed/Feed")),
+  page("tag", () => import("../pages/feed/Feed")),
+  page("log-in", () => import("../pages/log-in/LogIn")),
+  page("register", () => import("../pages/register/Register")),
+  page("profile", soon),
+  page("post", soon),
+  page("edit", soon, "session"),
+  page("write", soon, "session"),
+  page("playground", soon, "session"),
+  page("keys", soon, "session"),
+  page("account", soon, "session"),
+  page("moderation", soon, "moderator"),
+  page("users", soon, "admin"),
+  page("status", soon, "admin"),
 ];
 
 export const notFound: Route = {

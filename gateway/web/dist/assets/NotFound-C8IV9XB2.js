@@ -1,1 +1,0 @@
-import{a as e,ct as t,t as n,u as r,ut as i}from"./Page-mbwqRlko.js";function a(){return i(n,{title:`Not found`,children:i(e,{title:`There is nothing at this address`,action:i(t,{href:r.feed(),children:`To the feed`}),children:`It may have been deleted, or the address has a mistake in it.`})})}export{a as default};

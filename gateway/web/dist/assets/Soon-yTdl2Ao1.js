@@ -1,1 +1,0 @@
-import{a as e,t,ut as n}from"./Page-mbwqRlko.js";function r(){return n(t,{title:`Not built yet`,children:n(e,{title:`This page is not built yet`,children:`The API can already do what it will do.`})})}export{r as default};
