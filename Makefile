@@ -9,7 +9,7 @@ GATEWAY := $(wildcard gateway/*.py gateway/reference.*)
 CLIENT_TS := $(shell find clients/typescript -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/gen/*')
 WEB := $(shell find gateway/web -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
 
-.PHONY: help setup proto client-ts web up test lint format bench bench-peers lock clean
+.PHONY: help setup proto client-ts web screenshots up test lint format bench bench-peers lock clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ $(STAMPS)/web: $(STAMPS)/client-ts $(WEB) tools/web.py
 	@touch $@
 
 web: $(STAMPS)/web ## the web app, which the edge serves
+
+screenshots: setup web ## every page in light, dark and on a phone, into out/screenshots
+	@$(BIN)/python -m tests.browser.screenshots
 
 up: setup web ## run the whole mesh on this machine
 	@$(BIN)/promptmesh up

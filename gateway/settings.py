@@ -40,7 +40,9 @@ class EdgeSettings(BaseModel):
     descriptor: Path = Field(GENERATED / "promptmesh.binpb", description="descriptor image of the contracts")
     openapi: Path = Field(GENERATED / "openapi.json", description="served at /openapi.json")
     reference: Path = Field(GENERATED / "reference.html", description="served at /reference")
-    web: Path = Field(WEB_APP, description="folder of the web app, made by `make web`; without it, / says how to make it")
+    web: Path = Field(
+        WEB_APP, description="folder of the web app, made by `make web`; without it, / says how to make it"
+    )
 
     # Whom it trusts.
     trusted_hops: Annotated[int, Field(ge=0, le=8)] = Field(

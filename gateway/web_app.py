@@ -26,7 +26,15 @@ POLICY = policy(
 """No code, style or picture but the app's own files, no code from text, nobody's frame."""
 PERMISSIONS = ", ".join(
     f"{feature}=()"
-    for feature in ("camera", "display-capture", "geolocation", "microphone", "payment", "publickey-credentials-get", "usb")
+    for feature in (
+        "camera",
+        "display-capture",
+        "geolocation",
+        "microphone",
+        "payment",
+        "publickey-credentials-get",
+        "usb",
+    )
 )
 YEAR_IMMUTABLE = "public, max-age=31536000, immutable"
 _TYPES = {

@@ -7,7 +7,7 @@ import { openTabs, type Tabs } from "./tabs.js";
 
 /** An access token is renewed so long before it ends. */
 export const RENEW_BEFORE_MS = 30_000;
-/** Required with a refresh by cookie: other sites cannot make a browser send it. */
+/** Required where a cookie is set or used: other sites cannot make a browser send it. */
 const CSRF_HEADER = { "x-csrf-protection": "1" };
 
 /** `unknown` until `restore`, `logIn` or `register` said more. */
@@ -76,7 +76,7 @@ export class Session implements Credentials {
   /** Logs in. Fails with LOGIN_FAILED where e-mail or password is wrong. */
   async logIn(email: string, password: string): Promise<User> {
     const request = { email, password, cookie: this.#cookie };
-    const tokens = await this.#auth.createSession(request);
+    const tokens = await this.#auth.createSession(request, { headers: this.#cookie ? CSRF_HEADER : {} });
     this.#take(tokens);
     this.#tabs?.tell(tokens);
     return this.#user as User;

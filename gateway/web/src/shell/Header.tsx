@@ -2,7 +2,7 @@ import { Avatar } from "../components/Pieces";
 import { LinkButton } from "../components/Button";
 import { Icon } from "../components/Icon";
 import { Menu, type MenuItem } from "../components/Menu";
-import { match, navigate, place } from "../router/router";
+import { match, navigate, place, query } from "../router/router";
 import { to } from "../router/routes";
 import { isAdmin, isModerator, logOut, user, who } from "../state/session";
 import { setTheme, theme, type Theme } from "../state/theme";
@@ -30,7 +30,7 @@ function entries(): Entry[] {
 
 export function Header() {
   const here = match.value.route.name;
-  const then = place.value.path;
+  const then = here === "log-in" || here === "register" ? (query.value.get("then") ?? "") : place.value.path;
   const known = user.value;
   return (
     <header class={css["header"]}>
