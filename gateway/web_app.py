@@ -1,6 +1,6 @@
 """The web app as the edge serves it: its page at every path of a page, its parts under /assets, all from memory.
 
-The parts carry a hash in their names and are kept by browsers for a year; the page is asked for each time (by its ETag).
+The parts carry a hash in their names and are kept by browsers for a year; the page is asked for each time, by its ETag.
 """
 
 from __future__ import annotations

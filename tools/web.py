@@ -1,4 +1,4 @@
-"""Builds the web app into gateway/web/dist, compresses it, and prints what a first load costs: `python -m tools.web`."""
+"""Builds the web app into gateway/web/dist, compresses it, prints what a first load costs: `python -m tools.web`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Pictures of every page, in light, dark and on a phone, into out/screenshots: `python -m tests.browser.screenshots [NAME…]`.
+"""Pictures of every page, in light, dark and on a phone, into out/screenshots.
 
-A page stands here as a coroutine that brings a tab to it; names given on the command line choose among them.
+`python -m tests.browser.screenshots [NAME…]`. A page stands here as a coroutine that brings a tab to it; names given on
+the command line choose among them.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ POSTS = (
     (
         "Explain a contract to a ten-year-old",
         ("law", "plain-language"),
-        "Read the contract below and explain it as you would to a curious ten-year-old. Keep every obligation; name who owes what to whom, and by when.",
+        "Read the contract below and explain it as you would to a curious ten-year-old. Keep every obligation; name who "
+        "owes what to whom, and by when.",
     ),
     (
         "Haiku from a commit message",
@@ -54,7 +56,8 @@ POSTS = (
     (
         "Three tests that would have caught it",
         ("testing", "code-review"),
-        "Here is a bug report and the fix. Write three tests, smallest first, each of which fails before the fix and passes after it. Say in a sentence what each would have told us.",
+        "Here is a bug report and the fix. Write three tests, smallest first, each of which fails before the fix and "
+        "passes after it. Say in a sentence what each would have told us.",
     ),
     (
         "Recipe for what is left",
@@ -136,7 +139,12 @@ async def _world(mesh: LocalMesh) -> World:
 async def _take(browser: Browser, world: World, name: str, look: str) -> None:
     viewport, scheme = LOOKS[look]
     context = await browser.new_context(
-        base_url=world.mesh.url, viewport=viewport, color_scheme=scheme, locale="en-GB", reduced_motion="reduce"
+        base_url=world.mesh.url,
+        viewport=viewport,
+        color_scheme=scheme,
+        locale="en-GB",
+        reduced_motion="reduce",
+        is_mobile=viewport is PHONE,
     )
     page = await context.new_page()
     await PAGES[name](page, world)

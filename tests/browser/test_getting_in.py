@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+
 import pytest
 from playwright.async_api import expect
 
 from tests.browser.people import PASSWORD, NewPerson
-from tests.browser.tabs import Tabs, accessible, settled
+from tests.browser.tabs import Tabs, accessible
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

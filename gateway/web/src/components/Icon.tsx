@@ -2,6 +2,10 @@
    pressed has a label. */
 const PATHS = {
   heart: "M10 16.5s-6-3.6-6-8A3.4 3.4 0 0 1 10 6.3 3.4 3.4 0 0 1 16 8.5c0 4.4-6 8-6 8z",
+  list: "M4 6h12M4 10h12M4 14h8",
+  key: "M7 9.5a3 3 0 1 0 0 .1M9.5 9.5h7v3M14 9.5v2",
+  gear: "M4 6.5h6M14 6.5h2M4 13.5h2M10 13.5h6M12 4.5v4M8 11.5v4",
+  leave: "M11.5 4.5h-6v11h6M9 10h7M13.5 7.5L16 10l-2.5 2.5",
   menu: "M3.5 6h13M3.5 10h13M3.5 14h13",
   close: "M5 5l10 10M15 5L5 15",
   check: "M4 10.5l4 4 8-9",

@@ -1,6 +1,6 @@
 import { Avatar } from "../components/Pieces";
 import { LinkButton } from "../components/Button";
-import { Icon } from "../components/Icon";
+import { Icon, type IconName } from "../components/Icon";
 import { Menu, type MenuItem } from "../components/Menu";
 import { match, navigate, place, query } from "../router/router";
 import { to } from "../router/routes";
@@ -63,11 +63,13 @@ export function Header() {
               </>
             )
           )}
-          <ThemeMenu />
+          <div class={css["wide-only"]}>
+            <ThemeMenu />
+          </div>
           {known && <AccountMenu name={known.displayName} id={known.userId} />}
           {!known && (
             <div class={css["phone"]}>
-              <Menu label="Menu" trigger={<Icon name="menu" />} items={[...phoneItems(), { label: "Log in", href: to.logIn(then) }]} />
+              <Menu label="Menu" trigger={<Icon name="menu" />} items={[...phoneItems(), { label: "Log in", icon: "person", href: to.logIn(then) }, themeItem()]} />
             </div>
           )}
         </div>
@@ -76,14 +78,16 @@ export function Header() {
   );
 }
 
-const phoneItems = (): MenuItem[] => entries().map(({ label, href }) => ({ label, href }));
+const ICONS: Record<string, IconName> = { Feed: "list", Playground: "play", Moderation: "check", Users: "person", Status: "clock" };
+
+const phoneItems = (): MenuItem[] => entries().map(({ label, href }) => ({ label, href, icon: ICONS[label] }));
 
 function AccountMenu({ name, id }: { name: string; id: string }) {
   const items: MenuItem[] = [
     { label: "My posts", icon: "person", href: to.person(id) },
-    { label: "API keys", icon: "link", href: to.keys() },
-    { label: "Account", icon: "pen", href: to.account() },
-    { label: "Log out", icon: "close", run: () => void leave() },
+    { label: "API keys", icon: "key", href: to.keys() },
+    { label: "Account", icon: "gear", href: to.account() },
+    { label: "Log out", icon: "leave", run: () => void leave() },
   ];
   const trigger = <Avatar name={name} size="s" />;
   // On a phone the same menu holds the navigation too.
@@ -93,7 +97,7 @@ function AccountMenu({ name, id }: { name: string; id: string }) {
         <Menu label={`Account of ${name}`} trigger={trigger} items={items} />
       </div>
       <div class={css["phone"]}>
-        <Menu label={`Menu and account of ${name}`} trigger={trigger} items={[...phoneItems(), ...items]} />
+        <Menu label={`Menu and account of ${name}`} trigger={trigger} items={[...phoneItems(), ...items.slice(0, -1), themeItem(), ...items.slice(-1)]} />
       </div>
     </>
   );
@@ -115,6 +119,13 @@ const THEMES: { value: Theme; label: string; icon: "screen" | "sun" | "moon" }[]
   { value: "light", label: "Light", icon: "sun" },
   { value: "dark", label: "Dark", icon: "moon" },
 ];
+
+/** One entry that goes round, where there is no room for a menu of its own. */
+function themeItem(): MenuItem {
+  const at = THEMES.findIndex((one) => one.value === theme.value);
+  const next = THEMES[(at + 1) % THEMES.length]!;
+  return { label: `Theme: ${THEMES[at]!.label.toLowerCase()}`, icon: THEMES[at]!.icon, run: () => setTheme(next.value) };
+}
 
 function ThemeMenu() {
   const chosen = theme.value;
