@@ -16,6 +16,7 @@ from typing import Any, Literal
 import jinja2
 
 from gateway import contracts, envoy_words, routes, settings, static, web_app
+from gateway.app_headers import APP_HEADERS, PAGE_METHODS
 from gateway.local_errors import LOCAL_ERRORS, OTHER_ERROR
 from gateway.settings import EdgeSettings
 
@@ -68,6 +69,8 @@ def render(target: Target, edge: EdgeSettings) -> str:
         "healthz_lua": _lua("healthz").replace("SERVICES_OF_THE_MESH", _lua_list(list(edge.clusters))),
         "deadline_margin_s": DEADLINE_MARGIN_S,
         "cookie_methods": COOKIE_METHODS,
+        "page_methods": PAGE_METHODS,
+        "page_headers": APP_HEADERS,
         "responses_lua": _lua("responses").replace("WORDS_OF_ENVOY", envoy_words.as_lua()),
         "stats_services": [
             {

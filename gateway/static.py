@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.app_headers import APP_HEADERS
 from gateway.settings import SettingsError
 
 MAX_STATIC_BYTES = 4 * 1024 * 1024
 """Largest file that is served."""
 _INLINE = re.compile(rb"<(style|script)>(.*?)</\1>", re.DOTALL)
-_NOTHING = ("default-src 'none'", "base-uri 'none'", "frame-ancestors 'none'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +25,10 @@ class StaticFile:
     file: Path
     content_type: str
     content: bytes
-    policy: str
-    """Its Content-Security-Policy."""
+    policy: str | None = None
+    """Its Content-Security-Policy; None: that of the web app's pages."""
     cache: str = "no-cache"
-    more_headers: tuple[tuple[str, str], ...] = ()
-    gzipped: Path | None = field(default=None)
+    gzipped: Path | None = None
     """The same, compressed beforehand; else the edge compresses each answer."""
 
     @property
@@ -48,13 +46,13 @@ class StaticFile:
             ("content-type", self.content_type),
             ("etag", self.etag),
             ("cache-control", self.cache),
-            ("content-security-policy", self.policy),
-            ("referrer-policy", "no-referrer"),
-            ("cross-origin-opener-policy", "same-origin"),
-            ("cross-origin-resource-policy", "same-origin"),
-            *self.more_headers,
+            *(APP_HEADERS if self.policy is None else _headers(self.policy)),
             *([("vary", "accept-encoding")] if self.gzipped else []),
         ]
+
+
+def _headers(policy: str) -> list[tuple[str, str]]:
+    return [(name, policy if name == "content-security-policy" else value) for name, value in APP_HEADERS]
 
 
 def read(path: str, file: Path, content_type: str, *, made_by: str) -> StaticFile:
@@ -82,10 +80,13 @@ def inline_policy(content: bytes) -> str:
     for kind, text in _INLINE.findall(content):
         hashes[kind].append(f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'")
     sources = [f"{kind.decode()}-src {' '.join(found)}" for kind, found in hashes.items() if found]
-    return policy(*sources, "img-src data:", "form-action 'none'")
-
-
-def policy(*sources: str) -> str:
-    """A Content-Security-Policy that allows what is named and nothing else."""
-    strict: Sequence[str] = (*_NOTHING[:1], *sources, *_NOTHING[1:])
-    return "; ".join(strict)
+    return "; ".join(
+        [
+            "default-src 'none'",
+            *sources,
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        ]
+    )

@@ -10,32 +10,13 @@ import re
 from pathlib import Path
 
 from gateway.settings import SettingsError
-from gateway.static import StaticFile, content_of, inline_policy, policy
+from gateway.static import StaticFile, content_of, inline_policy
 
 MADE_BY = "make web"
 NOT_BUILT = Path(__file__).resolve().parent / "web" / "not_built.html"
-POLICY = policy(
-    "script-src 'self'",
-    "style-src 'self'",
-    "connect-src 'self'",
-    "img-src 'self' data:",
-    "form-action 'none'",
-    "require-trusted-types-for 'script'",
-    "trusted-types 'none'",
-)
-"""No code, style or picture but the app's own files, no code from text, nobody's frame."""
-PERMISSIONS = ", ".join(
-    f"{feature}=()"
-    for feature in (
-        "camera",
-        "display-capture",
-        "geolocation",
-        "microphone",
-        "payment",
-        "publickey-credentials-get",
-        "usb",
-    )
-)
+OF_SERVICES = frozenset({"post"})
+"""Pages that a service makes from the app's own, with a head for link previews."""
+NOTHING = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 YEAR_IMMUTABLE = "public, max-age=31536000, immutable"
 _TYPES = {
     ".js": "text/javascript; charset=utf-8",
@@ -70,8 +51,6 @@ def _page(folder: Path, match: dict[str, object]) -> StaticFile:
         file,
         "text/html; charset=utf-8",
         content_of(file, "/", MADE_BY),
-        POLICY,
-        more_headers=(("permissions-policy", PERMISSIONS),),
         gzipped=_gzipped(file),
     )
 
@@ -86,7 +65,7 @@ def _part(file: Path) -> StaticFile:
         file,
         _TYPES[file.suffix],
         content_of(file, path, MADE_BY),
-        policy(),
+        NOTHING,
         cache=YEAR_IMMUTABLE,
         gzipped=_gzipped(file),
     )
@@ -99,7 +78,8 @@ def _gzipped(file: Path) -> Path | None:
 
 def _paths(folder: Path) -> str:
     """One expression for the paths of all pages: `/tag/:tag` is any one step there."""
-    patterns = json.loads(content_of(folder / "paths.json", "/", MADE_BY)).values()
+    paths = json.loads(content_of(folder / "paths.json", "/", MADE_BY))
+    patterns = [pattern for name, pattern in paths.items() if name not in OF_SERVICES]
     expressions = ["".join(_step(part) for part in pattern.split("/")[1:]) for pattern in patterns]
     return "(" + "|".join(f"{expression}/?" if expression != "/" else "/" for expression in expressions) + ")"
 

@@ -57,17 +57,21 @@ class RefreshCookie:
                     return token
         return ""
 
-    def check(self, metadata: Metadata) -> None:
-        """Raises CSRF_REFUSED unless a call that sets or uses the cookie comes from a page of this origin."""
+    def check(self, metadata: Metadata, *, logging_in: bool = False) -> None:
+        """Raises CSRF_REFUSED unless a call that sets or uses the cookie comes from a page of this origin.
+
+        logging_in: the call brings a password of its own; then a browser's word for the origin does for the header.
+        """
         headers = {key: _text(value) for key, value in metadata}
-        if headers.get(PROTECTION) != PROTECTION_VALUE:
-            raise _refused(f"it lacks the header `{PROTECTION}: {PROTECTION_VALUE}`")
         site = headers.get("sec-fetch-site")
         if site is not None and site != "same-origin":
             raise _refused("the browser says that another site or origin makes it (`sec-fetch-site`)")
         origin = headers.get("origin")
         if origin is not None and origin not in self.origins and not _same_host(origin, headers.get(AUTHORITY, "")):
             raise _refused("it comes from a page of another origin")
+        vouched = logging_in and (site is not None or origin is not None)
+        if headers.get(PROTECTION) != PROTECTION_VALUE and not vouched:
+            raise _refused(f"it lacks the header `{PROTECTION}: {PROTECTION_VALUE}`")
 
     @property
     def _attributes(self) -> str:

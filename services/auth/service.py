@@ -45,7 +45,7 @@ class Auth(pb_grpc.AuthServiceServicer):
     async def CreateSession(self, request: pb.CreateSessionRequest, context: Any) -> pb.Session:
         if not request.cookie:
             return await self._sessions.create(request)
-        self._cookie.check(context.invocation_metadata())  # another site must not log anybody in either
+        self._cookie.check(context.invocation_metadata(), logging_in=True)  # no other site may log anybody in
         return await self._in_cookie(await self._sessions.create(request), context)
 
     async def RefreshSession(self, request: pb.RefreshSessionRequest, context: Any) -> pb.Session:

@@ -45,8 +45,8 @@ POSTS = (
     (
         "Explain a contract to a ten-year-old",
         ("law", "plain-language"),
-        "Read the contract below and explain it as you would to a curious ten-year-old. Keep every obligation; name who "
-        "owes what to whom, and by when.",
+        "Read the contract below and explain it as you would to a curious ten-year-old. Keep every obligation; name "
+        "who owes what to whom, and by when.",
     ),
     (
         "Haiku from a commit message",
@@ -62,7 +62,8 @@ POSTS = (
     (
         "Recipe for what is left",
         ("cooking",),
-        "I have these leftovers:\n- half a cabbage\n- two eggs\n- yesterday's rice\n\nGive me one dinner, in five steps.",
+        "I have these leftovers:\n- half a cabbage\n- two eggs\n- yesterday's rice\n\nGive me one dinner, in "
+        "five steps.",
     ),
 )
 

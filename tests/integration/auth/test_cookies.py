@@ -147,6 +147,15 @@ async def test_pages_of_ones_own_are_let_in(browser: Browser, headers: Any) -> N
     assert isinstance(await browser.refresh(*PROTECTED, *headers), pb.Session)
 
 
+async def test_a_page_of_ones_own_logs_in_without_the_header(browser: Browser) -> None:
+    """The browser vouches for it; a refresh needs the header all the same."""
+    user = await browser.client.register()
+    log_in = pb.CreateSessionRequest(email=user.email, password=PASSWORD, cookie=True)
+    for headers in ((("sec-fetch-site", "same-origin"),), (("origin", "https://mesh.example:8443"), AUTHORITY)):
+        assert isinstance(await browser("CreateSession", log_in, *headers), pb.Session)
+        assert await browser.refresh(*headers) == "CSRF_REFUSED"
+
+
 async def test_origins_can_be_allowed(place: Place) -> None:
     origins = "http://localhost:5173, https://app.example"
     with place.running(COOKIE_ORIGINS=origins, PUBLIC_URL="https://mesh.example:443") as service:
