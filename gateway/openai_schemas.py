@@ -297,6 +297,9 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     "OpenAiService_Embeddings": {"request": _json("EmbeddingsRequest"), "answer": _json("Embeddings")},
     "OpenAiService_ListModels": {"answer": _json("ModelList")},
     "OpenAiService_GetModel": {"answer": _json("Model")},
+    "PostService_GetPostPage": {
+        "answer": {"text/html": {"schema": {"type": "string", "description": "The page; with status 404 too."}}}
+    },
     "UsageService_ExportRequests": {
         "answer": {
             "text/csv": {"schema": {"type": "string", "description": "A header line, then one line a receipt."}},

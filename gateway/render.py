@@ -20,6 +20,7 @@ from typing import Any, Literal
 import jinja2
 
 from gateway import contracts, envoy_words, routes, settings
+from gateway.app_headers import APP_HEADERS, PAGE_METHODS
 from gateway.local_errors import LOCAL_ERRORS, OTHER_ERROR
 from gateway.settings import EdgeSettings
 
@@ -30,6 +31,8 @@ MAX_RESPONSE_BODY_BYTES = 16 * 1024 * 1024
 MAX_STATIC_BYTES = 4 * 1024 * 1024
 DEADLINE_MARGIN_S = 1.0
 """How much later than the edge a service takes a unary call's deadline to be."""
+COOKIE_METHODS = tuple(f"/promptmesh.auth.v1.AuthService/{name}" for name in ("CreateSession", "RefreshSession"))
+"""Methods that a browser's cookie comes to: they are told which host was asked for."""
 EXIT_CONFIG = 78
 """EX_CONFIG of sysexits.h."""
 
@@ -118,6 +121,9 @@ def render(target: Target, edge: EdgeSettings) -> str:
         "max_response_body_bytes": MAX_RESPONSE_BODY_BYTES,
         "healthz_lua": _lua("healthz").replace("SERVICES_OF_THE_MESH", _lua_list(list(edge.clusters))),
         "deadline_margin_s": DEADLINE_MARGIN_S,
+        "cookie_methods": COOKIE_METHODS,
+        "page_methods": PAGE_METHODS,
+        "page_headers": APP_HEADERS,
         "responses_lua": _lua("responses").replace("WORDS_OF_ENVOY", envoy_words.as_lua()),
         "stats_services": [
             {
