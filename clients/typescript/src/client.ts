@@ -1,4 +1,5 @@
-import { createClient, type Client } from "@connectrpc/connect";
+import type { Client } from "@connectrpc/connect";
+import { createServiceClient } from "./calls.js";
 import { AuthService } from "./gen/promptmesh/auth/v1/auth_pb.js";
 import { ConfigService, InferenceService } from "./gen/promptmesh/inference/v1/inference_pb.js";
 import { LimitService } from "./gen/promptmesh/inference/v1/limits_pb.js";
@@ -45,14 +46,14 @@ export function createPromptmesh(options: PromptmeshOptions): Promptmesh {
     session ?? (apiKey === undefined ? undefined : { token: () => Promise.resolve(apiKey) });
   const transport = createMeshTransport({ ...options, credentials });
   return {
-    auth: createClient(AuthService, transport),
-    posts: createClient(PostService, transport),
-    inference: createClient(InferenceService, transport),
-    moderation: createClient(ModerationService, transport),
-    policy: createClient(PolicyService, transport),
-    usage: createClient(UsageService, transport),
-    config: createClient(ConfigService, transport),
-    limits: createClient(LimitService, transport),
-    providerKeys: createClient(ProviderKeyService, transport),
+    auth: createServiceClient(AuthService, transport),
+    posts: createServiceClient(PostService, transport),
+    inference: createServiceClient(InferenceService, transport),
+    moderation: createServiceClient(ModerationService, transport),
+    policy: createServiceClient(PolicyService, transport),
+    usage: createServiceClient(UsageService, transport),
+    config: createServiceClient(ConfigService, transport),
+    limits: createServiceClient(LimitService, transport),
+    providerKeys: createServiceClient(ProviderKeyService, transport),
   };
 }

@@ -1,5 +1,6 @@
 /** A person's session: who is logged in, and an access token that is always fresh. */
-import { createClient, type Client } from "@connectrpc/connect";
+import type { Client } from "@connectrpc/connect";
+import { createServiceClient } from "./calls.js";
 import { PromptmeshError } from "./errors.js";
 import { AuthService, type Session as Tokens, type User } from "./gen/promptmesh/auth/v1/auth_pb.js";
 import { createMeshTransport, type Credentials } from "./transport.js";
@@ -7,7 +8,7 @@ import { openTabs, type Tabs } from "./tabs.js";
 
 /** An access token is renewed so long before it ends. */
 export const RENEW_BEFORE_MS = 30_000;
-/** Required where a cookie is set or used: other sites cannot make a browser send it. */
+/** Required wherever the cookie is set or used: other sites cannot make a browser send it. */
 const CSRF_HEADER = { "x-csrf-protection": "1" };
 
 /** `unknown` until `restore`, `logIn` or `register` said more. */
@@ -29,6 +30,9 @@ interface Access {
   readonly token: string;
   /** When to renew it, by this machine's clock (`Date.now`). */
   readonly renewAt: number;
+  readonly sessionId: string;
+  /** When the mesh lets it end, in milliseconds of the mesh's clock: tells which of two is newer. */
+  readonly expireAt: number;
 }
 
 /**
@@ -47,9 +51,9 @@ export class Session implements Credentials {
   #renewing: Promise<string | undefined> | undefined;
 
   constructor(options: SessionOptions) {
-    this.#auth = createClient(AuthService, createMeshTransport(options));
+    this.#auth = createServiceClient(AuthService, createMeshTransport(options));
     this.#cookie = (options.keep ?? (typeof document === "undefined" ? "memory" : "cookie")) === "cookie";
-    if (this.#cookie) this.#tabs = openTabs(options.baseUrl, (tokens) => (tokens ? this.#take(tokens) : this.#forget()));
+    if (this.#cookie) this.#tabs = openTabs(options.baseUrl, (tokens) => this.#hear(tokens));
   }
 
   /** Who is logged in. */
@@ -96,7 +100,7 @@ export class Session implements Credentials {
     const token = await this.token();
     if (token !== undefined) {
       try {
-        await this.#auth.deleteSession({}, { headers: { authorization: `Bearer ${token}`, ...CSRF_HEADER } });
+        await this.#auth.deleteSession({}, { headers: { authorization: `Bearer ${token}`, ...(this.#cookie ? CSRF_HEADER : {}) } });
       } catch (error) {
         if (!isUnauthenticated(error)) throw error;
       }
@@ -144,7 +148,7 @@ export class Session implements Credentials {
       try {
         const tokens = await this.#auth.refreshSession(
           { refreshToken: this.#refreshToken },
-          { headers: this.#refreshToken ? {} : CSRF_HEADER },
+          { headers: this.#cookie ? CSRF_HEADER : {} },
         );
         this.#take(tokens);
         this.#tabs?.tell(tokens);
@@ -160,9 +164,18 @@ export class Session implements Credentials {
     return this.#tabs ? this.#tabs.exclusively(work) : work();
   }
 
+  /** What another tab tells; it may have waited on its way while this tab got something newer. */
+  #hear(tokens: Tokens | undefined): void {
+    const own = this.#access;
+    if (tokens === undefined) this.#forget();
+    else if (own?.sessionId !== tokens.sessionId || own.expireAt < expireAt(tokens)) this.#take(tokens);
+  }
+
   #take(tokens: Tokens): void {
     const lifetimeMs = lifetime(tokens);
-    this.#access = { token: tokens.accessToken, renewAt: Date.now() + Math.max(lifetimeMs / 2, lifetimeMs - RENEW_BEFORE_MS) };
+    const renewInMs = Math.max(lifetimeMs / 2, lifetimeMs - RENEW_BEFORE_MS);
+    const { accessToken: token, sessionId } = tokens;
+    this.#access = { token, renewAt: Date.now() + renewInMs, sessionId, expireAt: expireAt(tokens) };
     this.#refreshToken = tokens.refreshToken;
     this.#user = tokens.user;
     this.#state = "signed-in";
@@ -196,5 +209,9 @@ function lifetime(tokens: Tokens): number {
   } catch {
     // Not a JWT; the answer's time must do.
   }
-  return Number(tokens.accessExpireTime?.seconds ?? 0n) * 1000 - Date.now();
+  return expireAt(tokens) - Date.now();
+}
+
+function expireAt({ accessExpireTime: time }: Tokens): number {
+  return time ? Number(time.seconds) * 1000 + time.nanos / 1e6 : 0;
 }

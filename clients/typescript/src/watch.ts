@@ -50,9 +50,10 @@ export async function* watchFeed(
   request: MessageInitShape<typeof WatchFeedRequestSchema> = {},
   options: WatchOptions = {},
 ): AsyncGenerator<WatchFeedResponse, void, undefined> {
-  let after = request.after;
+  let { after } = request;
+  const { tag = "" } = request;
   const forget = () => (after = undefined);
-  const open = (call: CallOptions) => posts.watchFeed({ ...request, ...(after === undefined ? {} : { after }) }, call);
+  const open = (call: CallOptions) => posts.watchFeed(after === undefined ? { tag } : { tag, after }, call);
   for await (const message of resuming(open, options, forget)) {
     after = message.cursor;
     if (message.event.case !== "heartbeat" && message.event.case !== "done") yield message;
@@ -85,6 +86,7 @@ async function* resuming<T extends WatchFeedResponse | WatchPostResponse>(
   const { signal, onState, onGap, timing = realTiming, silenceMs = SILENCE_MS } = options;
   for (let failures = 0; !signal?.aborted; ) {
     let error: PromptmeshError;
+    let inOrder = false;
     const silence = new Silence(silenceMs, signal);
     try {
       onState?.({ state: "connecting" });
@@ -98,7 +100,9 @@ async function* resuming<T extends WatchFeedResponse | WatchPostResponse>(
         // How long the reader took says nothing about the stream.
         silence.broken();
       }
-      error = new StreamCutError(""); // it ended in order: the mesh drains, or the credential ended
+      // After `done`: this server goes away, or the credential ended. Another connection is all that it takes.
+      inOrder = true;
+      error = new StreamCutError("");
     } catch (caught) {
       if (signal?.aborted) return;
       if (!(caught instanceof PromptmeshError)) throw caught;
@@ -114,7 +118,7 @@ async function* resuming<T extends WatchFeedResponse | WatchPostResponse>(
     if (!RESUMABLE.has(error.code)) throw error;
     failures++;
     const retryInMs = (error.retryAfterMs ?? 0) + backoffMs(failures, RESUME_BASE_MS, RESUME_CAP_MS, timing.random);
-    onState?.({ state: "waiting", error, retryInMs });
+    if (!inOrder) onState?.({ state: "waiting", error, retryInMs });
     try {
       await untilOnline(retryInMs, timing, signal);
     } catch {
