@@ -53,7 +53,7 @@ up: setup web ## run the whole mesh on this machine
 test: setup $(STAMPS)/client-ts $(STAMPS)/web ## every test that needs no special machine
 	@$(BIN)/python -m tools.run_tests
 
-lint: setup ## ruff, mypy, buf
+lint: setup web ## ruff, mypy, buf, and the web app's types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# No code, style or picture but the app's own files, no code or HTML made from text, nobody's frame: what somebody managed
-# to write into a page would not run.
+# No code, style or picture but the app's own files, no code or HTML made from text, nobody's frame: what somebody
+# managed to write into a page would not run.
 CONTENT_SECURITY_POLICY = "; ".join(
     [
         "default-src 'none'",

@@ -1,8 +1,8 @@
 """One mesh for all browser tests of a test process, through its real edge, seen with Debian's Chromium.
 
 `tabs` opens tabs of a browser context of the test's own (cookies, storage); a test fails if they logged an error or
-met the Content-Security-Policy. Only where no Chromium is found do tests skip: `apt-get install chromium`, or name one with
-PROMPTMESH_CHROMIUM.
+met the Content-Security-Policy. Only where no Chromium is found do tests skip: `apt-get install chromium`, or name one
+with PROMPTMESH_CHROMIUM.
 """
 
 from __future__ import annotations
