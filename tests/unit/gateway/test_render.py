@@ -134,7 +134,7 @@ def default_words(name: str) -> str:
         return "required"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, Path):
-        return f"gen/{value.name}"
+        return str(value.relative_to(Path(render.__file__).parents[1]))
     if name in ("large_body_methods", "long_methods"):
         return ", ".join(path.rpartition("/")[2] for path in value)
     return "" if value in (None, []) else f"{value:,}" if isinstance(value, int) and value > 9999 else f"{value}"
