@@ -2,7 +2,7 @@
 import { CaseState, PostState, Verdict, type Author, type Case, type Post } from "@promptmesh/client";
 import { useEffect, useState } from "preact/hooks";
 import { classes } from "../../components/classes";
-import { Badge, Note, Tag } from "../../components/Pieces";
+import { Badge, Note } from "../../components/Pieces";
 import { Time } from "../../components/Time";
 import { to } from "../../router/routes";
 import { api } from "../../state/api";
@@ -29,18 +29,9 @@ export function CaseView({ one }: { one: Case }) {
         <p class="soft">The post was deleted or edited, and its text went with it.</p>
       ) : (
         <>
-          <Findings one={one} active={active} activate={activate} />
           <MarkedText one={one} active={active} />
+          <Findings one={one} active={active} activate={activate} />
         </>
-      )}
-      {one.tags.length > 0 && (
-        <ul class="row" aria-label="Tags">
-          {one.tags.map((tag) => (
-            <li key={tag}>
-              <Tag name={tag} />
-            </li>
-          ))}
-        </ul>
       )}
       {one.state === CaseState.OPEN && <Decide key={one.caseId} one={one} />}
     </article>

@@ -13,6 +13,8 @@ import css from "./playground.module.css";
 // Receipts are written in batches, a moment after the call.
 const RECEIPT_TRIES = 8;
 const RECEIPT_WAIT_MS = 300;
+/** What came in less time came in one piece, as from a cache. */
+const WRITING_LEAST_MS = 100;
 
 const FINISHES: Record<FinishReason, string> = {
   [FinishReason.UNSPECIFIED]: "",
@@ -65,8 +67,8 @@ const Timing = ({ run }: { run: Run }) => (
 
 function Times({ run: { firstTokenMs, totalMs }, outputTokens }: { run: Run; outputTokens: number | undefined }) {
   const writing = firstTokenMs !== undefined && totalMs !== undefined ? totalMs - firstTokenMs : 0;
-  // The first token's time is the model's thinking; an answer that came in one piece has no speed.
-  const speed = outputTokens && outputTokens > 1 && writing >= 1 ? ((outputTokens - 1) / writing) * 1000 : undefined;
+  // The time to the first token is not writing.
+  const speed = outputTokens && outputTokens > 1 && writing >= WRITING_LEAST_MS ? ((outputTokens - 1) / writing) * 1000 : undefined;
   return (
     <>
       {firstTokenMs !== undefined && <Fact name="First token">{millis(firstTokenMs)}</Fact>}

@@ -80,7 +80,7 @@ export default function Playground() {
       actions={
         !empty && (
           <Button
-            kind="quiet"
+            size="s"
             icon="trash"
             onClick={() => toast("The conversation is cleared.", { action: { label: "Undo", run: clear() } })}
           >
