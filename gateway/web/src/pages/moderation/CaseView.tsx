@@ -9,13 +9,14 @@ import { api } from "../../state/api";
 import { user } from "../../state/session";
 import { Decide } from "./Decide";
 import { MarkedText } from "./MarkedText";
-import { policy } from "./store";
+import { look, policy } from "./store";
 import { ACTIONS, CATEGORIES, VERDICTS } from "./words";
 import css from "./moderation.module.css";
 
 export function CaseView({ one }: { one: Case }) {
   const [active, activate] = useState<number>();
   const gone = !one.text;
+  useEffect(() => void look(one), [one.caseId]);
   return (
     <article class={css["case"]} aria-labelledby="case-title">
       <header class="stack">
