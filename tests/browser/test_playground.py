@@ -114,11 +114,16 @@ async def _by_leaving(page: Page) -> None:
     await page.get_by_role("link", name="Playground").click()
 
 
+async def _by_reloading(page: Page) -> None:
+    await page.reload()
+    await settled(page)
+
+
 async def test_the_provider_sees_that_an_answer_is_stopped(
     tabs: Tabs, new_person: NewPerson, provider: MisbehavingProvider
 ) -> None:
     page = await playground(tabs, await new_person("Ada"))
-    for stop in (_by_key, _by_button, _by_leaving):
+    for stop in (_by_key, _by_button, _by_leaving, _by_reloading):
         words = f"Begin {uuid.uuid4().hex}"
         # Two words come, and nothing after them: what is seen came before the end.
         provider.then(Behaviour(text="Once upon a time.", fault=Fault.STALL))

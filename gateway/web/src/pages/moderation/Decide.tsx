@@ -44,7 +44,6 @@ export function Decide({ one }: { one: Case }) {
         <TextArea
           name="note"
           label="Note for moderators"
-          optional
           rows={1}
           maxLength={NOTE_CHARACTERS_MAX}
           value={words.note}
@@ -53,7 +52,7 @@ export function Decide({ one }: { one: Case }) {
         <TextArea
           name="reason"
           label="Reason for the author"
-          aside="if rejected"
+          placeholder="Shown if you reject it"
           rows={1}
           maxLength={REASON_CHARACTERS_MAX}
           value={words.publicReason}

@@ -27,7 +27,9 @@ const FINISHES: Record<FinishReason, string> = {
 export function Numbers({ run }: { run: Run }) {
   const [receipt, setReceipt] = useState<Receipt>();
   if (run.state === "running") return run.firstTokenMs === undefined ? null : <Timing run={run} />;
-  const { usage, finish, requestId } = run;
+  const { usage, finish, requestId, state } = run;
+  // What was refused before it began took nothing, and mostly has no receipt.
+  const untold = !usage && state !== "failed";
   const costNanos = usage ? usage.costNanos : receipt?.costNanos?.toString();
   const known = usage ?? receipt;
   const estimated = usage ? usage.estimated : receipt?.basis === Basis.ESTIMATED;
@@ -54,7 +56,7 @@ export function Numbers({ run }: { run: Run }) {
         )}
         <Times run={run} outputTokens={known?.outputTokens} />
       </dl>
-      {requestId && <ReceiptOf key={requestId} run={run} receipt={receipt} onReceipt={setReceipt} atOnce={!usage} />}
+      {requestId && <ReceiptOf key={requestId} run={run} receipt={receipt} onReceipt={setReceipt} atOnce={untold} />}
     </>
   );
 }
