@@ -69,7 +69,7 @@ class HttpFront:
             ) from error
         self.port = self._server.sockets[0].getsockname()[1]
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
-        log.info("listening", address=f"{host}:{self.port}", http=list(self.methods))
+        log.info("listening for HTTP", address=f"{host}:{self.port}", paths=list(self.methods))
         return self.port
 
     async def drain(self, within_s: float) -> None:
