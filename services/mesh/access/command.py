@@ -1,4 +1,4 @@
-"""`python -m services.mesh.access.command`: who may call each method, from the contracts. `promptmesh access` runs it."""
+"""`python -m services.mesh.access.command`: who may call each method, by the contracts (`promptmesh access`)."""
 
 from __future__ import annotations
 
