@@ -18,6 +18,9 @@ export class FeedStore {
   readonly error = signal<unknown>(undefined);
   readonly more = signal(false);
   #token = "";
+  /** Likes of one's own, so that a list read before one does not take it back: when, and what was said of the post. */
+  readonly #liked = new Map<string, { at: number; now: Pick<Post, "liked" | "likeCount"> }>();
+  #steps = 0;
   /** Whom `liked` was read for. */
   #reader: string | undefined;
 
@@ -55,7 +58,13 @@ export class FeedStore {
     });
   }
 
-  replace(post: Post): void {
+  /** One's own change of a post. */
+  change(post: Post): void {
+    this.#liked.set(post.postId, { at: ++this.#steps, now: { liked: post.liked, likeCount: post.likeCount } });
+    this.#replace(post);
+  }
+
+  #replace(post: Post): void {
     const swap = (list: Post[]) => list.map((one) => (one.postId === post.postId ? post : one));
     batch(() => {
       this.posts.value = swap(this.posts.value);
@@ -71,10 +80,11 @@ export class FeedStore {
     if (this.loading.value) return;
     this.loading.value = true;
     this.error.value = undefined;
+    const began = ++this.#steps;
     try {
       const answer = await api.posts.listPosts({ pageSize: PAGE_SIZE, pageToken: this.#token, tag: this.tag });
       batch(() => {
-        take(answer.posts);
+        take(answer.posts.map((post) => this.#withLike(post, began)));
         this.#token = answer.nextPageToken;
         this.more.value = this.#token !== "";
         this.loaded.value = true;
@@ -86,6 +96,11 @@ export class FeedStore {
     }
   }
 
+  #withLike(post: Post, began: number): Post {
+    const like = this.#liked.get(post.postId);
+    return like && like.at > began ? { ...post, ...like.now } : post;
+  }
+
   #hear(event: FeedEvent): void {
     if (!this.loaded.value) return;
     if (event.case === "post") this.#arrive(event.value);
@@ -93,7 +108,7 @@ export class FeedStore {
     else if (event.case === "gap") void this.#catchUp();
     else if (event.case === "exampleDelta") {
       const post = this.#find(event.value.postId);
-      if (post?.revision === event.value.revision) this.replace(grown(post, event.value));
+      if (post?.revision === event.value.revision) this.#replace(grown(post, event.value));
     }
   }
 
@@ -104,7 +119,7 @@ export class FeedStore {
     } else if (known) {
       // Whoever's tab reads the watch, `liked` is ours; text that has streamed further than the event stays.
       const ahead = known.revision === post.revision && length(known) > length(post) && isWriting(post);
-      this.replace({ ...post, liked: known.liked, ...(ahead && known.example && { example: known.example }) });
+      this.#replace({ ...post, liked: known.liked, ...(ahead && known.example && { example: known.example }) });
     } else if (this.#isNew(post)) {
       this.fresh.value = [post, ...this.fresh.value].slice(0, FRESH_AT_MOST);
     }
