@@ -1,6 +1,5 @@
 /** A person's session: who is logged in, and an access token that is always fresh. */
-import type { Client } from "@connectrpc/connect";
-import { createServiceClient } from "./calls.js";
+import { createServiceClient, type ServiceClient } from "./calls.js";
 import { PromptmeshError } from "./errors.js";
 import { AuthService, type Session as Tokens, type User } from "./gen/promptmesh/auth/v1/auth_pb.js";
 import { createMeshTransport, type Credentials } from "./transport.js";
@@ -40,7 +39,7 @@ interface Access {
  * or out in one is seen in all.
  */
 export class Session implements Credentials {
-  readonly #auth: Client<typeof AuthService>;
+  readonly #auth: ServiceClient<typeof AuthService>;
   readonly #cookie: boolean;
   readonly #tabs: Tabs | undefined;
   readonly #listeners = new Set<(session: Session) => void>();
