@@ -39,7 +39,8 @@ export function frame(message: Uint8Array): Uint8Array {
 
 /** Sends a call. Throws PromptmeshError, or whatever fetch throws when the signal is aborted. */
 export async function send<O extends DescMessage>(sending: Sending, output: O): Promise<Receiving<O>> {
-  const { baseUrl, method, headers, timeoutMs, signal } = sending;
+  // Taken out of its object: a browser's fetch refuses to be called as another object's method.
+  const { baseUrl, fetch, method, headers, timeoutMs, signal } = sending;
   headers.set("content-type", "application/grpc-web+proto");
   headers.set("x-grpc-web", "1");
   if (timeoutMs > 0) headers.set("grpc-timeout", `${timeoutMs}m`);
@@ -47,7 +48,7 @@ export async function send<O extends DescMessage>(sending: Sending, output: O): 
   let answer: Response;
   try {
     const body = sending.body as Uint8Array<ArrayBuffer>;
-    answer = await sending.fetch(url, { method: "POST", headers, body, signal, redirect: "error" });
+    answer = await fetch(url, { method: "POST", headers, body, signal, redirect: "error" });
   } catch (caught) {
     throw connectionFailed("", caught);
   }

@@ -89,7 +89,7 @@ export function createMeshTransport(options: TransportOptions): Transport {
     headers: Headers,
     limit: Limit,
   ): Promise<Receiving<O>> {
-    const fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
+    const { fetch = globalThis.fetch } = options;
     const { signal } = limit;
     return send({ baseUrl, fetch, method, body, headers, timeoutMs: limit.leftMs(), signal }, method.output);
   }

@@ -88,7 +88,8 @@ test("an answer without a message, or without a status, is none", async () => {
 test("headers and trailers are handed over, and fetch gets what the edge wants", async () => {
   const asked: [string, RequestInit][] = [];
   const one = frame(toBinary(PostSchema, create(PostSchema, { title: "t" })));
-  const fetch = async (input: unknown, init?: RequestInit) => {
+  const fetch = async function (this: unknown, input: unknown, init?: RequestInit) {
+    assert.equal(this, undefined); // a browser's own would refuse
     asked.push([String(input), init as RequestInit]);
     return new Response(bytes(one, trailers("grpc-status:0\r\nx-cost: 7\r\n")), { headers: { ...GRPC_WEB, "x-a": "b" } });
   };
