@@ -49,7 +49,7 @@ async def known(client: Client, people: dict[str, str]) -> dict[str, str]:
         for name, email in (
             ("Ada Lovelace", "ada@find.test"),
             ("Grace Hopper", "grace.hopper@find.test"),
-            ("ada%_\\x", "100%_\\x@find.test"),
+            ("ada%_\\x", "100%_x@find.test"),
             ("Łukasz Ü", "lukasz@find.test"),
             ("日本語", "nihongo@find.test"),
             ("X", "x@find.test"),
@@ -70,7 +70,8 @@ async def known(client: Client, people: dict[str, str]) -> dict[str, str]:
         ("grace.", ["Grace Hopper"]),
         ("find.test", []),  # of the email only the beginning counts
         ("%_", ["ada%_\\x"]),
-        ("100%_\\", ["ada%_\\x"]),
+        ("100%_", ["ada%_\\x"]),
+        ("ada%_\\", ["ada%_\\x"]),
         ("%", ["ada%_\\x"]),
         ("łuk", ["Łukasz Ü"]),
         ("ü", ["Łukasz Ü"]),
@@ -95,7 +96,7 @@ async def test_one_letter_finds_whoever_has_it(admin: Client, known: dict[str, s
 async def test_everyone_is_listed_newest_first_page_by_page(
     admin: Client, known: dict[str, str], rows: asyncpg.Connection
 ) -> None:
-    everyone = [row["user_id"] for row in await rows.fetch("SELECT user_id FROM users ORDER BY user_id DESC")]
+    everyone = [str(row["user_id"]) for row in await rows.fetch("SELECT user_id FROM users ORDER BY user_id DESC")]
     assert await found(admin, "") == everyone
     assert await found(admin, " ") == everyone
 
