@@ -6,6 +6,7 @@ import { isAbort, problemOf } from "../components/problems";
 import { api } from "../state/api";
 import { call } from "../state/session";
 import { toast } from "../state/toasts";
+import { announceLike } from "./likes";
 import css from "./posts.module.css";
 
 /** Likes at once and takes it back if the server refuses. Asks to log in where nobody is. */
@@ -26,6 +27,7 @@ export function LikeButton({ post, onChange }: { post: Post; onChange: (post: Po
     try {
       const { likeCount } = await call(() => (liked ? api.posts.likePost({ postId }) : api.posts.unlikePost({ postId })));
       show({ liked, likeCount });
+      announceLike({ postId, liked, likeCount });
     } catch (error) {
       show({ liked: !liked, likeCount: before });
       if (!isAbort(error)) toast(problemOf(error).text, { kind: "problem" });

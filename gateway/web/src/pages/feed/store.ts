@@ -1,8 +1,10 @@
 /* The posts of one feed: pages read so far, and what has come since, which waits until it is asked for. It outlives the
    page, so that going back finds the list and the scroll position as they were. */
-import { applyExampleDelta, create, ExampleSchema, ExampleState, PostState, type ExampleDelta, type Post } from "@promptmesh/client";
+import { PostState, type Post } from "@promptmesh/client";
 import { batch, signal } from "@preact/signals";
 import { millis } from "../../components/Time";
+import { grown, renewed } from "../../posts/growing";
+import { listenToLikes, withLike } from "../../posts/likes";
 import { api } from "../../state/api";
 import { listenToFeed, type FeedEvent } from "../../state/feed";
 
@@ -26,6 +28,10 @@ export class FeedStore {
 
   constructor(readonly tag: string) {
     listenToFeed((event) => this.#hear(event));
+    listenToLikes((like) => {
+      const post = this.#find(like.postId);
+      if (post) this.change(withLike(post, like));
+    });
   }
 
   /** Reads the first page, unless it is there for the same reader already. */
@@ -108,7 +114,7 @@ export class FeedStore {
     else if (event.case === "gap") void this.#catchUp();
     else if (event.case === "exampleDelta") {
       const post = this.#find(event.value.postId);
-      if (post?.revision === event.value.revision) this.#replace(grown(post, event.value));
+      if (post) this.#replace(grown(post, event.value));
     }
   }
 
@@ -118,8 +124,7 @@ export class FeedStore {
       if (known) this.#drop(post.postId);
     } else if (known) {
       // Whoever's tab reads the watch, `liked` is ours; text that has streamed further than the event stays.
-      const ahead = known.revision === post.revision && length(known) > length(post) && isWriting(post);
-      this.#replace({ ...post, liked: known.liked, ...(ahead && known.example && { example: known.example }) });
+      this.#replace({ ...renewed(known, post), liked: known.liked });
     } else if (this.#isNew(post)) {
       this.fresh.value = [post, ...this.fresh.value].slice(0, FRESH_AT_MOST);
     }
@@ -147,13 +152,6 @@ export class FeedStore {
     }
   }
 }
-
-const grown = (post: Post, delta: ExampleDelta): Post => {
-  const example = post.example ?? create(ExampleSchema, { state: ExampleState.WRITING });
-  return { ...post, example: { ...example, text: applyExampleDelta(example.text, delta) } };
-};
-const length = (post: Post): number => post.example?.text.length ?? 0;
-const isWriting = (post: Post): boolean => !post.example || post.example.state === ExampleState.WRITING;
 
 const stores = new Map<string, FeedStore>();
 
