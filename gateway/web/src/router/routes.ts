@@ -45,10 +45,10 @@ export const routes: Route[] = [
   page("post", () => import("../pages/post/Post")),
   page("edit", () => import("../pages/edit/Edit"), "session"),
   page("write", () => import("../pages/write/Write"), "session"),
-  page("playground", soon, "session"),
+  page("playground", () => import("../pages/playground/Playground"), "session"),
   page("keys", soon, "session"),
   page("account", soon, "session"),
-  page("moderation", soon, "moderator"),
+  page("moderation", () => import("../pages/moderation/Moderation"), "moderator"),
   page("users", soon, "admin"),
   page("status", soon, "admin"),
 ];
