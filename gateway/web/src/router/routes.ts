@@ -46,11 +46,11 @@ export const routes: Route[] = [
   page("edit", soon, "session"),
   page("write", soon, "session"),
   page("playground", soon, "session"),
-  page("keys", soon, "session"),
-  page("account", soon, "session"),
+  page("keys", () => import("../pages/keys/Keys"), "session"),
+  page("account", () => import("../pages/account/Account"), "session"),
   page("moderation", soon, "moderator"),
-  page("users", soon, "admin"),
-  page("status", soon, "admin"),
+  page("users", () => import("../pages/admin-users/Users"), "admin"),
+  page("status", () => import("../pages/admin-status/Status"), "admin"),
 ];
 
 export const notFound: Route = {
