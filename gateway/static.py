@@ -47,7 +47,6 @@ class StaticFile:
             ("etag", self.etag),
             ("cache-control", self.cache),
             *(APP_HEADERS if self.policy is None else _headers(self.policy)),
-            *([("vary", "accept-encoding")] if self.gzipped else []),
         ]
 
 

@@ -97,7 +97,8 @@ export class Session implements Credentials {
 
   /** Ends the session here, in all tabs and at the mesh. Throws, and stays logged in, where the mesh cannot be asked. */
   async logOut(): Promise<void> {
-    const token = await this.token();
+    // A session that only the cookie knows of yet is to end as well.
+    const token = (await this.token()) ?? (this.#cookie ? await this.#renew(undefined) : undefined);
     if (token !== undefined) {
       try {
         await this.#auth.deleteSession({}, { headers: { authorization: `Bearer ${token}`, ...(this.#cookie ? CSRF_HEADER : {}) } });

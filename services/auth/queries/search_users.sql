@@ -4,7 +4,7 @@
 SELECT * FROM users
  WHERE ($1::uuid IS NULL OR user_id < $1)
    AND (email LIKE $3
-        OR (search_grams(display_name, 1) @> search_grams($4, least(3, length(lower($4))))
-            AND strpos(lower(display_name), lower($4)) > 0))
+        OR (strpos(lower(display_name), lower($4)) > 0 -- first: on that way it is asked of every row, and cheap
+            AND search_grams(display_name, 1) @> search_grams($4, least(3, length(lower($4))))))
  ORDER BY user_id DESC
  LIMIT $2

@@ -124,7 +124,7 @@ export const THEMES: { value: Theme; label: string; icon: "screen" | "sun" | "mo
 function themeItem(): MenuItem {
   const at = THEMES.findIndex((one) => one.value === theme.value);
   const next = THEMES[(at + 1) % THEMES.length]!;
-  return { label: `Theme: ${THEMES[at]!.label.toLowerCase()}`, icon: THEMES[at]!.icon, run: () => setTheme(next.value) };
+  return { label: `Theme: ${theme.value}`, icon: THEMES[at]!.icon, run: () => setTheme(next.value) };
 }
 
 function ThemeMenu() {

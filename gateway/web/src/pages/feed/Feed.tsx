@@ -66,14 +66,14 @@ function List({ store }: { store: FeedStore }) {
   if (!posts.length && !store.fresh.value.length) {
     return (
       <EmptyState
-        title={store.tag ? `Nothing is tagged #${store.tag} yet` : "Nothing is published yet"}
+        title={store.tag ? `No post is tagged #${store.tag} yet` : "Nothing is published yet"}
         action={
           <LinkButton kind="primary" icon="pen" href={to.write()}>
             Write the first post
           </LinkButton>
         }
       >
-        It appears here by itself once it has been checked.
+        Posts appear here by themselves once they have been checked.
       </EmptyState>
     );
   }
