@@ -34,9 +34,10 @@ def _report() -> int:
     shell = _with_imports(set(_ENTRY.findall((DIST / "index.html").read_text())))
     entry = next(name for name in shell if name.startswith("index-") and name.endswith(".js"))
     print(f"{'shell, first load of any page':<44} {_bytes(shell) / 1000:6.1f} kB compressed")
+    pages = {file.stem for file in (WEB / "src" / "pages").glob("*/*.tsx")}
     worst = 0
     for name in sorted(file.name for file in DIST.glob("assets/*.js")):
-        if name in shell or not name[0].isupper():
+        if name in shell or name.split("-")[0] not in pages:
             continue
         more = _with_imports({name}) | _styles_of(name, (DIST / "assets" / entry).read_text())
         worst = max(worst, _bytes(shell | more))
