@@ -89,7 +89,7 @@ async def test_answers_and_errors_can_be_read_by_an_allowed_origin(edge: Edge, v
 
 
 async def test_the_reference_is_served_under_a_strict_policy(edge: Edge) -> None:
-    page = await edge.ask("GET", "/")
+    page = await edge.ask("GET", "/reference")
 
     assert page.status == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -109,7 +109,7 @@ async def test_the_openapi_document_is_served(edge: Edge) -> None:
 
 
 async def test_what_did_not_change_is_not_sent_again(edge: Edge) -> None:
-    for path in ("/", "/openapi.json"):
+    for path in ("/reference", "/openapi.json"):
         first = await edge.ask("GET", path)
         again = await edge.ask("GET", path, headers={"if-none-match": first.headers["etag"]})
         other = await edge.ask("GET", path, headers={"if-none-match": 'W/"old"'})
