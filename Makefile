@@ -6,7 +6,7 @@ STAMPS := .build
 PROTOS := $(shell find protos -name '*.proto')
 GATEWAY := $(wildcard gateway/*.py gateway/reference.*)
 
-.PHONY: help setup proto up test lint format bench bench-peers lock clean
+.PHONY: help setup proto up client-python test lint format bench bench-peers lock clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,10 @@ proto: setup ## generate gen/ from protos/
 
 up: setup ## run the whole mesh on this machine
 	@$(BIN)/promptmesh up
+
+client-python: setup ## the Python client's wheel, in clients/python/dist
+	@$(BIN)/python -m clients.python.generator
+	@$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python clients/python
 
 test: setup ## every test that needs no special machine
 	@$(BIN)/python -m tools.run_tests
