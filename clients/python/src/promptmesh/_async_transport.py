@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -234,6 +235,11 @@ class AsyncStream(Generic[A]):
 
     async def __aexit__(self, *_exception: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if not self._is_over:
+            with suppress(RuntimeError):  # the loop is closed, and the call with it
+                self.close()
 
 
 class AsyncPager(Generic[A, I]):

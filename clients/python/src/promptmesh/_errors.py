@@ -24,9 +24,11 @@ the mesh (a proxy, the network).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "promptmesh"
@@ -182,11 +184,12 @@ def error_of_status(code: grpc.StatusCode, message: str, metadata: Metadata) -> 
     )
     retry_after_s: float | None = None
     for detail in _status(bytes_of.get(_DETAILS_KEY)).details:
-        # Each Unpack fills its message only if the detail is of its type.
-        if detail.Unpack(retry):
-            retry_after_s = max(0.0, retry.retry_delay.ToNanoseconds() / 1_000_000_000)
-        else:
-            _ = any(detail.Unpack(one) for one in (info, bad, quota, request))
+        # Each Unpack fills its message only if the detail is of its type. One that cannot be read is left out.
+        with suppress(DecodeError):
+            if detail.Unpack(retry):
+                retry_after_s = max(0.0, retry.retry_delay.ToNanoseconds() / 1_000_000_000)
+            else:
+                _ = any(detail.Unpack(one) for one in (info, bad, quota, request))
     ours = info.domain == DOMAIN
     request_id = request.request_id or str(bytes_of.get(_REQUEST_ID_KEY, ""))
     return _CLASSES.get(code.name, PromptmeshError)(
@@ -212,5 +215,5 @@ def error_of_call(error: grpc.RpcError) -> PromptmeshError:
 def _status(packed: str | bytes | None) -> status_pb2.Status:
     try:
         return status_pb2.Status.FromString(packed) if isinstance(packed, bytes) else status_pb2.Status()
-    except ValueError:  # not ours, and not readable: the code says enough
+    except DecodeError:  # not ours, and not readable: the code says enough
         return status_pb2.Status()
