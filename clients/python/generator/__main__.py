@@ -27,23 +27,25 @@ from services.mesh.methods import is_read
 
 HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE.parents[1]
-PACKAGE = HERE / "src" / "promptmesh"
+PACKAGE = Path("src") / "promptmesh"
 BIN = Path(sys.executable).parent
 
 
-def main() -> None:
+def main(project: Path) -> None:
+    """Writes into a project's folder: this one's, or a copy's."""
     whole = (ROOT / "gen" / "promptmesh.binpb").read_bytes()
     calls = calls_of(whole, is_read)
     files = descriptor_pb2.FileDescriptorSet.FromString(whole).file
     messages = image.reduced(files, [name for call in calls for name in (call.request, call.response)])
-    _stubs(messages)
-    (PACKAGE / "types.py").write_text(write_types(messages))
-    (PACKAGE / "_methods.py").write_text(write_methods(calls))
+    package = project / PACKAGE
+    _stubs(messages, package / "_proto")
+    (package / "types.py").write_text(write_types(messages))
+    (package / "_methods.py").write_text(write_methods(calls))
     for is_async, name in ((False, "_sync_services.py"), (True, "_async_services.py")):
-        (PACKAGE / name).write_text(write_services(calls, is_async=is_async))
+        (package / name).write_text(write_services(calls, is_async=is_async))
 
 
-def _stubs(files: list[descriptor_pb2.FileDescriptorProto]) -> None:
+def _stubs(files: list[descriptor_pb2.FileDescriptorProto], target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         binary = out / "client.binpb"
@@ -61,10 +63,9 @@ def _stubs(files: list[descriptor_pb2.FileDescriptorProto]) -> None:
         for stub in made.rglob("*_pb2.py"):
             for parent in (stub.parent, stub.parent.parent, made):
                 (parent / "__init__.py").touch()
-        target = PACKAGE / "_proto"
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(made, target)
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)
