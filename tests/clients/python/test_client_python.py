@@ -1,4 +1,4 @@
-"""The wheel: alone, beside the servers' stubs, and under a type checker. Against a mesh: tests/mesh/test_client_python.py."""
+"""The wheel: alone, beside the servers' stubs, and typed. Against a mesh it is in tests/mesh/test_client_python.py."""
 
 from __future__ import annotations
 
