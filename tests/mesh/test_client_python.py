@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from services.local.testing import LocalMesh
-from tests.clients.python.fresh import EXAMPLES, Installed, install, run
+from tests.clients.python.fresh import CLIENT, EXAMPLES, Installed, install, run
 from tests.mesh.conftest import NewPerson
 from tests.mesh.people import PASSWORD
 
@@ -65,6 +67,33 @@ async def test_errors(installed: Installed, mesh: LocalMesh, key: str) -> None:
     assert said[0] == "POST_NOT_FOUND True"
     assert said[1].startswith("[('tag', ")
     assert said[2:] == ["AUDIENCE_MISMATCH", "NOT_FOUND MODEL_NOT_FOUND", "CREDENTIAL_INVALID"]
+
+
+async def test_a_session_is_kept(installed: Installed, mesh: LocalMesh, new_person: NewPerson) -> None:
+    """Refresh and log-out as the real service has them."""
+    person = await new_person()
+    program = f"""
+from promptmesh import Promptmesh
+with Promptmesh({mesh.url!r}, email={person.email!r}, password={PASSWORD!r}) as client:
+    session = client._transport._session
+    me = client.auth.get_me()
+    first = session._tokens
+    session.refuse(first.access)
+    assert client.auth.get_me() == me
+    second = session._tokens
+    assert (second.access, second.refresh) != (first.access, first.refresh)
+    client.log_out()
+    assert client.auth.get_me() == me
+"""
+    await asyncio.to_thread(run, installed.python, "-W", "error", "-c", program)
+
+
+async def test_readme(installed: Installed, mesh: LocalMesh, key: str, tmp_path: Path) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (CLIENT / "README.md").read_text(), re.DOTALL)
+    program = tmp_path / "readme.py"
+    program.write_text(block.replace("http://localhost:8080", mesh.url).replace("pm_…", key))
+    said = await asyncio.to_thread(run, installed.python, "-W", "error", program)
+    assert len(said.split()) > 5
 
 
 async def test_every_example_is_run() -> None:

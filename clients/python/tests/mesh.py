@@ -188,13 +188,15 @@ class Sessions:
 
 
 @contextmanager
-def running_mesh() -> Iterator[FakeMesh]:
+def running_mesh(credentials: grpc.ServerCredentials | None = None) -> Iterator[FakeMesh]:
+    """Over TLS with `credentials`."""
     mesh = FakeMesh()
     pool = ThreadPoolExecutor(32)
     server = grpc.server(pool, handlers=[mesh])  # type: ignore[list-item]
-    port = server.add_insecure_port("127.0.0.1:0")
+    address = "127.0.0.1:0"
+    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     server.start()
-    mesh.url = f"http://127.0.0.1:{port}"
+    mesh.url = f"https://localhost:{port}" if credentials else f"http://127.0.0.1:{port}"
     try:
         yield mesh
     finally:

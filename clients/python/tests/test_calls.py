@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 import uuid
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from conftest import NewUser, User
+from conftest import AsyncUser, NewUser, SyncUser, User
 from google.rpc import error_details_pb2
-from mesh import PATIENCE_S, FakeMesh, answer, fail
+from mesh import PATIENCE_S, FakeMesh, answer, fail, running_mesh
 from promptmesh import (
     DeadlineExceededError,
     InvalidArgumentError,
@@ -228,3 +231,34 @@ def test_a_closed_client_says_so(mesh: FakeMesh, user: User) -> None:
     user.call(lambda client: client.close())
     with pytest.raises(RuntimeError, match="the client is closed"):
         user.call(get)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+@pytest.mark.parametrize("user_class", [SyncUser, AsyncUser])
+def test_tls(tmp_path: Path, user_class: type[User]) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    pem = certificate.read_bytes()
+    with running_mesh(grpc.ssl_server_credentials([(key.read_bytes(), pem)])) as mesh:
+        mesh.will("GetPost", answer(POST))
+        trusting = user_class(mesh.url, root_certificates=pem)
+        wary = user_class(mesh.url, retries=Retries(attempts=1))
+        assert trusting.call(get) == POST
+        with pytest.raises(UnavailableError):
+            wary.call(get)
+        assert mesh.count("GetPost") == 1
+        trusting.close()
+        wary.close()

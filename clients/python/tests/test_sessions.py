@@ -104,6 +104,8 @@ def test_log_out_ends_the_session(mesh: FakeMesh, person: User) -> None:
     assert mesh.of("DeleteSession")[0].token == "access-1"
     person.call(like)
     assert mesh.count("CreateSession") == 2
+    mesh.will("DeleteSession", fail(C.UNAUTHENTICATED, "CREDENTIAL_EXPIRED"))
+    person.call(lambda client: client.log_out())
 
 
 async def test_a_cancelled_call_does_not_lose_the_new_tokens(mesh: FakeMesh, sessions: Sessions) -> None:

@@ -34,6 +34,7 @@ def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
 class Installed:
     """A fresh environment with the wheel and what it asks for."""
 
+    project: Path  # that it was built from, with its generated half
     python: Path
 
     def install(self, *packages: str | Path) -> None:
@@ -56,6 +57,6 @@ def install(folder: Path) -> Installed:
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=project)
     (wheel,) = folder.glob("*.whl")
     run(BIN / "uv", "venv", "--quiet", "--python", sys.executable, folder / "venv")
-    fresh = Installed(folder / "venv" / "bin" / "python")
+    fresh = Installed(project, folder / "venv" / "bin" / "python")
     fresh.install(wheel)
     return fresh

@@ -60,7 +60,9 @@ def test_its_users_are_typed(installed: Installed, tmp_path: Path) -> None:
         "    post.nothing  # type: ignore[attr-defined]\n"
         "title: str = client.posts.get(post_id='p').title\n"
     )
-    command = [BIN / "mypy", "--strict", "--config-file=", "--python-executable", installed.python]
     installed.install("types-protobuf", "grpc-stubs")
-    cache = ROOT / ".mypy_cache" / "clients"
-    run(*command, "--cache-dir", cache, "--scripts-are-modules", wrong, *sorted(EXAMPLES.glob("*.py")), cwd=tmp_path)
+    command = [BIN / "mypy", "--python-executable", installed.python, "--cache-dir", ROOT / ".mypy_cache" / "clients"]
+    users = [wrong, *sorted(EXAMPLES.glob("*.py"))]
+    run(*command, "--strict", "--config-file=", "--scripts-are-modules", *users, cwd=tmp_path)
+    project = installed.project
+    run(*command, "--config-file", project / "pyproject.toml", "-p", "promptmesh", cwd=project / "src")

@@ -65,8 +65,10 @@ class AsyncSession:
             task.exception()  # seen: those who wait for it raise it
 
     def refuse(self, token: str) -> None:
-        """The mesh does not take the token any more."""
-        self._refused = token
+        """The mesh does not take the token any more. What is said of an older one is of no account."""
+        held = self._tokens
+        if held is not None and held.access == token:
+            self._refused = token
 
     def forget(self) -> str:
         """Leaves the session; answers its access token, or an empty text."""

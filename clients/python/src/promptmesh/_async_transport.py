@@ -73,7 +73,9 @@ class AsyncTransport:
     async def log_out(self) -> None:
         token = self._session.forget() if self._session else ""
         if token:
-            await self._once(_methods.AUTH_DELETE_SESSION, types.DeleteSessionRequest(), Budget(self.timeout_s), token)
+            request = types.DeleteSessionRequest()
+            with suppress(UnauthenticatedError):  # it ended before
+                await self._once(_methods.AUTH_DELETE_SESSION, request, Budget(self.timeout_s), token)
 
     async def close(self) -> None:
         self.is_closed = True

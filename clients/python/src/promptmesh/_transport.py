@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -76,7 +77,8 @@ class Transport:
     def log_out(self) -> None:
         token = self._session.forget() if self._session else ""
         if token:
-            self._once(_methods.AUTH_DELETE_SESSION, types.DeleteSessionRequest(), Budget(self.timeout_s), token)
+            with suppress(UnauthenticatedError):  # it ended before
+                self._once(_methods.AUTH_DELETE_SESSION, types.DeleteSessionRequest(), Budget(self.timeout_s), token)
 
     def close(self) -> None:
         self._closing.set()
