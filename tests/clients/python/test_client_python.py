@@ -49,6 +49,18 @@ def test_the_servers_do_not_need_it() -> None:
     )
 
 
+def test_the_servers_do_not_mind_it(installed: Installed) -> None:
+    """In their own environment, before their stubs on the path: all services are found, with their access rules."""
+    code = """
+from services.mesh.reflection import all_service_descriptors
+from promptmesh import Promptmesh
+from promptmesh.access.v1 import access_pb2
+methods = [method for service in all_service_descriptors() for method in service.methods]
+assert len(methods) > 50 and all(method.GetOptions().HasExtension(access_pb2.access) for method in methods)
+"""
+    run(sys.executable, "-c", code, PYTHONPATH=str(installed.project / "src"))
+
+
 def test_its_users_are_typed(installed: Installed, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.py"
     wrong.write_text(
