@@ -36,7 +36,7 @@ class Submission:
     def text(self) -> str:
         """What is screened, and what the positions of findings count in: all that everyone would see. Tags and name
         come last, so that positions in what a case shows are the same with and without them."""
-        return "\n\n".join((self.title, self.body, *filter(None, ("\n".join(self.tags), self.author_name))))
+        return joined(self.title, self.body, self.tags, self.author_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,19 @@ def case_of(row: Any) -> pb.Case:
         decision=row["decision"],
         note=row["note"],
         resolver_id=row["resolver_id"] or "",
+        text=_text_of(row),
     )
     case.create_time.FromDatetime(row["create_time"])
     if row["resolve_time"] is not None:
         case.resolve_time.FromDatetime(row["resolve_time"])
     return case
+
+
+def joined(title: str, body: str, tags: Sequence[str], author_name: str) -> str:
+    """The one text that is screened of a revision."""
+    return "\n\n".join((title, body, *filter(None, ("\n".join(tags), author_name))))
+
+
+def _text_of(row: Any) -> str:
+    # A deleted post's case has lost its text.
+    return joined(row["title"], row["body"], row["tags"], row["author_name"]) if row["title"] or row["body"] else ""

@@ -106,6 +106,7 @@ async def test_a_case_shows_all_that_was_screened(database: Database, handler: S
     async with database.connection() as conn:
         case = case_of(await conn.fetchrow("SELECT * FROM cases"))
     assert (case.title, case.body, case.tags, case.author_name) == ("A title", DOUBTFUL, ["a", "b"], "Ada")
+    assert case.text == f"A title\n\n{DOUBTFUL}\n\na\nb\n\nAda"
 
 
 async def test_an_older_revision_that_comes_late_is_left_out(database: Database, handler: Submitted) -> None:
