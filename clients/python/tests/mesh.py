@@ -146,14 +146,14 @@ class Sessions:
         self.good: set[str] = set()
         self._refresh: set[str] = set()
         mesh.will("CreateSession", self._create)
-        mesh.will("RefreshSession", self._renew)
+        mesh.will("RefreshSession", self.renew)
 
     def _create(self, request: types.CreateSessionRequest, context: grpc.ServicerContext) -> types.Session:
         if request.password != "right":
             fail(grpc.StatusCode.UNAUTHENTICATED, "LOGIN_FAILED")(request, context)
         return self._pair()
 
-    def _renew(self, request: types.RefreshSessionRequest, context: grpc.ServicerContext) -> types.Session:
+    def renew(self, request: types.RefreshSessionRequest, context: grpc.ServicerContext) -> types.Session:
         if request.refresh_token not in self._refresh:
             fail(grpc.StatusCode.UNAUTHENTICATED, "CREDENTIAL_INVALID")(request, context)
         self._refresh.remove(request.refresh_token)

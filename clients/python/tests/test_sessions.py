@@ -69,9 +69,10 @@ def test_a_wrong_password_is_said_once(mesh: FakeMesh, new_user: NewUser) -> Non
 def test_a_mesh_that_is_away_is_not_a_refusal(mesh: FakeMesh, sessions: Sessions, person: User) -> None:
     person.call(like)
     sessions.end()
-    mesh.will("RefreshSession", fail(C.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"))
+    mesh.will("RefreshSession", fail(C.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"), sessions.renew)
     with pytest.raises(UnavailableError):
         person.call(like)
+    assert person.call(like) == POST
     assert mesh.count("CreateSession") == 1
 
 
@@ -110,7 +111,7 @@ def test_log_out_ends_the_session(mesh: FakeMesh, person: User) -> None:
 
 async def test_a_cancelled_call_does_not_lose_the_new_tokens(mesh: FakeMesh, sessions: Sessions) -> None:
     asked, go_on = threading.Event(), threading.Event()
-    renew = sessions._renew
+    renew = sessions.renew
 
     def slow(request: Any, context: grpc.ServicerContext) -> Any:
         asked.set()

@@ -17,10 +17,14 @@ from promptmesh import (
     NotFoundError,
     Promptmesh,
     RateLimitedError,
+    Retries,
     StreamCutError,
     UnavailableError,
+    _methods,
     types,
 )
+from promptmesh._course import Act, Watching
+from promptmesh._retries import Budget
 
 C = grpc.StatusCode
 R = types.GenerateResponse
@@ -234,6 +238,17 @@ def test_a_watch_bears_a_mesh_that_is_away(mesh: FakeMesh, user: User) -> None:
     mesh.will("WatchFeed", stream(feed(1)), *[away] * 6, stream(feed(2), END))
     assert user.gather(watch) == [feed(1), feed(2), END]
     assert after(mesh) == [None, *[1] * 7]
+
+
+def test_a_watch_that_is_ended_at_once_is_not_opened_without_pause() -> None:
+    retries = Retries(first_wait_s=0.1, longest_wait_s=5.0, random=lambda: 0.0)
+    course = Watching(_methods.POSTS_WATCH_FEED, types.WatchFeedRequest(), retries, Budget(None))
+    waits = []
+    for _ in range(3):
+        assert course.message(done(types.WATCH_END_DRAINING)) is Act.REOPEN
+        waits.append(course.reopen_s())
+    course.message(beat(1))
+    assert [*waits, course.reopen_s()] == pytest.approx([0.1, 0.2, 0.4, 0.1])
 
 
 def test_a_watch_that_never_began_gives_up(mesh: FakeMesh, user: User) -> None:

@@ -44,8 +44,8 @@ class AsyncSession:
 
     async def _renew(self, held: Tokens | None) -> Tokens:
         if held is not None:
-            # The refresh token is good once: if the answer gets lost, the password opens another session.
-            self._tokens = None
+            # A refresh token is good once, and answered again for some seconds. If its answer got lost for longer, its
+            # session is over: then the password opens another one.
             try:
                 session = await self._refresh(types.RefreshSessionRequest(refresh_token=held.refresh))
             except UnauthenticatedError:

@@ -53,10 +53,10 @@ class AsyncTransport:
             try:
                 token = await self.token(method, budget)
                 return await self._once(method, request, budget, token)
-            except UnauthenticatedError as error:
+            except UnauthenticatedError:
                 if was_refused or not self.refuse(token):
                     raise
-                was_refused = bool(error)
+                was_refused = True
             except PromptmeshError as error:
                 wait_s = attempts.wait_s(error)
                 if wait_s is None:
@@ -198,7 +198,7 @@ class AsyncStream(Generic[A]):
             if act is Act.REOPEN_AFRESH and not self._transport.refuse(self._token):
                 act = Act.LAST
             else:
-                await self._again(0.0)
+                await self._again(course.reopen_s())
         if act is Act.LAST:
             self.close()
         given: A | None = message if act in (Act.GIVE, Act.LAST) else None

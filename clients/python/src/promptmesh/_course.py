@@ -89,6 +89,10 @@ class Course(Generic[Q, A]):
             )
         raise error
 
+    def reopen_s(self) -> float:
+        """After how many seconds to open again what the mesh ended in good order."""
+        return 0.0
+
     def _resumes(self, error: PromptmeshError) -> bool:
         return False
 
@@ -104,7 +108,8 @@ class Watching(Course[Q, A]):
         self._failures = 0
 
     def _event(self, message: Any, event: str) -> Act:
-        self._failures = 0
+        if event != "done":
+            self._failures = 0
         if message.cursor:
             request: Any = self.request
             request.after = message.cursor
@@ -115,6 +120,10 @@ class Watching(Course[Q, A]):
         if event == "done" and message.done.reason == types.WATCH_END_CREDENTIAL_ENDED:
             return Act.REOPEN_AFRESH
         return super()._event(message, event)
+
+    def reopen_s(self) -> float:
+        self._failures += 1  # until an event comes: who ends every stream at once is not asked without pause
+        return self._retries.wait_s(self._failures)
 
     def _resumes(self, error: PromptmeshError) -> bool:
         return (

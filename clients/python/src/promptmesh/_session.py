@@ -43,8 +43,8 @@ class Session:
 
     def _renewed(self, held: Tokens | None, budget: Budget) -> types.Session:
         if held is not None:
-            # The refresh token is good once: if the answer gets lost, the password opens another session.
-            self._tokens = None
+            # A refresh token is good once, and answered again for some seconds. If its answer got lost for longer, its
+            # session is over: then the password opens another one.
             try:
                 return self._refresh(types.RefreshSessionRequest(refresh_token=held.refresh), budget)
             except UnauthenticatedError:

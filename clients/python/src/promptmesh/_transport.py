@@ -56,10 +56,10 @@ class Transport:
             try:
                 token = self.token(method, budget)
                 return self._once(method, request, budget, token)
-            except UnauthenticatedError as error:
+            except UnauthenticatedError:
                 if was_refused or not self.refuse(token):
                     raise
-                was_refused = bool(error)
+                was_refused = True
             except PromptmeshError as error:
                 wait_s = attempts.wait_s(error)
                 if wait_s is None:
@@ -187,7 +187,7 @@ class Stream(Generic[A]):
             if act is Act.REOPEN_AFRESH and not self._transport.refuse(self._token):
                 act = Act.LAST  # an API key that ended: no other is to be had
             else:
-                self._again(0.0)
+                self._again(course.reopen_s())
         if act is Act.LAST:
             self.close()
         return message if act in (Act.GIVE, Act.LAST) else None
