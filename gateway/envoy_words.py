@@ -70,6 +70,7 @@ TABLE: tuple[Words, ...] = (
     Words("^Missing low surrogate", "The body is not JSON: half of a surrogate pair in a string."),
     Words("^Parsing terminated before end of input", "The body is not JSON: more follows its end."),
     Words(r"^Expected (.-)%.\n", "The body is not JSON: expected {1}."),
+    Words("^Number exceeds the range of double", "The body is not JSON as it is read here: a number is too large."),
     Words("^Unexpected token", "The body is not JSON: unexpected token."),
     Words("^Invalid escape sequence", "The body is not JSON: invalid escape in a string."),
     # What else there may be, if it tells of the inside.

@@ -9,15 +9,16 @@ from buf.validate import validate_pb2
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
+from gateway import patterns
 from gateway.contracts import PACKAGE_PREFIX, Contracts
 
 Schema = dict[str, Any]
 
 _F = FieldDescriptorProto
-_INT64 = {"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"}
-_UINT64 = {"type": "string", "format": "uint64", "pattern": "^[0-9]+$"}
-_INT32 = {"type": "integer", "format": "int32"}
-_UINT32 = {"type": "integer", "format": "uint32", "minimum": 0}
+_INT64 = {"type": "string", "format": "int64", "pattern": patterns.of_range(*patterns.INT64)}
+_UINT64 = {"type": "string", "format": "uint64", "pattern": patterns.of_range(*patterns.UINT64)}
+_INT32 = {"type": "integer", "format": "int32", "minimum": -(2**31), "maximum": 2**31 - 1}
+_UINT32 = {"type": "integer", "format": "uint32", "minimum": 0, "maximum": 2**32 - 1}
 _SCALARS: Mapping[int, Schema] = {
     _F.TYPE_DOUBLE: {"type": "number", "format": "double"},
     _F.TYPE_FLOAT: {"type": "number", "format": "float"},
@@ -38,7 +39,11 @@ _SCALARS: Mapping[int, Schema] = {
 _WELL_KNOWN: Mapping[str, Schema] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.Duration": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"},
-    "google.protobuf.FieldMask": {"type": "string", "description": "Names of fields, separated by commas."},
+    "google.protobuf.FieldMask": {
+        "type": "string",
+        "pattern": "^[A-Za-z0-9_.]+(,[A-Za-z0-9_.]+)*$",
+        "description": "Names of fields, separated by commas.",
+    },
     "google.protobuf.Empty": {"type": "object", "maxProperties": 0},
     "google.protobuf.Struct": {"type": "object"},
     "google.protobuf.Any": {"type": "object", "properties": {"@type": {"type": "string"}}, "required": ["@type"]},
@@ -93,6 +98,8 @@ class Schemas:
             schema |= _list_limits(rules)
         else:
             schema = {**self._type(field), **self._limits(field, rules)}
+            if rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE and schema.get("type") == "string":
+                schema = _or_empty(schema)
         if is_output(field):
             schema["readOnly"] = True
         words = [self.contracts.comments.get(f"{owner}.{field.name}", "")]
@@ -114,7 +121,7 @@ class Schemas:
     def _limits(self, field: FieldDescriptorProto, rules: validate_pb2.FieldRules) -> Schema:
         kind = rules.WhichOneof("type")
         if kind == "string":
-            return _string_limits(rules.string)
+            return _string_limits(rules.string) | _cel_limits(rules)
         if kind == "bytes":
             return _byte_limits(rules.bytes)
         if kind in _NUMBERS:
@@ -192,6 +199,22 @@ def _string_limits(rules: validate_pb2.StringRules) -> Schema:
     return limits
 
 
+def _cel_limits(rules: validate_pb2.FieldRules) -> Schema:
+    found = [pattern for rule in rules.cel if (pattern := patterns.of_cel(rule.expression))]
+    return (
+        {"pattern": found[0]} if len(found) == 1 else {"allOf": [{"pattern": each} for each in found]} if found else {}
+    )
+
+
+def _or_empty(schema: Schema) -> Schema:
+    """The same where the empty text stands for a field that is not set, and breaks no rule."""
+    rules = {key: value for key, value in schema.items() if key in ("format", "pattern", "minLength")}
+    if not rules:
+        return schema
+    rest = {key: value for key, value in schema.items() if key not in rules}
+    return {**rest, "anyOf": [{"maxLength": 0}, rules]}
+
+
 def _byte_limits(rules: validate_pb2.BytesRules) -> Schema:
     limits: Schema = {}
     if rules.HasField("len"):
@@ -211,8 +234,11 @@ def _number_limits(rules: Any, *, as_string: bool) -> Schema:
     bounds = {"gte": "minimum", "gt": "exclusiveMinimum", "lte": "maximum", "lt": "exclusiveMaximum"}
     limits = {limit: getattr(rules, rule) for rule, limit in bounds.items() if rules.HasField(rule)}
     if as_string:
-        # JSON carries 64 bits as a string, on which JSON Schema knows no range.
-        return {"x-range": limits} if limits else {}
+        # JSON carries 64 bits as a string, on which JSON Schema knows no range: the pattern is for programs.
+        low, high = patterns.UINT64 if rules.DESCRIPTOR.name.startswith("UInt") else patterns.INT64
+        low = max(low, limits.get("minimum", low), limits.get("exclusiveMinimum", low - 1) + 1)
+        high = min(high, limits.get("maximum", high), limits.get("exclusiveMaximum", high + 1) - 1)
+        return {"x-range": limits, "pattern": patterns.of_range(low, high)} if limits else {}
     if getattr(rules, "in"):
         limits["enum"] = list(getattr(rules, "in"))
     return limits
