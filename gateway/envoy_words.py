@@ -62,6 +62,7 @@ TABLE: tuple[Words, ...] = (
         "Proto field is not repeating, cannot start list",
         "A value has the wrong type: a list where one value is expected.",
     ),
+    Words("Proto fields must have a name", "The body has a field without a name."),
     Words("Root element must be a message", "The body is not a JSON object."),
     Words("^Message too deep", "The body is nested too deeply."),
     Words("^Unexpected end of string", "The body is not JSON: unexpected end."),

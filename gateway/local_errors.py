@@ -88,7 +88,7 @@ _SERVED_OF_OPENAI = (
     "/v1/responses, /v1/responses/input_tokens and /v1/embeddings."
 )
 
-# Rows with response flags, or `unread`, come before the row of the same status without; the last row takes what is left.
+# Rows with response flags, or `unread`, precede the row of the same status without; the last one takes what is left.
 LOCAL_ERRORS = (
     LocalError(
         400,

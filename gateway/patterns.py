@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 INT64 = (-(2**63), 2**63 - 1)
 UINT64 = (0, 2**64 - 1)
+UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 # RE2's classes by their code points: no two languages agree on `\s`, and some know no `\p`. A test holds them to RE2.
 SPACE = "\\t\\n\\f\\r "

@@ -208,11 +208,12 @@ def _cel_limits(rules: validate_pb2.FieldRules) -> Schema:
 
 def _or_empty(schema: Schema) -> Schema:
     """The same where the empty text stands for a field that is not set, and breaks no rule."""
-    rules = {key: value for key, value in schema.items() if key in ("format", "pattern", "minLength")}
-    if not rules:
-        return schema
-    rest = {key: value for key, value in schema.items() if key not in rules}
-    return {**rest, "anyOf": [{"maxLength": 0}, rules]}
+    rest = {key: value for key, value in schema.items() if key not in ("format", "minLength")}
+    if schema.get("format") == "uuid":
+        return {**rest, "pattern": f"^({patterns.UUID})?$"}
+    if "pattern" in schema:
+        return {**rest, "pattern": f"^$|{schema['pattern']}"}
+    return rest
 
 
 def _byte_limits(rules: validate_pb2.BytesRules) -> Schema:
