@@ -6,7 +6,7 @@ STAMPS := .build
 PROTOS := $(shell find protos -name '*.proto')
 GATEWAY := $(wildcard gateway/*.py gateway/reference.*)
 
-.PHONY: help setup proto up test lint format bench bench-peers lock clean
+.PHONY: help setup proto up test schemathesis lint format bench bench-peers lock clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ up: setup ## run the whole mesh on this machine
 
 test: setup ## every test that needs no special machine
 	@$(BIN)/python -m tools.run_tests
+
+schemathesis: setup ## every operation of the OpenAPI document, asked at length (some 10 minutes)
+	@OPENAPI_EXAMPLES=100 OPENAPI_COVERAGE=0 $(BIN)/python -m pytest tests/openapi
 
 lint: setup ## ruff, mypy, buf
 	@$(BIN)/ruff check .

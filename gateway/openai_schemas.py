@@ -176,8 +176,8 @@ def _json(name: str) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/openai.{name}"}}}
 
 
-def _events(name: str, description: str, *, named: bool = False) -> dict[str, Any]:
-    return event_stream({"$ref": f"#/components/schemas/openai.{name}"}, description, named=named)
+def _events(name: str, description: str, *, named: bool = False, last: str = "") -> dict[str, Any]:
+    return event_stream({"$ref": f"#/components/schemas/openai.{name}"}, description, named=named, last=last)
 
 
 # By operation: the content of its request (where it has one) and of its answer.
@@ -186,9 +186,7 @@ OPERATIONS: dict[str, dict[str, Any]] = {
         "request": _json("ChatCompletionRequest"),
         "answer": {
             **_json("ChatCompletion"),
-            **_events(
-                "ChatCompletionChunk", "With `stream`: `data` is one chunk, in the last event the word `[DONE]`."
-            ),
+            **_events("ChatCompletionChunk", "With `stream`: `data` is one chunk, at the end a word.", last="[DONE]"),
         },
     },
     "OpenAiService_Responses": {

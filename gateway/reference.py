@@ -132,7 +132,8 @@ class _Fields:
         for kind, media in content.items():
             schema = media["schema"]
             if kind == "text/event-stream":
-                schema = schema["properties"]["data"]
+                data = schema["properties"]["data"]
+                schema = data.get("anyOf", [data])[-1]
             schema = schema.get("contentSchema", schema)
             yield from self._rows(schema, 0, "event" if kind == "text/event-stream" else "")
             return

@@ -38,7 +38,6 @@ class There:
     post_id: str
     user_id: str
     models: str
-    policy: str
 
 
 @pytest.fixture(scope="session")
@@ -87,5 +86,4 @@ def there(mesh: LocalMesh, callers: Callers) -> There:
         post_id=post["postId"],
         user_id=callers.user_id,
         models=mesh.call("GET", "/api/v1/config", token=callers.admin).body["yaml"],
-        policy=mesh.call("GET", "/api/v1/moderation/policy", token=callers.admin).body["yaml"],
     )
