@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import re2
 from buf.validate import validate_pb2
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
@@ -163,8 +164,30 @@ class Schemas:
 
 
 def is_required(field: FieldDescriptorProto) -> bool:
-    """Whether a caller must give the field."""
-    return field_behavior_pb2.REQUIRED in field.options.Extensions[field_behavior_pb2.field_behavior]
+    """Whether a caller must give the field: the contract says so, or its rules refuse what it is when it is not set."""
+    behaviour = field.options.Extensions[field_behavior_pb2.field_behavior]
+    return field_behavior_pb2.REQUIRED in behaviour or _refuses_unset(field)
+
+
+def _refuses_unset(field: FieldDescriptorProto) -> bool:
+    rules = field.options.Extensions[validate_pb2.field]
+    if rules.required:
+        return True
+    if field.HasField("oneof_index") or rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE:
+        return False  # what is not set is not looked at
+    if field.label == _F.LABEL_REPEATED:
+        return bool(rules.repeated.min_items or rules.map.min_pairs)
+    text, enum = rules.string, rules.enum
+    allowed = getattr(text, "in")
+    return bool(
+        (text.len or text.min_len or text.uuid or text.email)
+        or (allowed and "" not in allowed)
+        or (text.pattern and not re2.search(text.pattern, ""))
+        or 0 in enum.not_in
+        or (getattr(enum, "in") and 0 not in getattr(enum, "in"))
+        or rules.bytes.len
+        or rules.bytes.min_len
+    )
 
 
 def is_output(field: FieldDescriptorProto) -> bool:

@@ -27,7 +27,8 @@ from gateway.openapi import parameter_name
 _LOADED = (auth_pb2, inference_pb2, limits_pb2, moderation_pb2, posts_pb2, provider_keys_pb2, usage_pb2, openai_pb2)
 
 _CONVERSATION = (
-    "only the model calls tools|is the model's own|must name the call that|`messages.*parts|tool_choice|tools|schema"
+    "only the model calls tools|of the role TOOL alone|is the model's own|must name the call that"
+    "|`messages.*parts|tool_choice|tools|schema"
 )
 # Refusals of requests that are as the document has them: what no schema says. By operation, "" for all.
 BEYOND_THE_DOCUMENT: Mapping[str, str] = {

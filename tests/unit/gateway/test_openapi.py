@@ -221,6 +221,16 @@ def test_every_status_of_services_and_edge_is_told(document: dict[str, Any]) -> 
         assert told == answered | {200}
 
 
+def test_what_its_rules_refuse_unset_is_required(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+
+    assert schemas["inference.v1.AudioPart"]["required"] == ["format"]
+    assert schemas["inference.v1.ImagePart"]["required"] == ["url"]
+    assert schemas["inference.v1.JsonSchemaFormat"]["required"] == ["name", "schema"]
+    assert "required" not in schemas["inference.v1.ToolChoice"]
+    assert "required" not in schemas["inference.v1.Sampling"]
+
+
 def test_rules_are_told_as_patterns(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
 
