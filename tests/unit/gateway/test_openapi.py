@@ -285,6 +285,12 @@ def test_every_method_with_a_body_has_an_example(document: dict[str, Any]) -> No
             assert {operation["operationId"]} & (examples.BODIES.keys() | examples.FILES.keys())
 
 
+def test_no_example_is_of_an_operation_that_is_gone(document: dict[str, Any]) -> None:
+    names = {operation["operationId"] for _, _, operation in operations(document)}
+
+    assert {*examples.BODIES, *examples.FILES, *examples.QUERIES} <= names
+
+
 def test_it_is_json_and_small(document: dict[str, Any]) -> None:
     assert len(json.dumps(document)) < 300_000
 
