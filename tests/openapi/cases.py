@@ -20,8 +20,8 @@ from schemathesis.generation.feedback import NO_FEEDBACK
 from schemathesis.generation.meta import content_type_probes_first
 from schemathesis.generation.overrides import Override
 
-EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "3"))
-COVERAGE = int(os.environ.get("OPENAPI_COVERAGE", "60"))
+EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "2"))
+COVERAGE = int(os.environ.get("OPENAPI_COVERAGE", "40"))
 _BEYOND_EVERY = 10
 TIMEOUT_S = 60
 _LENGTH_MAX = 40_000
