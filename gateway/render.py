@@ -28,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 MAX_RESPONSE_BODY_BYTES = 16 * 1024 * 1024
 """Largest answer of a unary call that the transcoder turns into JSON."""
 MAX_STATIC_BYTES = 4 * 1024 * 1024
-DEADLINE_MARGIN_S = 1.0
+DEADLINE_MARGIN_S = 5.0
 """How much later than the edge a service takes a unary call's deadline to be."""
 EXIT_CONFIG = 78
 """EX_CONFIG of sysexits.h."""
@@ -92,7 +92,7 @@ def render(target: Target, edge: EdgeSettings) -> str:
     Raises ContractError if the contracts cannot be served and SettingsError if a file named by the settings is missing.
     """
     read = contracts.load(edge.file(edge.descriptor))
-    derived = routes.derive(read, edge.large_body_methods, edge.long_methods)
+    derived = routes.derive(read, edge.large_body_methods, edge.long_methods, edge.http_clusters)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         undefined=jinja2.StrictUndefined,
@@ -116,7 +116,9 @@ def render(target: Target, edge: EdgeSettings) -> str:
         ],
         "max_static_bytes": MAX_STATIC_BYTES,
         "max_response_body_bytes": MAX_RESPONSE_BODY_BYTES,
-        "healthz_lua": _lua("healthz").replace("SERVICES_OF_THE_MESH", _lua_list(list(edge.clusters))),
+        "plain_clusters": {routes.plain_cluster(area): places for area, places in edge.http_clusters.items()},
+        "healthz_lua": _lua("healthz").replace("CLUSTERS_OF_THE_MESH", _lua_clusters(edge)),
+        "write_retry_on": routes.WRITE_RETRY_ON,
         "deadline_margin_s": DEADLINE_MARGIN_S,
         "responses_lua": _lua("responses").replace("WORDS_OF_ENVOY", envoy_words.as_lua()),
         "stats_services": [
@@ -173,8 +175,9 @@ def _lua(name: str) -> str:
     return (HERE / "lua" / f"{name}.lua").read_text()
 
 
-def _lua_list(values: Sequence[str]) -> str:
-    return "{" + ", ".join(f'"{value}"' for value in values) + "}"
+def _lua_clusters(edge: EdgeSettings) -> str:
+    rows = [[area, routes.plain_cluster(area)] if area in edge.http_clusters else [area] for area in edge.clusters]
+    return "{" + ", ".join("{" + ", ".join(f'"{name}"' for name in row) + "}" for row in rows) + "}"
 
 
 if __name__ == "__main__":

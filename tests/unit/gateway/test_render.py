@@ -30,6 +30,7 @@ def settings(**changes: Any) -> dict[str, Any]:
     [
         ("local", {"allowed_origins": ["http://localhost:3000"], "trusted_hops": 2}),
         ("kubernetes", {"clusters": KUBERNETES, "listen_host": "0.0.0.0", "allowed_origins": ["*"]}),
+        ("local", {"http_clusters": {"inference": [["127.0.0.1", 9]]}}),
     ],
 )
 def test_envoy_takes_it_without_a_warning(tmp_path: Path, target: str, changes: dict[str, Any]) -> None:
@@ -137,7 +138,7 @@ def default_words(name: str) -> str:
         return f"gen/{value.name}"
     if name in ("large_body_methods", "long_methods"):
         return ", ".join(path.rpartition("/")[2] for path in value)
-    return "" if value in (None, []) else f"{value:,}" if isinstance(value, int) and value > 9999 else f"{value}"
+    return "" if value in (None, [], {}) else f"{value:,}" if isinstance(value, int) and value > 9999 else f"{value}"
 
 
 def test_only_streams_that_may_hold_one_piece_are_quiet_for_long() -> None:
@@ -154,11 +155,7 @@ def test_only_streams_that_may_hold_one_piece_are_quiet_for_long() -> None:
 
 def test_a_unary_call_that_waits_for_a_model_has_a_models_time() -> None:
     values = settings(unary_timeout_s=5, stream_idle_timeout_s=7, answer_idle_timeout_s=77)
-    listener = _rendered(values)["static_resources"]["listeners"][0]
-    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
-    routes = {
-        one["match"].get("path"): one for one in manager["route_config"]["virtual_hosts"][0]["routes"] if "route" in one
-    }
+    routes = {one["match"].get("path"): one for one in _routes(_rendered(values))}
 
     def times(method: str) -> tuple[str, str, str, str]:
         one = routes[f"/promptmesh.inference.v1.InferenceService/{method}"]
@@ -166,8 +163,34 @@ def test_a_unary_call_that_waits_for_a_model_has_a_models_time() -> None:
         longest = route["max_stream_duration"]["max_stream_duration"]
         return route["timeout"], route["idle_timeout"], longest, deadline["header"]["value"]
 
-    assert times("Embed") == ("77.000s", "77.000s", "77.000s", "78000m")
-    assert times("CountTokens") == ("5.000s", "7.000s", "5.000s", "6000m")
+    assert times("Embed") == ("77.000s", "77.000s", "77.000s", "82000m")
+    assert times("CountTokens") == ("5.000s", "7.000s", "5.000s", "10000m")
+
+
+def test_raw_bodies_go_over_plain_http_where_a_service_has_it() -> None:
+    with_http = _rendered(settings(http_clusters={"inference": [["127.0.0.1", 9]]}))
+    (cluster,) = [one for one in with_http["static_resources"]["clusters"] if one["name"] == "inference_http"]
+    routes = {one["match"]["path"] for one in _routes(with_http) if one["route"].get("cluster") == "inference_http"}
+
+    assert routes == {
+        "/v1/chat/completions",
+        "/v1/embeddings",
+        "/v1/responses",
+        "/v1/responses/input_tokens",
+    }
+    assert cluster["health_checks"][0]["http_health_check"] == {"path": "/healthz"}
+    # A connection for each call under way: no fewer may be open than calls may run.
+    (threshold,) = cluster["circuit_breakers"]["thresholds"]
+    assert threshold["max_connections"] == threshold["max_requests"]
+
+    without = _rendered(settings())
+    assert not [one for one in without["static_resources"]["clusters"] if one["name"] == "inference_http"]
+
+
+def _routes(rendered: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that lead to a cluster."""
+    manager = rendered["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    return [one for one in manager["route_config"]["virtual_hosts"][0]["routes"] if "route" in one]
 
 
 def _rendered(values: dict[str, Any], target: Any = "local") -> dict[str, Any]:
