@@ -9,7 +9,7 @@ GATEWAY := $(wildcard gateway/*.py gateway/reference.*)
 CLIENT_TS := $(shell find clients/typescript -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/gen/*')
 WEB := $(shell find gateway/web -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
 
-.PHONY: help setup proto client-ts web screenshots up test lint format bench bench-peers lock clean
+.PHONY: help setup proto client-ts client-python web screenshots up test schemathesis lint format bench bench-peers lock clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,8 +50,15 @@ screenshots: setup web ## every page in light, dark and on a phone, into out/scr
 up: setup web ## run the whole mesh on this machine
 	@$(BIN)/promptmesh up
 
+client-python: setup ## the Python client's wheel, in clients/python/dist
+	@$(BIN)/python -m clients.python.generator
+	@$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python clients/python
+
 test: setup $(STAMPS)/client-ts $(STAMPS)/web ## every test that needs no special machine
 	@$(BIN)/python -m tools.run_tests
+
+schemathesis: setup web ## every operation of the OpenAPI document, asked at length (some 10 minutes)
+	@OPENAPI_EXAMPLES=100 OPENAPI_COVERAGE=0 $(BIN)/python -m pytest tests/openapi
 
 lint: setup web ## ruff, mypy, buf, and the web app's types
 	@$(BIN)/ruff check .
