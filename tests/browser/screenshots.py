@@ -18,7 +18,7 @@ from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 from services.local.testing import LocalMesh, local_mesh
 from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.browser.people import Person
-from tests.browser.screenshots_tools import TOOLS
+from tests.browser.pictures_of_tools import PAGES as TOOLS
 from tests.browser.tabs import log_in, settled
 from tests.mesh.upstreams import Upstreams, models_yaml, running_upstreams
 
@@ -38,9 +38,9 @@ class World:
     """What the pages show."""
 
     mesh: LocalMesh
+    upstreams: Upstreams
     ada: Person
     posts: list[dict[str, Any]]
-    upstreams: Upstreams
 
 
 POSTS = (
@@ -137,6 +137,7 @@ async def _not_found(page: Page, world: World) -> None:
 
 
 PAGES: dict[str, Callable[[Page, World], Awaitable[None]]] = {
+    **TOOLS,
     "feed": _feed,
     "feed-logged-in": _feed_in,
     "feed-news": _feed_news,
@@ -149,7 +150,6 @@ PAGES: dict[str, Callable[[Page, World], Awaitable[None]]] = {
     "log-in-dialog": _like_dialog,
     "offline": _offline,
     "not-found": _not_found,
-    **TOOLS,
 }
 
 
@@ -158,7 +158,7 @@ async def _world(mesh: LocalMesh, upstreams: Upstreams) -> World:
     posts = [await ada.publish(title, body, tags) for title, tags, body in POSTS]
     for post in posts[:2]:
         await ada.call("POST", f"/api/v1/posts/{post['postId']}:like", {})
-    return World(mesh, ada, posts, upstreams)
+    return World(mesh, upstreams, ada, posts)
 
 
 async def _take(browser: Browser, world: World, name: str, look: str) -> None:

@@ -123,7 +123,7 @@ async def _nothing_decided(page: Page, world: World) -> None:
     await settled(page)
 
 
-TOOLS = {
+PAGES = {
     "playground": _playground,
     "playground-answer": _answered,
     "playground-receipt": _receipt,
