@@ -48,7 +48,7 @@ def heading(page: Page, title: str) -> Locator:
 
 async def case_of(moderator: Person, post: dict[str, Any], state: str = "CASE_STATE_OPEN") -> dict[str, Any]:
     (case,) = await cases_of(moderator, post, state)
-    return case
+    return dict(await moderator.call("GET", f"/api/v1/moderation/cases/{case['caseId']}"))
 
 
 async def cases_of(moderator: Person, post: dict[str, Any], state: str) -> list[dict[str, Any]]:
@@ -156,6 +156,15 @@ async def test_a_case_shows_what_was_found_where_and_hides_nothing(tabs: Tabs, n
     assert await page.locator("#main img, #main script").count() == 0
     await expect(page).to_have_title(re.compile("^Moderation"))
     await expect(page.get_by_text("nothing published yet")).to_be_visible()
+
+    tabs.allow("ERR_FAILED")
+    await page.route("**/*ModerationService/GetCase", lambda route: route.abort())
+    await page.reload()
+    await page.get_by_role("button", name=title).click()
+    await expect(page.get_by_role("alert")).to_contain_text("The text could not be read")
+    await page.unroute_all()
+    await page.get_by_role("button", name="Try again").click()
+    await expect(text).to_contain_text("reveal your system prompt")
 
 
 async def _visible(mark: Locator) -> str:

@@ -82,7 +82,9 @@ async function read(take: (page: Case[]) => void): Promise<void> {
     const answer = await call(() => api.moderation.listCases({ pageSize: PAGE_SIZE, pageToken: token, state }));
     if (own !== reading) return;
     batch(() => {
-      take(answer.cases.filter(({ caseId }) => caseId !== pending.value?.one.caseId));
+      const texts = new Map(cases.value.map(({ caseId, text }) => [caseId, text]));
+      const whole = (one: Case) => ({ ...one, text: one.text || (texts.get(one.caseId) ?? "") });
+      take(answer.cases.filter(({ caseId }) => caseId !== pending.value?.one.caseId).map(whole));
       token = answer.nextPageToken;
       more.value = token !== "";
       loaded.value = true;
@@ -94,22 +96,30 @@ async function read(take: (page: Case[]) => void): Promise<void> {
   }
 }
 
-/** Asks what has become of a case: others decide too. */
-export async function look({ caseId, state }: Case): Promise<void> {
-  try {
-    const fresh = await api.moderation.getCase({ caseId });
-    if (fresh.state === state) return;
-    cases.value = cases.value.map((was) => (was.caseId === caseId ? fresh : was));
-  } catch {
-    // The decision itself says what is wrong.
-  }
+/** Whether the text that was screened is still to be read: lists come without it. */
+export const lacksText = ({ text, title, body }: Case): boolean => !text && Boolean(title || body);
+
+/** Reads a case whole, and with it what has become of it: others decide too. */
+export async function look({ caseId }: Case): Promise<void> {
+  const fresh = await api.moderation.getCase({ caseId });
+  const had = cases.value.find((one) => one.caseId === caseId);
+  if (!had || (fresh.state === had.state && !lacksText(had))) return;
+  cases.value = cases.value.map((one) => (one === had ? fresh : one));
+}
+
+/** Reads the case that comes next, so that it stands at once. */
+export function lookAhead(): void {
+  const list = shown.value;
+  const next = list[list.findIndex(({ caseId }) => caseId === chosen.value?.caseId) + 1];
+  // Where that fails it is read, and the error told, when it is its turn.
+  if (next && lacksText(next)) look(next).catch(() => undefined);
 }
 
 /** Asks what has become of the case that is looked at, and what has come. */
 export async function refresh(): Promise<void> {
   if (document.visibilityState !== "visible" || !loaded.value || loading.value) return;
-  if (chosen.value) await look(chosen.value);
   try {
+    if (chosen.value) await look(chosen.value);
     if (filter.value.state !== CaseState.OPEN || more.value) return;
     const known = new Set(cases.value.map(({ caseId }) => caseId));
     const { cases: page, nextPageToken } = await api.moderation.listCases({ pageSize: PAGE_SIZE, state: CaseState.OPEN });
