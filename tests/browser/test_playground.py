@@ -33,9 +33,9 @@ def provider(upstreams: Upstreams) -> Iterator[MisbehavingProvider]:
 
 async def playground(tabs: Tabs, person: Person, model: str = "", path: str = "/playground") -> Page:
     page = await tabs.open(path, person=person)
-    await expect(page.get_by_label("Model")).to_be_visible()
+    await expect(page.get_by_label("Model", exact=True)).to_be_visible()
     if model:
-        await page.get_by_label("Model").select_option(model)
+        await page.get_by_label("Model", exact=True).select_option(model)
     return page
 
 
@@ -245,16 +245,20 @@ async def test_what_fails_says_how_and_keeps_what_came(
     await expect(page.get_by_role("alert")).to_contain_text("The provider's answer broke off")
     await accessible(page)
 
-    await page.get_by_label("Model").select_option(FRAGILE[19])
+    await page.get_by_label("Model", exact=True).select_option(FRAGILE[19])
     provider.fail("unavailable", times=None)
     await ask(page, "Tell me again.")
     await expect(page.get_by_role("alert").last).to_contain_text("The provider is away")
     await expect(state(page, "Failed")).to_be_visible()
     provider.recover()
 
-    # The same, lost between the edge and the browser: the end of the stream never comes.
+    await page.get_by_label("Model", exact=True).select_option("mock")
+    provider.fail("policy_openai")
+    await ask(page, "Something forbidden.")
+    await expect(page.get_by_role("alert").last).to_contain_text("The provider refused the content")
+
+    # An answer that is lost between the edge and the browser: the end of the stream never comes.
     await page.get_by_role("button", name="Clear").click()
-    await page.get_by_label("Model").select_option("mock")
     await page.route("**/promptmesh.inference.v1.InferenceService/Generate", _without_its_end)
     provider.then(Behaviour(text="Half of it."))
     await ask(page, "And once more.")
