@@ -22,14 +22,14 @@ export default function Status() {
       <Part id="services" title="Services">
         <Services />
       </Part>
-      <Part id="models" title="Models and routes">
-        <Models read={models} />
-      </Part>
       <Part id="configuration" title="Configuration">
         <Versions onChanged={models.reload} />
       </Part>
       <Part id="policy" title="Policy">
         <Policy />
+      </Part>
+      <Part id="models" title="Models and routes">
+        <Models read={models} />
       </Part>
     </Page>
   );

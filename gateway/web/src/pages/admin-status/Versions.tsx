@@ -60,7 +60,7 @@ export function Versions({ onChanged }: { onChanged: () => void }) {
                   </Button>
                   {one !== inForce && (
                     <Button size="s" onClick={() => setBack(one)}>
-                      Go back to it<span class="visually-hidden">: version {String(one.version)}</span>
+                      Go back<span class="visually-hidden"> to version {String(one.version)}</span>
                     </Button>
                   )}
                 </div>
