@@ -89,6 +89,19 @@ async def test_an_address_of_nothing_says_so_with_its_status(tabs: Tabs) -> None
     await expect(page.get_by_role("heading", name="Not found")).to_be_visible()
 
 
+async def test_a_page_whose_code_does_not_come_says_what_to_do(tabs: Tabs) -> None:
+    tabs.allow("ERR_FAILED")
+    page = await tabs.open("/")
+    await page.route("**/assets/LogIn-*.js", lambda route: route.abort())
+    await page.get_by_role("link", name="Log in").click()
+    await expect(page.get_by_role("alert")).to_contain_text("Its code did not arrive")
+    await accessible(page)
+
+    await page.unroute("**/assets/LogIn-*.js")
+    await page.get_by_role("button", name="Try again").click()
+    await expect(page.get_by_label("E-mail")).to_be_visible()
+
+
 async def test_who_may_not_see_a_page_is_told_why(tabs: Tabs, new_person: NewPerson) -> None:
     page = await tabs.open("/moderation")
     await expect(page.get_by_role("heading", name="Log in first")).to_be_visible()

@@ -27,8 +27,6 @@ export interface Match {
   params: Record<string, string>;
 }
 
-const soon = () => import("../pages/soon/Soon");
-
 const page = (name: keyof typeof paths, load: Route["load"], access: Access = "anyone"): Route => ({
   name,
   path: paths[name],
@@ -41,14 +39,14 @@ export const routes: Route[] = [
   page("tag", () => import("../pages/feed/Feed")),
   page("log-in", () => import("../pages/log-in/LogIn")),
   page("register", () => import("../pages/register/Register")),
-  page("profile", soon),
-  page("post", soon),
-  page("edit", soon, "session"),
-  page("write", soon, "session"),
-  page("playground", soon, "session"),
+  page("profile", () => import("../pages/profile/Profile")),
+  page("post", () => import("../pages/post/Post")),
+  page("edit", () => import("../pages/edit/Edit"), "session"),
+  page("write", () => import("../pages/write/Write"), "session"),
+  page("playground", () => import("../pages/playground/Playground"), "session"),
   page("keys", () => import("../pages/keys/Keys"), "session"),
   page("account", () => import("../pages/account/Account"), "session"),
-  page("moderation", soon, "moderator"),
+  page("moderation", () => import("../pages/moderation/Moderation"), "moderator"),
   page("users", () => import("../pages/admin-users/Users"), "admin"),
   page("status", () => import("../pages/admin-status/Status"), "admin"),
 ];

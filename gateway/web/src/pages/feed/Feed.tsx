@@ -82,7 +82,7 @@ function List({ store }: { store: FeedStore }) {
       <ol class="stack" aria-label="Posts">
         {posts.map((post) => (
           <li key={post.postId}>
-            <PostCard post={post} onChange={(next) => store.replace(next)} />
+            <PostCard post={post} onChange={(next) => store.change(next)} />
           </li>
         ))}
       </ol>

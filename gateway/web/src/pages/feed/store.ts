@@ -1,8 +1,10 @@
 /* The posts of one feed: pages read so far, and what has come since, which waits until it is asked for. It outlives the
    page, so that going back finds the list and the scroll position as they were. */
-import { applyExampleDelta, create, ExampleSchema, ExampleState, PostState, type ExampleDelta, type Post } from "@promptmesh/client";
+import { PostState, type Post } from "@promptmesh/client";
 import { batch, signal } from "@preact/signals";
 import { millis } from "../../components/Time";
+import { grown, renewed } from "../../posts/growing";
+import { listenToLikes, withLike } from "../../posts/likes";
 import { api } from "../../state/api";
 import { listenToFeed, type FeedEvent } from "../../state/feed";
 
@@ -18,11 +20,18 @@ export class FeedStore {
   readonly error = signal<unknown>(undefined);
   readonly more = signal(false);
   #token = "";
+  /** Likes of one's own, so that a list read before one does not take it back: when, and what was said of the post. */
+  readonly #liked = new Map<string, { at: number; now: Pick<Post, "liked" | "likeCount"> }>();
+  #steps = 0;
   /** Whom `liked` was read for. */
   #reader: string | undefined;
 
   constructor(readonly tag: string) {
     listenToFeed((event) => this.#hear(event));
+    listenToLikes((like) => {
+      const post = this.#find(like.postId);
+      if (post) this.change(withLike(post, like));
+    });
   }
 
   /** Reads the first page, unless it is there for the same reader already. */
@@ -55,7 +64,13 @@ export class FeedStore {
     });
   }
 
-  replace(post: Post): void {
+  /** One's own change of a post. */
+  change(post: Post): void {
+    this.#liked.set(post.postId, { at: ++this.#steps, now: { liked: post.liked, likeCount: post.likeCount } });
+    this.#replace(post);
+  }
+
+  #replace(post: Post): void {
     const swap = (list: Post[]) => list.map((one) => (one.postId === post.postId ? post : one));
     batch(() => {
       this.posts.value = swap(this.posts.value);
@@ -71,10 +86,11 @@ export class FeedStore {
     if (this.loading.value) return;
     this.loading.value = true;
     this.error.value = undefined;
+    const began = ++this.#steps;
     try {
       const answer = await api.posts.listPosts({ pageSize: PAGE_SIZE, pageToken: this.#token, tag: this.tag });
       batch(() => {
-        take(answer.posts);
+        take(answer.posts.map((post) => this.#withLike(post, began)));
         this.#token = answer.nextPageToken;
         this.more.value = this.#token !== "";
         this.loaded.value = true;
@@ -86,6 +102,11 @@ export class FeedStore {
     }
   }
 
+  #withLike(post: Post, began: number): Post {
+    const like = this.#liked.get(post.postId);
+    return like && like.at > began ? { ...post, ...like.now } : post;
+  }
+
   #hear(event: FeedEvent): void {
     if (!this.loaded.value) return;
     if (event.case === "post") this.#arrive(event.value);
@@ -93,7 +114,7 @@ export class FeedStore {
     else if (event.case === "gap") void this.#catchUp();
     else if (event.case === "exampleDelta") {
       const post = this.#find(event.value.postId);
-      if (post?.revision === event.value.revision) this.replace(grown(post, event.value));
+      if (post) this.#replace(grown(post, event.value));
     }
   }
 
@@ -103,8 +124,7 @@ export class FeedStore {
       if (known) this.#drop(post.postId);
     } else if (known) {
       // Whoever's tab reads the watch, `liked` is ours; text that has streamed further than the event stays.
-      const ahead = known.revision === post.revision && length(known) > length(post) && isWriting(post);
-      this.replace({ ...post, liked: known.liked, ...(ahead && known.example && { example: known.example }) });
+      this.#replace({ ...renewed(known, post), liked: known.liked });
     } else if (this.#isNew(post)) {
       this.fresh.value = [post, ...this.fresh.value].slice(0, FRESH_AT_MOST);
     }
@@ -132,13 +152,6 @@ export class FeedStore {
     }
   }
 }
-
-const grown = (post: Post, delta: ExampleDelta): Post => {
-  const example = post.example ?? create(ExampleSchema, { state: ExampleState.WRITING });
-  return { ...post, example: { ...example, text: applyExampleDelta(example.text, delta) } };
-};
-const length = (post: Post): number => post.example?.text.length ?? 0;
-const isWriting = (post: Post): boolean => !post.example || post.example.state === ExampleState.WRITING;
 
 const stores = new Map<string, FeedStore>();
 

@@ -1,1 +1,0 @@
-function e(e){if(!e)return`/`;try{let t=new URL(e,location.origin);return t.origin===location.origin&&!/^\/(log-in|register)\b/.test(t.pathname)?t.pathname+t.search:`/`}catch{return`/`}}export{e as t};
