@@ -98,7 +98,9 @@ async def test_status_tells_of_services_models_and_policy(tabs: Tabs, admin: Per
     await expect(services).to_have_count(len(SERVICES))
     await expect(page.get_by_text("All services serve.")).to_be_visible()
     models = page.get_by_role("region", name="Models")
-    await expect(models.get_by_role("row", name="mock Default calls mock-small 8,192 1,024 1 / 2")).to_be_visible()
+    await expect(
+        models.get_by_role("row", name="mock Default calls mock-small 8,192 1,024 $1.00 / $2.00")
+    ).to_be_visible()
     await expect(
         page.get_by_role("region", name="Routes").get_by_role("row", name=re.compile("^cached"))
     ).to_be_visible()
