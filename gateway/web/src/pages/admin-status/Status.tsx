@@ -105,7 +105,7 @@ function Policy() {
             applied <Time at={createTime} /> {authorId ? <Author id={authorId} /> : "with the release"}
           </span>
         </p>
-        <Button size="s" kind="quiet" onClick={() => setShown(true)}>
+        <Button size="s" onClick={() => setShown(true)}>
           Show<span class="visually-hidden"> the policy</span>
         </Button>
       </div>
