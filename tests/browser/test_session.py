@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -98,6 +99,28 @@ async def test_a_session_that_ends_while_one_types_loses_nothing(
     await expect(page.get_by_role("heading", name="Store the secret of “Typed before the end” now")).to_be_visible()
     keys = (await ada.call("GET", "/api/v1/apiKeys"))["apiKeys"]
     assert [(one["displayName"], "usage:read" in one["scopes"]) for one in keys] == [("Typed before the end", True)]
+
+
+async def test_a_post_that_is_being_written_goes_through_after_the_session_has_ended(
+    tabs: Tabs, new_person: NewPerson, mesh: LocalMesh
+) -> None:
+    tabs.allow("401")
+    ada = await new_person("Ada")
+    tokens = Tokens(tabs.context)
+    page = await tabs.open("/account", person=ada)
+    await page.goto("/write")
+    await page.get_by_label("Title").fill("Begun in time")
+    await page.get_by_label("Prompt").fill("Write a short poem about a door that closes.")
+    await end_session(mesh, tokens.seen[-1])
+    await page.get_by_role("button", name="Publish").click()
+    dialog = page.get_by_role("dialog", name="Log in")
+    await expect(page.get_by_label("Title")).to_have_value("Begun in time")
+    await dialog.get_by_label("Password", exact=True).fill(ada.password)
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_url(re.compile("/p/"))
+    await expect(page.get_by_role("heading", name="Begun in time")).to_be_visible()
+    posts = (await ada.call("GET", f"/api/v1/posts?authorId={ada.user_id}"))["posts"]
+    assert [one["title"] for one in posts] == ["Begun in time"]
 
 
 async def test_a_page_that_is_read_after_the_session_has_ended_asks_and_goes_on(
