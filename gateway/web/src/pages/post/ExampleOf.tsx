@@ -5,7 +5,7 @@ import { CopyButton } from "../../components/CopyButton";
 import { Card, Note, Progress } from "../../components/Pieces";
 import { Prose } from "../../components/Prose";
 import { isWriting } from "../../posts/growing";
-import { usd } from "../../posts/money";
+import { dollars } from "../../components/amounts";
 import css from "./post.module.css";
 
 export function ExampleOf({ post }: { post: Post }) {
@@ -80,7 +80,7 @@ function Took({ example }: { example: Example }) {
       </div>
       <div>
         <dt>Cost</dt>
-        <dd class="numbers">{cost === undefined ? "unknown: the model has no price" : about + usd(cost)}</dd>
+        <dd class="numbers">{cost === undefined ? "unknown: the model has no price" : about + dollars(cost)}</dd>
       </div>
     </dl>
   );
