@@ -42,7 +42,7 @@ export function Conflict({ saved, base, mine, onSaveMine, onTakeSaved }: Conflic
         {kept.length > 0 && (
           <p>Also changed there, and left as it is saved: {kept.map((field) => NAMES[field].toLowerCase()).join(", ")}.</p>
         )}
-        <div class="row">
+        <div class={`row ${css["choice"]}`}>
           <Button onClick={onSaveMine}>{both.length ? "Save mine instead" : "Save mine as well"}</Button>
           <Button onClick={() => (own.length ? ask(true) : onTakeSaved())}>Take the saved text</Button>
         </div>

@@ -19,8 +19,8 @@ const FILTERS: Record<Filter, { label: string; none: string; shows: (post: Post)
   all: { label: "All", none: "You have written nothing yet", shows: () => true },
   published: { label: "Published", none: "Nothing of yours is published", shows: (post) => post.publishedRevision > 0 },
   waiting: {
-    label: "Being checked",
-    none: "Nothing of yours is being checked or held",
+    label: "In review",
+    none: "Nothing of yours waits for a verdict",
     shows: ({ state }) => state === PostState.PENDING || state === PostState.HELD,
   },
   rejected: { label: "Rejected", none: "Nothing of yours is rejected", shows: ({ state }) => state === PostState.REJECTED },
