@@ -100,6 +100,16 @@ async def test_an_author_sees_what_is_in_review_and_what_others_see(tabs: Tabs, 
     await accessible(own)
 
 
+async def test_a_moderator_sees_what_is_held_and_the_way_to_the_queue(tabs: Tabs, new_person: NewPerson) -> None:
+    tabs.allow("404")
+    post = await held(await new_person("Ada"))
+    page = await tabs.open(f"/p/{post['postId']}", person=await new_person("Mo", roles=("ROLE_MODERATOR",)))
+    await expect(page.get_by_role("heading", level=1, name="Doubtful")).to_be_visible()
+    await expect(page.get_by_role("list", name="Reasons")).to_be_visible()
+    await expect(page.get_by_role("link", name="To the moderation queue")).to_have_attribute("href", "/moderation")
+    await expect(page.get_by_role("link", name="Edit")).to_have_count(0)
+
+
 async def test_strangers_see_the_published_revision_alone(tabs: Tabs, new_person: NewPerson) -> None:
     ada = await new_person("Ada")
     post = await ada.publish("The first title", body="The first body.")

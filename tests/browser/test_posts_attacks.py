@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import html
-import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from urllib.parse import quote
@@ -42,7 +41,6 @@ ATTACKS = {
     "prototype": "__proto__ constructor toString null undefined NaN",
 }
 TITLE_CANNOT = {"a terminal", "turned around"}  # characters that the contract keeps out of titles and names
-WITHHELD: set[str] = set()
 NAME = "Eve \"'><img src=x onerror=window.ran=1>{{7*7}}"
 MADE = "script:not([src^='/assets/']), #main :is(script, iframe, object, embed, img, base, meta, style, form[action])"
 RUNS = (
@@ -59,6 +57,7 @@ class Written:
     title: str
     text: str
     post_id: str
+    example: str = ""  # the model's answer as the mesh gives it out: without what shows nothing or turns text around
 
 
 async def write(author: Person, moderator: Person, upstreams: Upstreams, name: str, text: str, tag: str) -> Written:
@@ -100,8 +99,11 @@ async def test_nothing_that_is_written_runs_anywhere(
         upstreams.examples.default = Behaviour(text=f"Example of {name}: {text}")
         post = await write(eve, moderator, upstreams, name, text, tag)
         async with asyncio.timeout(30):
-            while (await eve.call("GET", f"/api/v1/posts/{post.post_id}"))["example"]["state"].endswith("WRITING"):
-                pass
+            while not post.example:
+                example = (await eve.call("GET", f"/api/v1/posts/{post.post_id}"))["example"]
+                assert "failure" not in example or not example["failure"], example
+                post.example = example["text"]
+        assert post.example.startswith(f"Example of {name}: ")
         posts.append(post)
     upstreams.examples.default = Behaviour()
 
@@ -126,11 +128,7 @@ async def test_nothing_that_is_written_runs_anywhere(
         if not set(post.text) & set("*_`[]\x1b\x07"):
             await expect(prompt).to_contain_text(seen(post.text))
             example = page.get_by_role("region", name="Example")
-            # Of characters without a width a model's answer is cleaned before it is shown.
-            said = re.compile(
-                re.escape(seen(f"Example of {post.name}: {post.text}")).replace("\u200b", "").replace("\ufeff", "")
-            )
-            await expect(example).to_contain_text(said if post.name not in WITHHELD else "Moderation withheld")
+            await expect(example).to_contain_text(seen(post.example))
         await harmless(page, post.name)
         await page.get_by_role("button", name="Delete").click()
         await expect(page.get_by_role("dialog")).to_contain_text(seen(post.title))
@@ -174,9 +172,9 @@ async def previewed(mesh: LocalMesh, post: Written) -> None:
     assert head.odd == [], post.name
     assert set(head.tags) <= {"html", "head", "meta", "title", "link", "script", "body", "div", "noscript", "a"}
     assert head.tags.count("script") == 1, post.name
-    unseen = dict.fromkeys([*range(0x200E, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF])
-    assert head.values["og:title"] == post.title.translate(unseen), post.name
-    assert head.title == f"{post.title.translate(unseen)} · Promptmesh", post.name
+    title = post.title.replace("\ufeff", "")
+    assert head.values["og:title"] == title, post.name
+    assert head.title == f"{title} · Promptmesh", post.name
     assert head.values["og:description"].startswith(f"Prompt of {post.name}: "[:20]), post.name
     assert "<script>window" not in answer.body, html.unescape(answer.body)
 

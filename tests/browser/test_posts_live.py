@@ -93,6 +93,31 @@ async def test_a_tab_that_takes_over_in_the_middle_misses_nothing(
     await whole(second)
 
 
+async def test_a_hidden_tab_watches_nothing_and_catches_up_when_it_is_seen(
+    tabs: Tabs, new_person: NewPerson, slow: Behaviour
+) -> None:
+    ada = await new_person("Ada")
+    post = await ada.publish("A story")
+    seen = watches(tabs)
+    page = await tabs.open(f"/p/{post['postId']}")
+    await streams(page)
+    async with page.expect_event("requestfailed", lambda request: "WatchPost" in request.url):
+        await turn(page, "hidden")
+    slow.pace_s = 0
+    await turn(page, "visible")
+    await whole(page)
+    assert len(seen) == 2
+
+
+async def turn(page: Page, visibility: str) -> None:
+    """Hides a tab or shows it, as far as its page can tell."""
+    await page.evaluate(
+        "(now) => { Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => now });"
+        " document.dispatchEvent(new Event('visibilitychange')); }",
+        visibility,
+    )
+
+
 async def test_a_cut_connection_is_shown_and_the_example_goes_on_without_loss(
     tabs: Tabs, new_person: NewPerson, slow: Behaviour, mesh: LocalMesh
 ) -> None:
