@@ -111,6 +111,15 @@ class Method:
         """Whether it answers with raw HTTP bodies."""
         return self.output_type == HTTP_BODY
 
+    @property
+    def plain_path(self) -> str | None:
+        """The path at which its service serves it over plain HTTP too (services/mesh/http/routes.py): nothing of a
+        request stands anywhere but in a raw body."""
+        if self.input_type != HTTP_BODY or not self.raw or not self.server_streaming:
+            return None
+        paths = [one.path for one in self.bindings if one.verb == "POST" and one.body == "*" and "{" not in one.path]
+        return paths[0] if paths else None
+
 
 @dataclass(frozen=True, slots=True)
 class Service:

@@ -280,7 +280,9 @@ def _events(name: str, description: str) -> dict[str, Any]:
     }
 
 
-# By operation: the content of its request (where it has one) and of its answer.
+_PAGE = {"text/html": {"schema": {"type": "string", "description": "The web app's page."}}}
+
+# By operation: the content of its request (where it has one), of its answer, and answers of other statuses.
 OPERATIONS: dict[str, dict[str, Any]] = {
     "OpenAiService_ChatCompletions": {
         "request": _json("ChatCompletionRequest"),
@@ -298,7 +300,14 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     "OpenAiService_ListModels": {"answer": _json("ModelList")},
     "OpenAiService_GetModel": {"answer": _json("Model")},
     "PostService_GetPostPage": {
-        "answer": {"text/html": {"schema": {"type": "string", "description": "The page; with status 404 too."}}}
+        "answer": _PAGE,
+        "others": {
+            "404": {
+                "description": "The app's page without a post: it is not there, or not published.",
+                "content": _PAGE,
+            },
+            "503": {"description": "The app's page without a post: it cannot be read now.", "content": _PAGE},
+        },
     },
     "UsageService_ExportRequests": {
         "answer": {

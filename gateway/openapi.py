@@ -169,6 +169,7 @@ def _operation(
         "4XX": {"$ref": error},
         "5XX": {"$ref": error},
     }
+    operation["responses"] |= written.get("others", {})
     return operation
 
 

@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 """Paths whose errors have OpenAI's shape."""
 MAX_RESPONSE_BODY_BYTES = 16 * 1024 * 1024
 """Largest answer of a unary call that the transcoder turns into JSON."""
-DEADLINE_MARGIN_S = 1.0
+DEADLINE_MARGIN_S = 5.0
 """How much later than the edge a service takes a unary call's deadline to be."""
 COOKIE_METHODS = tuple(f"/promptmesh.auth.v1.AuthService/{name}" for name in ("CreateSession", "RefreshSession"))
 """Methods that a browser's cookie comes to: they are told which host was asked for."""
@@ -40,7 +40,7 @@ def render(target: Target, edge: EdgeSettings) -> str:
     Raises ContractError if the contracts cannot be served and SettingsError if a file named by the settings is missing.
     """
     read = contracts.load(edge.file(edge.descriptor))
-    derived = routes.derive(read, edge.large_body_methods, edge.long_methods)
+    derived = routes.derive(read, edge.large_body_methods, edge.long_methods, edge.http_clusters)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         undefined=jinja2.StrictUndefined,
@@ -66,7 +66,9 @@ def render(target: Target, edge: EdgeSettings) -> str:
         "missing_page": web_app.missing_page(edge.file(edge.web)),
         "max_static_bytes": static.MAX_STATIC_BYTES,
         "max_response_body_bytes": MAX_RESPONSE_BODY_BYTES,
-        "healthz_lua": _lua("healthz").replace("SERVICES_OF_THE_MESH", _lua_list(list(edge.clusters))),
+        "plain_clusters": {routes.plain_cluster(area): places for area, places in edge.http_clusters.items()},
+        "healthz_lua": _lua("healthz").replace("CLUSTERS_OF_THE_MESH", _lua_clusters(edge)),
+        "write_retry_on": routes.WRITE_RETRY_ON,
         "deadline_margin_s": DEADLINE_MARGIN_S,
         "cookie_methods": COOKIE_METHODS,
         "page_methods": PAGE_METHODS,
@@ -114,8 +116,9 @@ def _lua(name: str) -> str:
     return (HERE / "lua" / f"{name}.lua").read_text()
 
 
-def _lua_list(values: Sequence[str]) -> str:
-    return "{" + ", ".join(f'"{value}"' for value in values) + "}"
+def _lua_clusters(edge: EdgeSettings) -> str:
+    rows = [[area, routes.plain_cluster(area)] if area in edge.http_clusters else [area] for area in edge.clusters]
+    return "{" + ", ".join("{" + ", ".join(f'"{name}"' for name in row) + "}" for row in rows) + "}"
 
 
 if __name__ == "__main__":

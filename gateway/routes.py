@@ -45,6 +45,15 @@ class LargeBody:
 
 
 @dataclass(frozen=True, slots=True)
+class Plain:
+    """A method of raw bodies that is called over plain HTTP, without the transcoder."""
+
+    path: str
+    cluster: str
+    large_body: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """Paths of REST that take the same verbs; with another they are answered 405."""
 
@@ -62,6 +71,7 @@ class Routes:
     """Paths that are refused by name, so that no later rule lets them through."""
     transcoded_services: tuple[str, ...]
     large_bodies: tuple[LargeBody, ...]
+    plain: tuple[Plain, ...]
     contradictions: str
     """RE2 of the paths with query whose query names a variable of the path, which it would override."""
     verbs: tuple[tuple[str, str], ...]
@@ -74,9 +84,14 @@ class Routes:
     """RE2 of the paths, REST and native, that take no credential and change something."""
 
 
-def derive(contracts: Contracts, large_body_methods: Iterable[str], long_methods: Iterable[str] = ()) -> Routes:
+def derive(
+    contracts: Contracts,
+    large_body_methods: Iterable[str],
+    long_methods: Iterable[str] = (),
+    plain_areas: Iterable[str] = (),
+) -> Routes:
     """Routes of all services. ContractError names a service without a cluster, or a large or long method that does not
-    exist."""
+    exist. plain_areas: whose methods of raw bodies are called over plain HTTP."""
     known = {method.path: method for method in contracts.methods}
     for setting, paths in (("large_body_methods", large_body_methods), ("long_methods", long_methods)):
         for path in paths:
@@ -111,12 +126,24 @@ def derive(contracts: Contracts, large_body_methods: Iterable[str], long_methods
             for binding in known[path].bindings
             if binding.body
         ),
+        plain=tuple(
+            Plain(method.plain_path, plain_cluster(service.area), method.path in large_body_methods)
+            for service in contracts.services
+            if service.area in plain_areas
+            for method in service.methods
+            if method.plain_path and not method.internal
+        ),
         contradictions=_contradictions(contracts),
         verbs=_verbs(contracts.methods),
         particular_refusals=particular,
         refusals=others,
         credential_paths=_credential_paths(contracts.methods),
     )
+
+
+def plain_cluster(area: str) -> str:
+    """Name of the cluster of a service's plain HTTP."""
+    return f"{area}_http"
 
 
 def _contradictions(contracts: Contracts) -> str:

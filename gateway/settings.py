@@ -33,6 +33,11 @@ class EdgeSettings(BaseModel):
     clusters: dict[Area, list[tuple[str, Port]]] = Field(
         description="host and port of every process of each service; on Kubernetes one DNS name and port each"
     )
+    http_clusters: dict[Area, list[tuple[str, Port]]] = Field(
+        default_factory=dict,
+        description="host and port of plain HTTP of every process of a service that has it (PROMPTMESH_HTTP_LISTEN): "
+        "its methods of raw bodies are called there, at half the cost; without, over gRPC as all others",
+    )
     listen_host: str = Field("127.0.0.1", description="address that the edge listens on")
     data_dir: Path | None = Field(None, description="folder that relative file names below are looked up in")
 

@@ -27,7 +27,7 @@ PLUGIN = PACKAGE / "node_modules" / "@bufbuild" / "protoc-gen-es" / "bin" / "pro
 PARAMETER = "target=js+dts,import_extension=js"
 # Raw bodies of OpenAI's API, for OpenAI's own clients.
 WITHOUT_SERVICES = ("promptmesh.inference.v1.OpenAiService",)
-DETAILS = ("ErrorInfo", "BadRequest", "RetryInfo", "QuotaFailure", "RequestInfo")
+DETAILS = ("Status", "ErrorInfo", "BadRequest", "RetryInfo", "QuotaFailure", "RequestInfo")
 REASONS = "promptmesh/errors/v1/reason.proto"
 REASON_PREFIX = "REASON_"
 

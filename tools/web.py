@@ -32,13 +32,15 @@ def main() -> int:
 
 def _report() -> int:
     shell = _with_imports(set(_ENTRY.findall((DIST / "index.html").read_text())))
-    entry = next(name for name in shell if name.startswith("index-") and name.endswith(".js"))
+    scripts = [(DIST / "assets" / name).read_text() for name in shell if name.endswith(".js")]
+    router = next(script for script in scripts if "m.f=[" in script)
     print(f"{'shell, first load of any page':<44} {_bytes(shell) / 1000:6.1f} kB compressed")
+    pages = {file.stem for file in (WEB / "src" / "pages").glob("*/*.tsx")}
     worst = 0
     for name in sorted(file.name for file in DIST.glob("assets/*.js")):
-        if name in shell or not name[0].isupper():
+        if name in shell or name.split("-")[0] not in pages:
             continue
-        more = _with_imports({name}) | _styles_of(name, (DIST / "assets" / entry).read_text())
+        more = _with_imports({name}) | _styles_of(name, router)
         worst = max(worst, _bytes(shell | more))
         print(f"  with page {name.split('-')[0]:<32} {_bytes(shell | more) / 1000:6.1f} kB")
     if worst > FIRST_LOAD_MAX_BYTES:
@@ -58,11 +60,11 @@ def _with_imports(names: set[str]) -> set[str]:
     return known
 
 
-def _styles_of(page: str, entry: str) -> set[str]:
-    """Styles that are loaded with a page; the build lists them in the entry, as indices into one list."""
-    listed = re.search(r"m\.f=\[(.*?)\]", entry)
+def _styles_of(page: str, router: str) -> set[str]:
+    """Styles that are loaded with a page; the build lists them where the routes are, as indices into one list."""
+    listed = re.search(r"m\.f=\[(.*?)\]", router)
     files = [found.removeprefix("assets/") for found in _LAZY.findall(listed.group(1))] if listed else []
-    loading = re.search(rf"{re.escape(page)}[`\"']\)\s*,\s*__vite__mapDeps\(\[([\d,]*)\]\)", entry)
+    loading = re.search(rf"{re.escape(page)}[`\"']\)\s*,\s*__vite__mapDeps\(\[([\d,]*)\]\)", router)
     return {files[int(index)] for index in loading.group(1).split(",") if index} if loading else set()
 
 

@@ -1,6 +1,7 @@
 -- GET /healthz: asks Envoy's administration which processes pass their health checks. 200 if every service has one
 -- that does, else 503; the body names each service. Remembered, so that being asked often costs nothing.
-local SERVICES = SERVICES_OF_THE_MESH
+-- Each service's clusters, the first of which has its name.
+local SERVICES = CLUSTERS_OF_THE_MESH
 local REMEMBERED_MS = 250
 local TIMEOUT_MS = 1000
 local asked_ms, status, body = -REMEMBERED_MS, nil, nil
@@ -15,9 +16,11 @@ local function ask(handle)
     end
   end
   local all, parts = true, {}
-  for _, name in ipairs(SERVICES) do
-    if not serving[name] then all = false end
-    parts[#parts + 1] = string.format('"%s":"%s"', name, serving[name] and "SERVING" or "NOT_SERVING")
+  for _, clusters_of in ipairs(SERVICES) do
+    local up = true
+    for _, name in ipairs(clusters_of) do up = up and serving[name] end
+    all = all and up
+    parts[#parts + 1] = string.format('"%s":"%s"', clusters_of[1], up and "SERVING" or "NOT_SERVING")
   end
   status = all and "200" or "503"
   body = string.format('{"status":"%s","services":{%s}}\n', all and "SERVING" or "NOT_SERVING", table.concat(parts, ","))

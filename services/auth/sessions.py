@@ -199,7 +199,7 @@ class Sessions:
         """The session's next pair; None if the token was used before, which ends the session. row: locked."""
         now: datetime = user["moment"]
         present = hmac.compare_digest(row["refresh_digest"], token.digest)
-        again = self._again(token, row, now) if token.ours else None
+        again = self._again(token, row) if token.ours else None
         if not present and not token.ours:
             raise _invalid()
         if row["end_time"] is not None:
@@ -226,9 +226,10 @@ class Sessions:
         )
         return session
 
-    def _again(self, token: RefreshToken, row: Row, now: datetime) -> Refresh | None:
+    def _again(self, token: RefreshToken, row: Row) -> Refresh | None:
         """The present refresh token once more, for who brings it or its predecessor just after a refresh; else None."""
-        if row["rotate_time"] is None or now >= row["rotate_time"] + self._reuse:
+        now: datetime = row["moment"]
+        if not self._reuse or row["rotate_time"] is None or now >= row["rotate_time"] + self._reuse:
             return None
         expire_time: datetime = row["refresh_expire_time"]
         if hmac.compare_digest(row["refresh_digest"], token.digest):

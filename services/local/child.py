@@ -15,7 +15,7 @@ from services.local.child_setup import Identity, child_setup
 from services.local.data_folder import DataFolder
 from services.local.errors import PlainError
 from services.local.logs import open_log, size_of, tail
-from services.local.plan import ProcessSpec, TaskSpec
+from services.local.specs import ProcessSpec, TaskSpec
 from services.local.state import ProcessState
 
 POLL_INTERVAL_S = 0.03

@@ -12,10 +12,11 @@ from typing import Any
 
 from services.local.data_folder import DataFolder
 from services.local.files import write_private
-from services.local.plan import Plan, bootstrap_password_file, make_plan, port_names
+from services.local.plan import bootstrap_password_file, make_plan, port_names
 from services.local.port_book import choose_ports
 from services.local.secrets import Admin, Secrets, load_or_make_admin, load_or_make_secrets, save_admin
 from services.local.settings import MeshSettings
+from services.local.specs import Plan
 from services.local.state import MeshState
 from services.local.supervisor import PortCollisionError, Supervisor
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from services.local.child_setup import Identity
 from services.local.data_folder import DataFolder
 from services.local.embedded.binaries import envoy
 from services.local.embedded.postgres import PostgresCluster
 from services.local.embedded.redis import RedisServer
 from services.local.port_book import EDGE
 from services.local.ports import LOOPBACK
-from services.local.probes import GrpcReady, HttpReady, PostgresReady, Probe, RedisReady
+from services.local.probes import GrpcReady, HttpReady, PostgresReady, RedisReady
 from services.local.secrets import ADMIN_EMAIL, Secrets
 from services.local.settings import SERVICES, MeshSettings
+from services.local.specs import Plan, ProcessSpec, TaskSpec
 from services.local.state import ProcessState
 
 DATABASE = "promptmesh"
@@ -32,65 +32,16 @@ DATABASE_SETUP, EDGE_CONFIGURATION, BOOTSTRAP_ADMIN = "database-setup", "edge-co
 # end with a message of their own.
 STOP_ORDER = ("service", EDGE, "redis", POSTGRES)
 
-SERVICE_GRACE_S = 20.0  # more than the services' own drain
 EDGE_GRACE_S = 5.0
 REDIS_GRACE_S = 5.0
 POSTGRES_GRACE_S = 30.0  # a checkpoint
-TASK_TIMEOUT_S = 120.0
+PLAIN_HTTP = ("inference",)  # services with methods of raw bodies
 POSTGRES_CONNECTIONS_MIN = 200
 POSTGRES_CONNECTIONS_PER_WORKER = 20  # twice a worker's pool: a restarted one overlaps what the server still closes
 # The web app's page, once it is built; without it the prompts service has a page of its own.
 WEB_SHELL = Path(__file__).resolve().parents[2] / "gateway" / "web" / "dist" / "index.html"
 REDIS_STATE_MB = 512
 REDIS_CACHE_MB = 128
-
-
-def _nothing() -> None:
-    """The preparation of what needs none."""
-
-
-@dataclass(frozen=True)
-class ProcessSpec:
-    """One process that runs as long as the mesh."""
-
-    name: str
-    group: str
-    command: tuple[str, ...]
-    port: int
-    probe: Probe
-    environment: Mapping[str, str] = field(repr=False)
-    depends_on: tuple[str, ...] = ()
-    more_ports: Mapping[str, int] = field(default_factory=dict)
-    stop_signal: signal.Signals = signal.SIGTERM
-    stop_grace_s: float = SERVICE_GRACE_S
-    death_signal: signal.Signals = signal.SIGKILL
-    prepare: Callable[[], None] = _nothing  # before each start; may block
-    identity: Callable[[], Identity | None] = lambda: None
-    service: str | None = None
-    drain: HttpReady | None = None  # a POST there tells it to take no more clients
-
-
-@dataclass(frozen=True)
-class TaskSpec:
-    """One program that runs to its end while the mesh starts."""
-
-    name: str
-    title: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str] = field(repr=False)
-    depends_on: tuple[str, ...] = ()
-    prepare: Callable[[], None] = _nothing
-    timeout_s: float = TASK_TIMEOUT_S
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The whole mesh; `depends_on` names processes and tasks of the same plan."""
-
-    processes: tuple[ProcessSpec, ...]
-    tasks: tuple[TaskSpec, ...]
-    url: str
-    healthy: HttpReady | None = None  # answers 200 once all of it serves together
 
 
 def port_names(settings: MeshSettings) -> list[str]:
@@ -101,7 +52,7 @@ def port_names(settings: MeshSettings) -> list[str]:
     names += [] if settings.redis_cache_url else [REDIS_CACHE]
     for service in SERVICES:
         for worker in _workers(service, settings):
-            names += [worker, f"{worker}-metrics"]
+            names += [worker, *(f"{worker}-{use}" for use in _uses(service))]
     return names
 
 
@@ -148,6 +99,10 @@ def bootstrap_password_file(data: DataFolder) -> Path:
 
 def _workers(service: str, settings: MeshSettings) -> list[str]:
     return [f"{service}-{index}" for index in range(settings.workers)]
+
+
+def _uses(service: str) -> tuple[str, ...]:
+    return ("metrics", "http") if service in PLAIN_HTTP else ("metrics",)
 
 
 class _Planner:
@@ -254,6 +209,8 @@ class _Planner:
             "PROMPTMESH_LOG_LEVEL": self._settings.log_level,
         }
         environment |= {f"PROMPTMESH_{one.upper()}_TARGET": self._target(one) for one in SERVICES}
+        if service in PLAIN_HTTP:
+            environment["PROMPTMESH_HTTP_LISTEN"] = f"{LOOPBACK}:{self._ports[f'{worker}-http']}"
         if service == "auth":
             environment["PROMPTMESH_AUTH_SIGNING_KEY_FILE"] = str(self._data.signing_key)
         if service == "prompts":
@@ -279,7 +236,7 @@ class _Planner:
             probe=GrpcReady(self._ports[worker]),
             environment=self._service_environment(service, worker),
             depends_on=(*(one.name for one in self._embedded), DATABASE_SETUP),
-            more_ports={"metrics": self._ports[f"{worker}-metrics"]},
+            more_ports={use: self._ports[f"{worker}-{use}"] for use in _uses(service)},
             prepare=prepare,
             service=service,
         )
@@ -353,6 +310,10 @@ class _Planner:
             "clusters": {
                 service: [[LOOPBACK, self._ports[worker]] for worker in _workers(service, self._settings)]
                 for service in SERVICES
+            },
+            "http_clusters": {
+                service: [[LOOPBACK, self._ports[f"{worker}-http"]] for worker in _workers(service, self._settings)]
+                for service in PLAIN_HTTP
             },
         }
 

@@ -40,7 +40,7 @@ PROVIDER_VARIABLES = (
     "NO_PROXY",
     "SSL_CERT_FILE",
 )
-EDGE_SETTINGS_OF_OURS = frozenset({"edge_port", "admin_port", "clusters", "data_dir"})
+EDGE_SETTINGS_OF_OURS = frozenset({"edge_port", "admin_port", "clusters", "http_clusters", "data_dir"})
 KEY_SUFFIX = "_API_KEY"
 _SHARED_VARIABLES = ("PATH", "HOME", "TMPDIR", "PYTHONDONTWRITEBYTECODE")
 # Every other PROMPTMESH_… variable is a setting of the services (docs/kit.md) and is handed on to them as it is.

@@ -11,10 +11,11 @@ from services.local.child import Child, ChildError, run_task
 from services.local.data_folder import DataFolder
 from services.local.errors import PlainError
 from services.local.logs import rotate
-from services.local.plan import STOP_ORDER, Plan, ProcessSpec, TaskSpec
+from services.local.plan import STOP_ORDER
 from services.local.port_book import EDGE
 from services.local.ports import is_free
 from services.local.probes import http_status
+from services.local.specs import Plan, ProcessSpec, TaskSpec
 from services.local.state import MeshState, Phase
 
 LOG_CHECK_INTERVAL_S = 10.0

@@ -83,6 +83,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._tracing = tracing or Tracing("", "", 0.0)
         self._renderers = renderers or {}
         self._handlers: dict[str, Any] = {}
+        self._methods: dict[str, _Method] = {}
         self._unknown = grpc.stream_stream_rpc_method_handler(self._method_unknown)
         self._calls = 0
 
@@ -107,7 +108,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         service = method[1:].rpartition("/")[0]
         if service in EXEMPT_SERVICES:
             return original
-        wrapped = _Method(self, method, original, self._policies[method], self._renderers.get(method))
+        wrapped = self._method(method, original)
         # The raw bytes come in and, of unary answers, go out: the pipeline parses and serializes.
         if original.response_streaming:
             stream = wrapped.stream, None, original.response_serializer
@@ -117,6 +118,22 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if original.request_streaming:
             return grpc.stream_unary_rpc_method_handler(wrapped.unary, None, None)
         return grpc.unary_unary_rpc_method_handler(wrapped.unary, None, None)
+
+    def _method(self, method: str, original: Any) -> _Method:
+        wrapped = self._methods.get(method)
+        if wrapped is None:
+            wrapped = _Method(self, method, original, self._policies[method], self._renderers.get(method))
+            self._methods[method] = wrapped
+        return wrapped
+
+    def serve_of(self, method: str, original: Any) -> Callable[[Any, Any], Awaitable[None]]:
+        """`serve(message, context)` of a method that streams and renders its errors, for another way in than gRPC.
+
+        original: the handler as it was registered with gRPC. The context is what grpc.aio's is to `stream` below.
+        """
+        assert original.response_streaming
+        assert method in self._renderers
+        return self._method(method, original).stream
 
     async def _method_unknown(self, _requests: Any, context: Any) -> None:
         metadata = dict(context.invocation_metadata() or ())
@@ -261,7 +278,9 @@ class _Method:
         finally:
             await _close(call)
 
-    def _message(self, request: bytes) -> Any:
+    def _message(self, request: Any) -> Any:
+        if not isinstance(request, bytes):
+            return request  # raw bodies that came as they are: there is nothing to parse, and no rules
         try:
             message = self._parse(request)
         except DecodeError:

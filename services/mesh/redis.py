@@ -8,6 +8,7 @@ stall of our own event loop, is an error of that call and not a Redis that is go
 from __future__ import annotations
 
 import asyncio
+import builtins
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,19 +46,25 @@ class RedisUnavailable(MeshError):  # noqa: N818 - it is what callers see: DEPEN
 
 
 class Breaker:
-    """Open after `failures_max` failures in a row; then one call each `retry_s` tries."""
+    """Open after `failures_max` failures in a row; then one call each `retry_s` tries.
+
+    Late answers open it only if nothing was answered for `late_s`: the calls under way in one short pause, as of a busy
+    machine, are all late together, and are one sign and not many.
+    """
 
     def __init__(
-        self, failures_max: int = 5, retry_s: float = 0.5, monotonic: Callable[[], float] = time.monotonic
+        self,
+        failures_max: int = 5,
+        retry_s: float = 0.5,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        late_s: float = 0.2,
     ) -> None:
-        self._max, self._retry_s, self._monotonic = failures_max, retry_s, monotonic
+        self._max, self._retry_s, self._monotonic, self._late_s = failures_max, retry_s, monotonic, late_s
         self._failures = 0
+        self._first_failure = 0.0
         self._next_try = 0.0
-
-    @property
-    def open(self) -> bool:
-        """Whether calls fail at once."""
-        return self._failures >= self._max
+        self.open = False  # calls fail at once
 
     def admits(self) -> bool:
         """Whether a call may be tried now."""
@@ -72,12 +79,17 @@ class Breaker:
     def worked(self) -> None:
         """A call was answered."""
         self._failures = 0
+        self.open = False
 
-    def failed(self) -> None:
-        """A call was not answered."""
+    def failed(self, *, late: bool = False) -> None:
+        """A call was not answered; late: not in time, but nobody said that there is nothing."""
+        now = self._monotonic()
+        if not self._failures:
+            self._first_failure = now
         self._failures += 1
-        if self._failures == self._max:
-            self._next_try = self._monotonic() + self._retry_s
+        if not self.open and self._failures >= self._max and not (late and now - self._first_failure < self._late_s):
+            self.open = True
+            self._next_try = now + self._retry_s
 
 
 class _Bounded:
@@ -98,7 +110,7 @@ class _Bounded:
             REDIS_FAILED.labels(type(error).__name__).inc()
             # Much later than the limit: our own event loop stood still, and says nothing about Redis.
             if time.monotonic() - began < 2 * self.op_timeout_s:
-                self.breaker.failed()
+                self.breaker.failed(late=isinstance(error, builtins.TimeoutError | TimeoutError))
             raise RedisUnavailable from error
         self.breaker.worked()
         return result

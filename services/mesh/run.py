@@ -29,6 +29,7 @@ from services.mesh.events import Consumer, EventSource, Outbox, Relay, Tail, Tai
 from services.mesh.events.catch_up import Replay
 from services.mesh.events.consumer import BLOCKING_TIMEOUT_S, ConsumerOptions
 from services.mesh.events.envelope import Handler
+from services.mesh.http import HttpOptions
 from services.mesh.ids import SYSTEM_CLOCK
 from services.mesh.paging import PageTokens
 from services.mesh.pipeline import Limits
@@ -249,6 +250,13 @@ class Mesh(Generic[S_co]):
                 settings.connection_grace_s,
                 settings.drain_s,
                 settings.identity_wait_s,
+                HttpOptions(
+                    settings.http_listen,
+                    settings.message_bytes_max,
+                    settings.http_head_bytes_max,
+                    settings.http_receive_s,
+                    settings.http_idle_s,
+                ),
             ),
             limits=Limits(settings.calls_max, settings.deadline_margin_ms / 1000, settings.call_timeout_s),
             tracing=self.tracing,

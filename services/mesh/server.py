@@ -14,6 +14,8 @@ from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined
 
 from services.mesh.access.control import AccessControl
 from services.mesh.access.policies import Policy, policies_of
+from services.mesh.http import HttpFront, HttpOptions
+from services.mesh.http.routes import raw_paths
 from services.mesh.pipeline import ErrorRenderer, Limits, Pipeline
 from services.mesh.reflection import add_reflection
 from services.mesh.streams import DrainEvent
@@ -41,6 +43,7 @@ class ServerOptions:
     connection_grace_s: float = 960.0
     drain_s: float = 8.0
     ready_within_s: float = 10.0  # readiness that takes longer is reported
+    http: HttpOptions | None = None  # of methods of raw bodies, beside gRPC; None: gRPC alone
 
 
 class Server:
@@ -66,11 +69,15 @@ class Server:
         self._additions: list[Callable[[Any], None]] = []
         self._services: list[str] = []
         self._renderers: dict[str, ErrorRenderer] = {}
+        self._raw: dict[str, tuple[str, Any]] = {}  # path → full method name and handler
+        self._front: HttpFront | None = None
+        self._serving = False
         self._health = health_aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._readiness: asyncio.Task[None] | None = None
         self.pipeline: Pipeline | None = None
         self.port = 0
+        self.http_port = 0
 
     def add(
         self, register: Callable[[T, Any], None], servicer: T, *, render_error: ErrorRenderer | None = None
@@ -79,12 +86,16 @@ class Server:
 
         render_error: for services whose clients read errors elsewhere than in gRPC's status.
         """
-        names = _names_registered(register, servicer)
+        registered = _registered(register, servicer)
+        names = registered.names
         self._services += names
         self._additions.append(lambda server: register(servicer, server))
         if render_error is not None:
             for method in policies_of(names):
                 self._renderers[method] = render_error
+            # Who reads errors in raw bodies alone needs no more of gRPC than what stands there.
+            for name in names:
+                self._raw |= {path: (method, registered.handler_of(method)) for path, method in raw_paths(name).items()}
 
     async def start(self) -> int:
         """Listens, not yet ready; returns the port. Raises PolicyError, or OSError if the address is taken."""
@@ -107,6 +118,10 @@ class Server:
             ) from error
         await server.start()
         self._server = server
+        if self._options.http is not None and self._raw:
+            served = {path: self.pipeline.serve_of(method, handler) for path, (method, handler) in self._raw.items()}
+            self._front = HttpFront(served, self._options.http, lambda: self._serving)
+            self.http_port = await self._front.start()
         self._on_start()
         log.info("listening", address=f"{self._options.listen.rpartition(':')[0]}:{self.port}", services=self._services)
         self._readiness = asyncio.create_task(self._become_ready(), name="readiness")
@@ -130,10 +145,14 @@ class Server:
         if self._readiness is not None:
             self._readiness.cancel()
             await asyncio.wait([self._readiness])
+        self._serving = False
         await self._health.enter_graceful_shutdown()
         self.draining.set()
         log.info("draining", calls=self.pipeline.calls if self.pipeline else 0)
-        await self._server.stop(self._options.drain_s)
+        drains: list[Awaitable[Any]] = [self._server.stop(self._options.drain_s)]
+        if self._front is not None:
+            drains.append(self._front.drain(self._options.drain_s))
+        await asyncio.gather(*drains)
         self._server = None
         log.info("drained")
 
@@ -151,6 +170,7 @@ class Server:
                 one.cancel()
         for name in ("", *self._services):
             await self._health.set(name, _SERVING)
+        self._serving = True
         log.info("ready")
 
     def _channel_options(self) -> list[tuple[str, int]]:
@@ -171,20 +191,35 @@ class Server:
         ]
 
 
-class _Names:
-    """Stands in for a server, to learn which services a generated function adds."""
+class _Registry:
+    """Stands in for a server, to learn which services a generated function adds, with which handlers."""
 
     def __init__(self) -> None:
-        self.found: list[str] = []
+        self.names: list[str] = []
+        self._handlers: list[Any] = []
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
-        self.found += [str(handler.service_name()) for handler in handlers]
+        self.names += [str(handler.service_name()) for handler in handlers]
+        self._handlers += handlers
 
     def add_registered_method_handlers(self, service_name: str, handlers: Mapping[str, Any]) -> None:
         """The same service once more."""
 
+    def handler_of(self, method: str) -> Any:
+        """The handler of a method, by its full name."""
+        details = _Details(method)
+        return next(found for one in self._handlers if (found := one.service(details)) is not None)
 
-def _names_registered(register: Callable[[T, Any], None], servicer: T) -> list[str]:
-    names = _Names()
-    register(servicer, names)
-    return names.found
+
+@dataclass(frozen=True, slots=True)
+class _Details:
+    """What a generic handler asks of a call."""
+
+    method: str
+    invocation_metadata: tuple[()] = ()
+
+
+def _registered(register: Callable[[T, Any], None], servicer: T) -> _Registry:
+    registry = _Registry()
+    register(servicer, registry)
+    return registry

@@ -89,6 +89,7 @@ class MeshSettings(BaseSettings):
     worker: Annotated[str, AfterValidator(_worker)]  # stable name: "prompts-0"; on Kubernetes the pod's
     worker_dir: Path | None = None  # a folder that outlives the process; None: there is none
     listen: Address = "127.0.0.1:0"  # gRPC
+    http_listen: Address = "127.0.0.1:0"  # plain HTTP, of services that have methods of raw bodies
     metrics_listen: Address = "127.0.0.1:0"  # Prometheus
     public_url: Annotated[str, AfterValidator(_public_url)] = "http://127.0.0.1:8080"  # of the edge
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -113,6 +114,9 @@ class MeshSettings(BaseSettings):
     client_timeout_s: float = Field(default=5.0, gt=0)  # of a unary call to another service without a deadline
     calls_max: int = Field(default=4096, ge=1)  # at once, streams included
     message_bytes_max: int = Field(default=4 * 1024 * 1024, ge=1024)  # of one gRPC message, either way
+    http_head_bytes_max: int = Field(default=64 * 1024, ge=1024)  # of a plain request's line and headers
+    http_receive_s: float = Field(default=30.0, gt=0)  # until a plain request that has begun is here whole
+    http_idle_s: float = Field(default=300.0, gt=0)  # of a plain connection without a request; the edge closes sooner
     connection_age_s: float = Field(default=600.0, gt=0)  # then clients connect anew, which spreads them
     connection_grace_s: float = Field(default=960.0, gt=0)  # for calls that a connection of that age still carries
     stream_age_s: float = Field(default=900.0, gt=0)  # a long stream ends cleanly and is resumed after this

@@ -115,8 +115,8 @@ async def forget(conn: Connection, deleted: Sequence[tuple[str, str]]) -> None:
     await conn.execute(SQL["erase_case_texts"], post_ids)
 
 
-def case_of(row: Any) -> pb.Case:
-    """The contract's case from a row of `cases`."""
+def case_of(row: Any, *, with_text: bool = False) -> pb.Case:
+    """The contract's case from a row of `cases`. with_text: too much for a page of them."""
     case = pb.Case(
         case_id=row["case_id"],
         org_id=row["org_id"],
@@ -133,7 +133,7 @@ def case_of(row: Any) -> pb.Case:
         decision=row["decision"],
         note=row["note"],
         resolver_id=row["resolver_id"] or "",
-        text=_text_of(row),
+        text=_text_of(row) if with_text else "",
     )
     case.create_time.FromDatetime(row["create_time"])
     if row["resolve_time"] is not None:

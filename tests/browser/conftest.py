@@ -12,6 +12,7 @@ import itertools
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -33,14 +34,16 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+TIMEOUT_S = 300  # the first test of a process waits for the mesh
 _numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if CHROMIUM:
-        return
     for item in items:
-        if item.path.is_relative_to(os.path.dirname(__file__)):
+        if not item.path.is_relative_to(Path(__file__).parent):
+            continue
+        item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+        if not CHROMIUM:
             item.add_marker(
                 pytest.mark.skip(reason="no Chromium: apt-get install chromium, or set PROMPTMESH_CHROMIUM")
             )

@@ -84,6 +84,24 @@ async def _feed_in(page: Page, world: World) -> None:
     await visit(page, "/")
 
 
+async def _feed_news(page: Page, world: World) -> None:
+    await visit(page, "/")
+    await world.ada.publish("Something new", "Write what is new in one sentence.", ("news",))
+    await page.get_by_role("button", name="1 new post").wait_for()
+
+
+async def _feed_loading(page: Page, world: World) -> None:
+    await page.route("**/ListPosts", lambda route: None)
+    await page.goto("/")
+    await page.get_by_text("Loading posts").first.wait_for()
+
+
+async def _feed_failed(page: Page, world: World) -> None:
+    await page.route("**/ListPosts", lambda route: route.abort())
+    await page.goto("/")
+    await page.get_by_role("alert").wait_for()
+
+
 async def _account_menu(page: Page, world: World) -> None:
     await _feed_in(page, world)
     await page.locator("header button[aria-label*='ccount of']:visible").click()
@@ -121,6 +139,9 @@ async def _not_found(page: Page, world: World) -> None:
 PAGES: dict[str, Callable[[Page, World], Awaitable[None]]] = {
     "feed": _feed,
     "feed-logged-in": _feed_in,
+    "feed-news": _feed_news,
+    "feed-loading": _feed_loading,
+    "feed-failed": _feed_failed,
     "account-menu": _account_menu,
     "tag-empty": _tag_empty,
     "log-in": _log_in,
@@ -153,6 +174,7 @@ async def _take(browser: Browser, world: World, name: str, look: str) -> None:
     page = await context.new_page()
     await PAGES[name](page, world)
     await page.screenshot(path=OUT / f"{name}.{look}.png")
+    await page.unroute_all(behavior="ignoreErrors")
     await context.close()
 
 

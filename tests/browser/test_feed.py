@@ -134,7 +134,33 @@ async def test_older_posts_come_by_a_button_and_going_back_finds_the_place(tabs:
 
 async def test_an_empty_tag_says_so_and_a_wrong_one_gets_help(tabs: Tabs) -> None:
     page = await tabs.open(f"/tag/{a_tag()}")
-    await expect(page.get_by_role("heading", name=re.compile("Nothing is tagged"))).to_be_visible()
+    await expect(page.get_by_role("heading", name=re.compile("No post is tagged"))).to_be_visible()
     await accessible(page)
     await page.goto("/tag/Not a tag")
     await expect(page.get_by_role("alert")).to_contain_text("lower-case")
+
+
+ATTACKS = (
+    "<img src=x onerror=alert(1)>",
+    "<script>alert(1)</script>",
+    "javascript:alert(1)",
+    "[click](javascript:alert(1)) ![x](https://example.com/x.png)",
+    "{{constructor.constructor('alert(1)')()}} ${alert(1)} %3Cscript%3E",
+)
+
+
+async def test_what_people_write_is_text_and_nothing_else(tabs: Tabs, new_person: NewPerson) -> None:
+    eve, tag = await new_person("<b>Eve</b> & 'co'"), a_tag()
+    for attack in ATTACKS:
+        await eve.publish(attack, attack, tags=(tag,))
+    page = await tabs.open("/")
+    page.on("dialog", lambda dialog: tabs.problems.append(f"a dialog: {dialog.message}"))
+    await page.goto(f"/tag/{tag}")
+    await expect(page.locator("article")).to_have_count(len(ATTACKS))
+
+    for attack in ATTACKS:
+        await expect(page.get_by_role("heading", name=attack, exact=True)).to_be_visible()
+    await expect(page.get_by_role("link", name="<b>Eve</b> & 'co'").first).to_be_visible()
+    assert await page.locator("main img, main script, main b, main iframe").count() == 0
+    links = await page.locator("main a").evaluate_all("links => links.map((link) => link.protocol)")
+    assert set(links) == {"http:"}

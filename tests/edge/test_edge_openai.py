@@ -1,16 +1,25 @@
-"""OpenAI's paths: raw bodies, the status that a handler asks for, and errors of the edge in OpenAI's shape."""
+"""OpenAI's paths: raw bodies, the status that a handler asks for, and errors of the edge in OpenAI's shape; over gRPC
+and over plain HTTP to the service, which no caller can tell apart."""
 
 from __future__ import annotations
+
+import asyncio
+from typing import Any
 
 import openai
 import pytest
 
 from tests.edge.harness import Edge
-from tests.edge.toys import Seen
+from tests.edge.toys import Seen, Toys
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture(scope="module", params=["grpc", "plain"])
+def edge_settings(request: pytest.FixtureRequest, toys: Toys) -> dict[str, Any]:
+    return {"http_clusters": toys.http_clusters} if request.param == "plain" else {}
 
 
 async def test_the_raw_body_reaches_the_service_with_its_type(edge: Edge) -> None:
@@ -103,6 +112,41 @@ async def test_a_query_that_nobody_knows_is_400_in_openai_shape(edge: Edge) -> N
     assert answer.json["error"]["message"] == 'The query parameter "limit" is not known here.'
 
     assert (answer.status, answer.json["error"]["type"]) == (400, "invalid_request_error")
+
+
+async def test_a_query_on_a_path_of_raw_bodies_is_400_too(edge: Edge) -> None:
+    answer = await edge.ask("POST", f"{CHAT}?limit=3", json={})
+
+    assert (answer.status, answer.json["error"]["type"]) == (400, "invalid_request_error")
+
+
+async def test_who_calls_and_until_when_reaches_the_service(edge: Edge, seen: Seen) -> None:
+    headers = {"authorization": "Bearer pm_x", "x-promptmesh-user": "forged", "grpc-timeout": "9S"}
+
+    answer = await edge.ask("POST", CHAT, json={}, headers=headers)
+
+    assert answer.status == 200
+    assert seen.metadata["authorization"] == "Bearer pm_x"
+    assert "x-promptmesh-user" not in seen.metadata
+    assert seen.metadata["x-request-id"] == answer.headers["x-request-id"]
+    assert len(answer.headers.getall("x-request-id")) == 1
+    assert seen.remaining_s is not None
+    assert 0 < seen.remaining_s <= 10
+
+
+async def test_a_caller_who_leaves_ends_the_call(edge: Edge, seen: Seen) -> None:
+    async with edge.http.post(edge.url + CHAT, json={"stream": "quiet"}) as response:
+        await response.content.readuntil(b"\n\n")
+        response.close()
+
+    await asyncio.wait_for(seen.cancelled.wait(), 10)
+
+
+async def test_a_deadline_that_passes_is_504(edge: Edge, seen: Seen) -> None:
+    answer = await edge.ask("POST", CHAT, json={"hang": True}, headers={"grpc-timeout": "200m"})
+
+    assert (answer.status, answer.json["error"]["code"]) == (504, "deadline_too_short")
+    await asyncio.wait_for(seen.cancelled.wait(), 10)
 
 
 async def test_the_official_client_reads_it_all(edge: Edge) -> None:

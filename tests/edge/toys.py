@@ -24,6 +24,8 @@ from promptmesh.inference.v1 import inference_pb2, inference_pb2_grpc, openai_pb
 from promptmesh.moderation.v1 import moderation_pb2, moderation_pb2_grpc
 from promptmesh.prompts.v1 import posts_pb2, posts_pb2_grpc
 
+from services.mesh.http import HttpFront, HttpOptions
+
 MISSING_POST = "00000000-0000-7000-8000-000000000404"
 SLOW_POST = "00000000-0000-7000-8000-000000000504"
 FLAKY_POST = "00000000-0000-7000-8000-000000000503"
@@ -189,6 +191,8 @@ class ToyOpenAi(openai_pb2_grpc.OpenAiServiceServicer):
             wanted = json.loads(request.data)
         except ValueError:
             wanted = {"fail": 400}
+        if wanted.get("hang"):
+            await self._hang()
         if status := wanted.get("fail"):
             await context.send_initial_metadata((("x-promptmesh-http-status", str(status)), ("retry-after", "3")))
             error = {
@@ -204,12 +208,19 @@ class ToyOpenAi(openai_pb2_grpc.OpenAiServiceServicer):
                     content_type="text/event-stream", data=f"data: {json.dumps({'delta': part})}\n\n".encode()
                 )
             if wanted["stream"] == "quiet":
-                await asyncio.Event().wait()
+                await self._hang()
             yield HttpBody(content_type="text/event-stream", data=b"data: [DONE]\n\n")
         elif said := wanted.get("says"):
             yield HttpBody(content_type=f'application/json; promptmesh="{said}"', data=b"{}")
         else:
             yield _body({"content_type": request.content_type, "size": len(request.data)})
+
+    async def _hang(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.seen.cancelled.set()
+            raise
 
     async def ListModels(self, request: Empty, context: Any) -> AsyncIterator[HttpBody]:
         self.seen.note("OpenAiService.ListModels", context)
@@ -228,10 +239,16 @@ class Toys:
     servers: dict[str, grpc.aio.Server]
     ports: dict[str, int]
     healths: dict[str, health.aio.HealthServicer]
+    front: HttpFront
 
     @property
     def clusters(self) -> dict[str, list[tuple[str, int]]]:
         return {area: [("127.0.0.1", port)] for area, port in self.ports.items()}
+
+    @property
+    def http_clusters(self) -> dict[str, list[tuple[str, int]]]:
+        """Of the plain HTTP beside inference's gRPC."""
+        return {"inference": [("127.0.0.1", self.front.port)]}
 
     async def set_serving(self, area: str, serving: bool) -> None:
         """Sets what the service says of its own health."""
@@ -239,12 +256,16 @@ class Toys:
         await self.healths[area].set("", status.SERVING if serving else status.NOT_SERVING)
 
     async def stop(self) -> None:
-        await asyncio.gather(*(server.stop(0) for server in self.servers.values()))
+        await asyncio.gather(self.front.drain(0), *(server.stop(0) for server in self.servers.values()))
 
 
 async def start_toys() -> Toys:
     seen = Seen()
-    toys = Toys(seen, {}, {}, {})
+    openai = ToyOpenAi(seen)
+    plain = {"/v1/chat/completions": _plainly(openai.ChatCompletions)}
+    front = HttpFront(plain, HttpOptions(body_bytes_max=MAX_MESSAGE_BYTES), lambda: True)
+    await front.start()
+    toys = Toys(seen, {}, {}, {}, front)
     for area in ("auth", "prompts", "moderation", "inference"):
         server = grpc.aio.server(
             options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
@@ -259,6 +280,14 @@ async def start_toys() -> Toys:
         toys.servers[area] = server
         await server.start()
     return toys
+
+
+def _plainly(handler: Any) -> Any:
+    async def serve(message: HttpBody, exchange: Any) -> None:
+        async for body in handler(message, exchange):
+            await exchange.write(body)
+
+    return serve
 
 
 def _add_own(area: str, server: grpc.aio.Server, seen: Seen) -> None:

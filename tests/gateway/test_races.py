@@ -46,7 +46,7 @@ async def test_exactly_so_many_pass_as_the_budget_has(gateway: Gateway, limits: 
 async def test_a_replica_that_is_killed_overdraws_nothing_and_gives_back_what_it_held(gateway: Gateway) -> None:
     for name in ("killed", "holders"):
         await gateway.providers.reset(name)
-    await gateway.providers.set_default("killed", tokens=OUTPUT_TOKENS, latency_s=0.3)
+    await gateway.providers.set_default("killed", tokens=OUTPUT_TOKENS, latency_s=1.0)
     await gateway.providers.set_default("holders", tokens=OUTPUT_TOKENS, pace_s=30.0)
     spender = await gateway.tenant({"requestsPerDay": CALLS, "nanosPerMonth": CALLS * CALL_NANOS})
     holder = await gateway.tenant({"concurrentRequests": SLOTS})

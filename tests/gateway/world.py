@@ -262,6 +262,7 @@ def _start(environment: Mapping[str, str], data: Path, folder: Path, worker: str
         "PROMPTMESH_WORKER": worker,
         "PROMPTMESH_WORKER_DIR": str(home),
         "PROMPTMESH_LISTEN": "127.0.0.1:0",
+        "PROMPTMESH_HTTP_LISTEN": "127.0.0.1:0",
         "PROMPTMESH_METRICS_LISTEN": "127.0.0.1:0",
     }
     return start_service("inference", dict(environment) | own, folder)

@@ -1,5 +1,4 @@
-import type { Client } from "@connectrpc/connect";
-import { createServiceClient } from "./calls.js";
+import { createServiceClient, type ServiceClient } from "./calls.js";
 import { AuthService } from "./gen/promptmesh/auth/v1/auth_pb.js";
 import { ConfigService, InferenceService } from "./gen/promptmesh/inference/v1/inference_pb.js";
 import { LimitService } from "./gen/promptmesh/inference/v1/limits_pb.js";
@@ -25,15 +24,15 @@ export interface PromptmeshOptions {
 
 /** The services of a mesh, with every method that a caller from outside has. */
 export interface Promptmesh {
-  readonly auth: Client<typeof AuthService>;
-  readonly posts: Client<typeof PostService>;
-  readonly inference: Client<typeof InferenceService>;
-  readonly moderation: Client<typeof ModerationService>;
-  readonly policy: Client<typeof PolicyService>;
-  readonly usage: Client<typeof UsageService>;
-  readonly config: Client<typeof ConfigService>;
-  readonly limits: Client<typeof LimitService>;
-  readonly providerKeys: Client<typeof ProviderKeyService>;
+  readonly auth: ServiceClient<typeof AuthService>;
+  readonly posts: ServiceClient<typeof PostService>;
+  readonly inference: ServiceClient<typeof InferenceService>;
+  readonly moderation: ServiceClient<typeof ModerationService>;
+  readonly policy: ServiceClient<typeof PolicyService>;
+  readonly usage: ServiceClient<typeof UsageService>;
+  readonly config: ServiceClient<typeof ConfigService>;
+  readonly limits: ServiceClient<typeof LimitService>;
+  readonly providerKeys: ServiceClient<typeof ProviderKeyService>;
 }
 
 /** Makes the typed clients of a mesh. All calls fail with PromptmeshError. */

@@ -4,7 +4,8 @@
  *     PromptmeshError      everything that a call can fail with
  *     └── StreamCutError   a stream that ended without its terminal event
  */
-import { ConnectError } from "@connectrpc/connect";
+import { fromBinary, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
+import { base64Decode } from "@bufbuild/protobuf/wire";
 import {
   BadRequestSchema,
   ErrorInfoSchema,
@@ -12,6 +13,7 @@ import {
   RequestInfoSchema,
   RetryInfoSchema,
 } from "./gen/google/rpc/error_details_pb.js";
+import { StatusSchema, type Status } from "./gen/google/rpc/status_pb.js";
 import type { Reason } from "./gen/reasons.js";
 
 /** Names of gRPC's status codes, by number. */
@@ -145,50 +147,8 @@ export function deadlinePassed(cause?: unknown): PromptmeshError {
   });
 }
 
-/** How far a call got, which says what a broken answer means. */
-export interface Progress {
-  /** Whether the request left. */
-  sent: boolean;
-  /** The request id in the answer's headers, once they are there. */
-  requestId: string;
-}
-
-/** Any failure of a call as a PromptmeshError. */
-export function errorFrom(caught: unknown, progress: Progress): PromptmeshError {
-  if (caught instanceof PromptmeshError) return caught;
-  const error = ConnectError.from(caught);
-  const code = statusCode(error.code);
-  const requestId = error.metadata.get("x-request-id") ?? progress.requestId;
-  const fromMesh = error.metadata.has("grpc-status");
-  if (!fromMesh) {
-    if (code === "CANCELLED") return cancelled(caught);
-    if (code === "DEADLINE_EXCEEDED") return deadlinePassed(caught);
-    if (!progress.sent) {
-      const message = `The request cannot be sent: ${error.rawMessage}`;
-      return new PromptmeshError({ code: "INVALID_ARGUMENT", reason: "REQUEST_UNSENDABLE", message, cause: caught });
-    }
-    if (error.metadata.keys().next().done) return connectionFailed(requestId, caught);
-  }
-  const [info] = error.findDetails(ErrorInfoSchema);
-  const [bad] = error.findDetails(BadRequestSchema);
-  const [retry] = error.findDetails(RetryInfoSchema);
-  const [quota] = error.findDetails(QuotaFailureSchema);
-  const [request] = error.findDetails(RequestInfoSchema);
-  const delay = retry?.retryDelay;
-  return new PromptmeshError({
-    code,
-    reason: info?.reason || "UNEXPECTED",
-    message: error.rawMessage || `The mesh answered ${code}.`,
-    violations: (bad?.fieldViolations ?? []).map(({ field, description }) => ({ field, description })),
-    retryAfterMs: delay ? Number(delay.seconds) * 1000 + delay.nanos / 1e6 : headerSeconds(error.metadata),
-    quota: quota?.violations.map(({ subject, description }) => ({ subject, description })),
-    requestId: request?.requestId || requestId,
-    metadata: info ? { ...info.metadata } : {},
-    cause: caught,
-  });
-}
-
-function connectionFailed(requestId: string, cause: unknown): PromptmeshError {
+/** No answer came, or not all of it. */
+export function connectionFailed(requestId: string, cause?: unknown): PromptmeshError {
   return new PromptmeshError({
     code: "UNAVAILABLE",
     reason: "CONNECTION_FAILED",
@@ -196,6 +156,89 @@ function connectionFailed(requestId: string, cause: unknown): PromptmeshError {
     requestId,
     cause,
   });
+}
+
+/** The request does not fit its message. */
+export function requestUnsendable(cause: unknown): PromptmeshError {
+  const message = `The request cannot be sent: ${cause instanceof Error ? cause.message : String(cause)}`;
+  return new PromptmeshError({ code: "INVALID_ARGUMENT", reason: "REQUEST_UNSENDABLE", message, cause });
+}
+
+/** The answer does not fit its message. */
+export function answerUnreadable(requestId: string, why: string): PromptmeshError {
+  const message = `The answer cannot be read: ${why}. Is this client older than the mesh?`;
+  return new PromptmeshError({ code: "INTERNAL", reason: "UNEXPECTED", message, requestId });
+}
+
+/** The code of an HTTP answer that is not gRPC's: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md */
+const HTTP_CODES: Readonly<Record<number, StatusCode>> = {
+  400: "INTERNAL",
+  401: "UNAUTHENTICATED",
+  403: "PERMISSION_DENIED",
+  404: "UNIMPLEMENTED",
+  429: "UNAVAILABLE",
+  502: "UNAVAILABLE",
+  503: "UNAVAILABLE",
+  504: "UNAVAILABLE",
+};
+
+/** Something other than the mesh answered: a proxy, or another server at the address. */
+export function errorFromHttp(status: number, headers: Headers): PromptmeshError {
+  return new PromptmeshError({
+    code: HTTP_CODES[status] ?? "UNKNOWN",
+    reason: "UNEXPECTED",
+    message: `HTTP ${status} came instead of an answer of the mesh. Is baseUrl the address of its edge?`,
+    retryAfterMs: headerSeconds(headers),
+    requestId: headers.get("x-request-id") ?? "",
+  });
+}
+
+/** The error that the mesh answered with, from trailers, or from headers where there was nothing else. */
+export function errorFromStatus(number: number, headers: Headers, requestId: string): PromptmeshError {
+  const status = statusDetails(headers);
+  const info = detail(status, ErrorInfoSchema);
+  const quota = detail(status, QuotaFailureSchema);
+  const delay = detail(status, RetryInfoSchema)?.retryDelay;
+  const code = statusCode(number);
+  return new PromptmeshError({
+    code,
+    reason: info?.reason || "UNEXPECTED",
+    message: status?.message || percentDecoded(headers.get("grpc-message") ?? "") || `The mesh answered ${code}.`,
+    violations: (detail(status, BadRequestSchema)?.fieldViolations ?? []).map(({ field, description }) => ({
+      field,
+      description,
+    })),
+    retryAfterMs: delay ? Number(delay.seconds) * 1000 + delay.nanos / 1e6 : headerSeconds(headers),
+    quota: quota?.violations.map(({ subject, description }) => ({ subject, description })),
+    requestId: detail(status, RequestInfoSchema)?.requestId || requestId,
+    metadata: info ? { ...info.metadata } : {},
+  });
+}
+
+function statusDetails(headers: Headers): Status | undefined {
+  try {
+    const encoded = headers.get("grpc-status-details-bin");
+    return encoded ? fromBinary(StatusSchema, base64Decode(encoded)) : undefined;
+  } catch {
+    return undefined; // the code says enough
+  }
+}
+
+function detail<T extends DescMessage>(status: Status | undefined, schema: T): MessageShape<T> | undefined {
+  const found = status?.details.find((one) => one.typeUrl.endsWith(`/${schema.typeName}`));
+  try {
+    return found && fromBinary(schema, found.value);
+  } catch {
+    return undefined;
+  }
+}
+
+function percentDecoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function headerSeconds(headers: Headers): number | undefined {

@@ -19,7 +19,8 @@ export { pages } from "./pages.js";
 export { newRequestId } from "./request_id.js";
 export { applyExampleDelta } from "./examples.js";
 export type { Reason } from "./gen/reasons.js";
-export type { CallOptions } from "@connectrpc/connect";
+export type { CallOptions } from "./transport.js";
+export type { ServiceClient } from "./calls.js";
 export { create, fromJson, toJson } from "@bufbuild/protobuf";
 export { timestampDate, timestampFromDate, type Timestamp } from "@bufbuild/protobuf/wkt";
 

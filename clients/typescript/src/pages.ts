@@ -1,4 +1,4 @@
-import type { CallOptions } from "@connectrpc/connect";
+import type { CallOptions } from "./transport.js";
 import { PromptmeshError } from "./errors.js";
 
 /**

@@ -1,6 +1,5 @@
 /** A person's session: who is logged in, and an access token that is always fresh. */
-import type { Client } from "@connectrpc/connect";
-import { createServiceClient } from "./calls.js";
+import { createServiceClient, type ServiceClient } from "./calls.js";
 import { PromptmeshError } from "./errors.js";
 import { AuthService, type Session as Tokens, type User } from "./gen/promptmesh/auth/v1/auth_pb.js";
 import { createMeshTransport, type Credentials } from "./transport.js";
@@ -40,7 +39,7 @@ interface Access {
  * or out in one is seen in all.
  */
 export class Session implements Credentials {
-  readonly #auth: Client<typeof AuthService>;
+  readonly #auth: ServiceClient<typeof AuthService>;
   readonly #cookie: boolean;
   readonly #tabs: Tabs | undefined;
   readonly #listeners = new Set<(session: Session) => void>();
@@ -49,6 +48,8 @@ export class Session implements Credentials {
   #access: Access | undefined;
   #refreshToken = "";
   #renewing: Promise<string | undefined> | undefined;
+  /** Counts what replaced the session, so that a renewal that comes late does not bring an old one back. */
+  #changes = 0;
 
   constructor(options: SessionOptions) {
     this.#auth = createServiceClient(AuthService, createMeshTransport(options));
@@ -80,7 +81,9 @@ export class Session implements Credentials {
   /** Logs in. Fails with LOGIN_FAILED where e-mail or password is wrong. */
   async logIn(email: string, password: string): Promise<User> {
     const request = { email, password, cookie: this.#cookie };
-    const tokens = await this.#auth.createSession(request, { headers: this.#cookie ? CSRF_HEADER : {} });
+    const options = { headers: this.#cookie ? CSRF_HEADER : {} };
+    // In its turn: a renewal under way would put its own cookie over the new one.
+    const tokens = await this.#alone(() => this.#auth.createSession(request, options));
     this.#take(tokens);
     this.#tabs?.tell(tokens);
     return this.#user as User;
@@ -97,10 +100,12 @@ export class Session implements Credentials {
 
   /** Ends the session here, in all tabs and at the mesh. Throws, and stays logged in, where the mesh cannot be asked. */
   async logOut(): Promise<void> {
-    const token = await this.token();
+    // A session that only the cookie knows of yet is to end as well.
+    const token = (await this.token()) ?? (this.#cookie ? await this.#renew(undefined) : undefined);
     if (token !== undefined) {
       try {
-        await this.#auth.deleteSession({}, { headers: { authorization: `Bearer ${token}`, ...(this.#cookie ? CSRF_HEADER : {}) } });
+        const headers = { authorization: `Bearer ${token}`, ...(this.#cookie ? CSRF_HEADER : {}) };
+        await this.#alone(() => this.#auth.deleteSession({}, { headers }));
       } catch (error) {
         if (!isUnauthenticated(error)) throw error;
       }
@@ -137,31 +142,38 @@ export class Session implements Credentials {
     return this.#renewing;
   }
 
-  async #renewOnce(stale: string | undefined): Promise<string | undefined> {
-    const work = async (): Promise<string | undefined> => {
+  /** Runs what changes the cookie while no other tab does. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    return this.#tabs ? this.#tabs.exclusively(work) : work();
+  }
+
+  #renewOnce(stale: string | undefined): Promise<string | undefined> {
+    return this.#alone(async () => {
       // Another tab may have renewed while this one waited for its turn.
       if (this.#access && this.#access.token !== stale) return this.#access.token;
       if (!this.#cookie && this.#refreshToken === "") {
         this.#forget();
         return undefined;
       }
+      const before = this.#changes;
       try {
         const tokens = await this.#auth.refreshSession(
           { refreshToken: this.#refreshToken },
           { headers: this.#cookie ? CSRF_HEADER : {} },
         );
+        if (this.#changes !== before) return this.#access?.token;
         this.#take(tokens);
         this.#tabs?.tell(tokens);
         return tokens.accessToken;
       } catch (error) {
         if (!isUnauthenticated(error)) throw error;
+        if (this.#changes !== before) return this.#access?.token;
         const knew = this.#state === "signed-in";
         this.#forget();
         if (knew) this.#tabs?.tell(undefined);
         return undefined;
       }
-    };
-    return this.#tabs ? this.#tabs.exclusively(work) : work();
+    });
   }
 
   /** What another tab tells; it may have waited on its way while this tab got something newer. */
@@ -172,6 +184,7 @@ export class Session implements Credentials {
   }
 
   #take(tokens: Tokens): void {
+    this.#changes++;
     const lifetimeMs = lifetime(tokens);
     const renewInMs = Math.max(lifetimeMs / 2, lifetimeMs - RENEW_BEFORE_MS);
     const { accessToken: token, sessionId } = tokens;
@@ -183,6 +196,7 @@ export class Session implements Credentials {
   }
 
   #forget(): void {
+    this.#changes++;
     const changed = this.#state !== "signed-out";
     this.#access = undefined;
     this.#refreshToken = "";

@@ -2,7 +2,10 @@
 import type { DescMessage } from "@bufbuild/protobuf";
 import { PromptmeshError, statusCode, StreamCutError } from "./errors.js";
 
-type Event = { readonly case?: string; readonly value?: { code?: number; reason?: string; message?: string; requestId?: string } };
+interface Event {
+  readonly case?: string;
+  readonly value?: { readonly code?: number; readonly reason?: string; readonly message?: string; readonly requestId?: string };
+}
 
 /** Whether streams of the type end with a `done` (or `error`) event: then one that ends without it was cut. */
 export function hasTerminalEvent(output: DescMessage): boolean {
@@ -11,37 +14,38 @@ export function hasTerminalEvent(output: DescMessage): boolean {
 }
 
 /**
- * Hands the messages on, and throws where the stream failed: PromptmeshError for an `error` event, StreamCutError where
- * the terminal event is missing. What `failure` makes of an exception is thrown where the mesh itself gave a reason.
+ * Hands the messages of an open stream on, and throws where it failed: PromptmeshError for an `error` event and for what
+ * the mesh refused, StreamCutError where the connection broke or the terminal event is missing.
  */
 export async function* whole<T>(
   messages: AsyncIterable<T>,
   terminal: boolean,
   requestId: string,
-  failure: (caught: unknown) => PromptmeshError,
 ): AsyncGenerator<T, void, undefined> {
   let ended = false;
   try {
     for await (const message of messages) {
-      const event = (message as { event?: Event }).event;
-      if (terminal && event?.case === "started") requestId = event.value?.requestId || requestId;
-      if (terminal && event?.case === "error") {
-        ended = true;
-        throw new PromptmeshError({
-          code: statusCode(event.value?.code ?? 2),
-          reason: event.value?.reason || "UNEXPECTED",
-          message: event.value?.message || "The answer broke off.",
-          requestId,
-        });
+      if (terminal) {
+        const event = (message as { event?: Event }).event;
+        if (event?.case === "started") requestId = event.value?.requestId || requestId;
+        if (event?.case === "error") throw brokenOff(event, requestId);
+        ended ||= event?.case === "done";
       }
-      ended ||= event?.case === "done";
       yield message;
     }
   } catch (caught) {
-    if (caught instanceof PromptmeshError) throw caught;
-    if (terminal && ended) return; // all of it came; what happens to the connection then changes nothing
-    const error = failure(caught);
-    throw error.reason === "CONNECTION_FAILED" ? new StreamCutError(requestId, caught) : error;
+    if (ended) return; // all of it came; what happens to the connection then changes nothing
+    const cut = caught instanceof PromptmeshError && caught.reason === "CONNECTION_FAILED";
+    throw cut ? new StreamCutError(requestId, caught) : caught;
   }
   if (terminal && !ended) throw new StreamCutError(requestId);
+}
+
+function brokenOff({ value }: Event, requestId: string): PromptmeshError {
+  return new PromptmeshError({
+    code: statusCode(value?.code ?? 2),
+    reason: value?.reason || "UNEXPECTED",
+    message: value?.message || "The answer broke off.",
+    requestId,
+  });
 }

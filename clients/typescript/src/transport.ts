@@ -1,14 +1,33 @@
-/** Carries calls to the edge as gRPC-Web: credentials, deadlines, retries, and errors that say what happened. */
-import type { DescMessage, DescMethodStreaming, DescMethodUnary, MessageInitShape } from "@bufbuild/protobuf";
-import type { StreamResponse, Transport, UnaryResponse } from "@connectrpc/connect";
-import { createGrpcWebTransport } from "@connectrpc/connect-web";
-import { cancelled, deadlinePassed, errorFrom, type Progress, type PromptmeshError } from "./errors.js";
+/** Carries calls to the edge: credentials, deadlines, retries, and errors that say what happened. */
+import {
+  create,
+  toBinary,
+  type DescMessage,
+  type DescMethodServerStreaming,
+  type DescMethodUnary,
+  type MessageInitShape,
+  type MessageShape,
+} from "@bufbuild/protobuf";
+import { cancelled, connectionFailed, deadlinePassed, PromptmeshError, requestUnsendable } from "./errors.js";
+import { frame, send, type Receiving } from "./grpc_web.js";
 import { isSafeToRepeat, retryWaitMs } from "./retries.js";
 import { hasTerminalEvent, whole } from "./streams.js";
 import { realTiming, type Timing } from "./timing.js";
 
 /** Deadline of a unary call where the caller sets none. */
 export const DEFAULT_TIMEOUT_MS = 30_000;
+
+/** What one call may set. */
+export interface CallOptions {
+  /** Ends the call; it then throws CANCELLED. */
+  readonly signal?: AbortSignal | undefined;
+  /** Deadline in milliseconds, retries included; 0: none. Streams have none unless it is set. */
+  readonly timeoutMs?: number | undefined;
+  /** Added to the request. With an `authorization` of its own the call gets no other credential. */
+  readonly headers?: HeadersInit | undefined;
+  readonly onHeader?: (headers: Headers) => void;
+  readonly onTrailer?: (trailers: Headers) => void;
+}
 
 /** Where a call's credential comes from. */
 export interface Credentials {
@@ -19,7 +38,7 @@ export interface Credentials {
 }
 
 export interface TransportOptions {
-  /** Address of the edge, without a path: `https://mesh.example`. Empty: the page's own origin. */
+  /** Address of the edge, for example `https://mesh.example`. Empty: the page's own origin. */
   readonly baseUrl: string;
   readonly fetch?: typeof globalThis.fetch | undefined;
   /** Deadline of a unary call, its retries included, in milliseconds; 0: none. */
@@ -28,162 +47,161 @@ export interface TransportOptions {
   readonly timing?: Timing | undefined;
 }
 
+export interface Transport {
+  unary<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    options: CallOptions,
+  ): Promise<MessageShape<O>>;
+  stream<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodServerStreaming<I, O>,
+    request: MessageInitShape<I>,
+    options: CallOptions,
+  ): AsyncGenerator<MessageShape<O>, void, undefined>;
+}
+
 /** Makes the transport that all clients of one mesh share. */
 export function createMeshTransport(options: TransportOptions): Transport {
-  const { credentials, timing = realTiming, timeoutMs: standardMs = DEFAULT_TIMEOUT_MS } = options;
+  const { baseUrl, credentials, timing = realTiming, timeoutMs: standardMs = DEFAULT_TIMEOUT_MS } = options;
 
-  /** Sends once, with the credential; once more with another, if the mesh refuses it. */
-  async function authorised<T>(
-    header: HeadersInit | undefined,
-    limit: Limit,
-    send: (transport: Transport, header: Headers, progress: Progress) => Promise<T>,
-  ): Promise<T> {
-    const once = async (token: string | undefined): Promise<T> => {
-      const headers = new Headers(header);
-      if (token !== undefined) headers.set("authorization", `Bearer ${token}`);
-      const progress: Progress = { sent: false, requestId: "" };
-      try {
-        return await send(attempt(options, progress), headers, progress);
-      } catch (caught) {
-        throw errorFrom(caught, progress);
-      }
-    };
-    // A call that brings its own credential is left alone.
-    const own = new Headers(header).has("authorization");
+  /** Tries once, with the credential; once more with another, if the mesh refuses it. */
+  async function authorised<T>(given: HeadersInit | undefined, limit: Limit, once: (headers: Headers) => Promise<T>) {
+    const own = new Headers(given).has("authorization");
     const token = own ? undefined : await limit.race(credentials?.token());
+    const headers = (credential: string | undefined): Headers => {
+      const all = new Headers(given);
+      if (credential !== undefined) all.set("authorization", `Bearer ${credential}`);
+      return all;
+    };
     try {
-      return await once(token);
+      return await once(headers(token));
     } catch (caught) {
-      const error = caught as PromptmeshError;
-      const refused = error.code === "UNAUTHENTICATED" && error.reason !== "LOGIN_FAILED";
-      if (token === undefined || !refused || !credentials?.renew) throw error;
-      return await once(await limit.race(credentials.renew(token)));
+      const refused =
+        caught instanceof PromptmeshError && caught.code === "UNAUTHENTICATED" && caught.reason !== "LOGIN_FAILED";
+      if (token === undefined || !refused || !credentials?.renew) throw caught;
+      return await once(headers(await limit.race(credentials.renew(token))));
     }
+  }
+
+  function sent<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O> | DescMethodServerStreaming<I, O>,
+    body: Uint8Array,
+    headers: Headers,
+    limit: Limit,
+  ): Promise<Receiving<O>> {
+    const { fetch = globalThis.fetch } = options;
+    const { signal } = limit;
+    return send({ baseUrl, fetch, method, body, headers, timeoutMs: limit.leftMs(), signal }, method.output);
   }
 
   return {
     async unary<I extends DescMessage, O extends DescMessage>(
       method: DescMethodUnary<I, O>,
-      signal: AbortSignal | undefined,
-      timeoutMs: number | undefined,
-      header: HeadersInit | undefined,
-      input: MessageInitShape<I>,
-    ): Promise<UnaryResponse<I, O>> {
+      request: MessageInitShape<I>,
+      { signal, timeoutMs, headers: given, onHeader, onTrailer }: CallOptions,
+    ) {
+      const body = encoded(method.input, request);
       const limit = new Limit(timing, timeoutMs ?? standardMs, signal);
-      for (let tries = 1; ; tries++) {
-        try {
-          return await authorised(header, limit, (transport, headers) =>
-            transport.unary(method, signal, limit.leftMs(), headers, input),
-          );
-        } catch (caught) {
-          const error = caught as PromptmeshError;
-          const waitMs = isSafeToRepeat(method, input) ? retryWaitMs(error, tries, timing.random) : undefined;
-          if (waitMs === undefined || !limit.allows(waitMs)) throw error;
-          await timing.sleep(waitMs, signal);
+      try {
+        for (let tries = 1; ; tries++) {
+          try {
+            return await authorised(given, limit, async (headers) => {
+              const { header, trailer, requestId, messages } = await sent(method, body, headers, limit);
+              let answer: MessageShape<O> | undefined;
+              for await (const message of messages) answer = message;
+              if (answer === undefined) throw connectionFailed(requestId);
+              onHeader?.(header);
+              onTrailer?.(trailer);
+              return answer;
+            });
+          } catch (caught) {
+            const error = limit.explain(caught);
+            const waitMs = isSafeToRepeat(method, request) ? retryWaitMs(error, tries, timing.random) : undefined;
+            if (waitMs === undefined || !limit.allows(waitMs)) throw error;
+            await timing.sleep(waitMs, signal);
+          }
         }
+      } finally {
+        limit.end();
       }
     },
 
-    async stream<I extends DescMessage, O extends DescMessage>(
-      method: DescMethodStreaming<I, O>,
-      signal: AbortSignal | undefined,
-      timeoutMs: number | undefined,
-      header: HeadersInit | undefined,
-      input: AsyncIterable<MessageInitShape<I>>,
-    ): Promise<StreamResponse<I, O>> {
-      const requests: MessageInitShape<I>[] = [];
-      for await (const request of input) requests.push(request); // kept, for a second try with a new credential
-      // Whoever stops reading ends the call: the mesh, and the provider behind it, then stop too.
-      const ended = new AbortController();
-      const abort = () => ended.abort(signal?.reason);
-      if (signal?.aborted) abort();
-      signal?.addEventListener("abort", abort, { once: true });
-      const end = () => {
-        signal?.removeEventListener("abort", abort);
-        ended.abort();
-      };
+    async *stream(method, request, { signal, timeoutMs, headers: given, onHeader, onTrailer }) {
+      const body = encoded(method.input, request);
+      const limit = new Limit(timing, timeoutMs ?? 0, signal);
+      const terminal = hasTerminalEvent(method.output);
       try {
-        // The first message too is awaited: a refusal may come in its place.
-        const opened = await authorised(header, new Limit(timing, 0, signal), async (transport, headers, progress) => {
-          const response = await transport.stream(method, ended.signal, timeoutMs, headers, iterate(requests));
-          const messages = response.message[Symbol.asyncIterator]();
-          let first: Promise<IteratorResult<unknown>> | undefined;
-          try {
-            const result = await messages.next();
-            first = Promise.resolve(result);
-          } catch (caught) {
-            const error = errorFrom(caught, progress);
-            if (error.reason !== "CONNECTION_FAILED") throw error;
-            first = Promise.reject(caught); // it was open, so it was cut
-            first.catch(() => undefined);
-          }
-          return { response, messages: resumed(first, messages), progress };
+        const { receiving, messages } = await authorised(given, limit, async (headers) => {
+          const receiving = await sent(method, body, headers, limit);
+          const checked = whole(receiving.messages, terminal, receiving.requestId);
+          // The first message too is awaited here: a refusal may come in its place.
+          const first = await checked.next();
+          return { receiving, messages: resumed(first, checked) };
         });
-        const { response, messages, progress } = opened;
-        const requestId = response.header.get("x-request-id") ?? "";
-        const failure = (caught: unknown) => errorFrom(caught, progress);
-        const checked = whole(messages, hasTerminalEvent(method.output), requestId, failure);
-        return { ...response, message: closing(checked, end) } as StreamResponse<I, O>;
+        onHeader?.(receiving.header);
+        yield* messages;
+        onTrailer?.(receiving.trailer);
       } catch (caught) {
-        end();
-        throw caught;
+        throw limit.explain(caught);
+      } finally {
+        // Whoever stops reading ends the call: the mesh, and the provider behind it, then stop too.
+        limit.end();
       }
     },
   };
 }
 
-/** A transport for one try, which notes how far it got. */
-function attempt(options: TransportOptions, progress: Progress): Transport {
-  const send = options.fetch ?? globalThis.fetch;
-  return createGrpcWebTransport({
-    baseUrl: options.baseUrl,
-    fetch: async (input, init) => {
-      progress.sent = true;
-      const response = await send(input, init);
-      progress.requestId = response.headers.get("x-request-id") ?? "";
-      return response;
-    },
-  });
+function encoded<I extends DescMessage>(input: I, request: MessageInitShape<I>): Uint8Array {
+  try {
+    return frame(toBinary(input, create(input, request)));
+  } catch (caught) {
+    throw requestUnsendable(caught);
+  }
 }
 
-/** The deadline and the signal of one call. */
+/** The deadline and the signal of one call, whose own signal says that either is over. */
 class Limit {
   readonly #timing: Timing;
-  readonly #end: number;
-  readonly #signal: AbortSignal | undefined;
+  readonly #endMs: number;
+  readonly #caller: AbortSignal | undefined;
+  readonly #over = new AbortController();
+  readonly #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #abort = () => this.#over.abort(cancelled(this.#caller?.reason));
 
   /** `timeoutMs` of 0 or less: no deadline. */
-  constructor(timing: Timing, timeoutMs: number, signal: AbortSignal | undefined) {
+  constructor(timing: Timing, timeoutMs: number, caller: AbortSignal | undefined) {
     this.#timing = timing;
-    this.#end = timeoutMs > 0 ? timing.now() + timeoutMs : Number.POSITIVE_INFINITY;
-    this.#signal = signal;
+    this.#caller = caller;
+    this.#endMs = timeoutMs > 0 ? timing.now() + timeoutMs : Number.POSITIVE_INFINITY;
+    if (timeoutMs > 0) this.#timer = setTimeout(() => this.#over.abort(deadlinePassed()), timeoutMs);
+    if (caller?.aborted) this.#abort();
+    caller?.addEventListener("abort", this.#abort, { once: true });
+  }
+
+  get signal(): AbortSignal {
+    return this.#over.signal;
   }
 
   /** What is left, at least 1 ms; 0: there is no deadline. */
   leftMs(): number {
-    return this.#end === Number.POSITIVE_INFINITY ? 0 : Math.max(1, Math.floor(this.#end - this.#timing.now()));
+    return this.#endMs === Number.POSITIVE_INFINITY ? 0 : Math.max(1, Math.floor(this.#endMs - this.#timing.now()));
   }
 
   /** Whether there is time left after a wait. */
   allows(waitMs: number): boolean {
-    return this.#timing.now() + waitMs < this.#end;
+    return !this.signal.aborted && this.#timing.now() + waitMs < this.#endMs;
   }
 
   /** Waits for `work` no longer than the call may last. */
   async race<T>(work: Promise<T> | undefined): Promise<T | undefined> {
     if (work === undefined) return undefined;
-    const leftMs = this.leftMs();
-    const signal = this.#signal;
+    const { signal } = this;
     let stop = () => {};
     const over = new Promise<never>((_, reject) => {
-      const timer = leftMs > 0 ? setTimeout(() => reject(deadlinePassed()), leftMs) : undefined;
-      const abort = () => reject(cancelled(signal?.reason));
-      if (signal?.aborted) abort();
-      signal?.addEventListener("abort", abort, { once: true });
-      stop = () => {
-        clearTimeout(timer);
-        signal?.removeEventListener("abort", abort);
-      };
+      const abort = () => reject(signal.reason);
+      stop = () => signal.removeEventListener("abort", abort);
+      signal.addEventListener("abort", abort);
+      if (signal.aborted) abort();
     });
     try {
       return await Promise.race([work, over]);
@@ -191,20 +209,21 @@ class Limit {
       stop();
     }
   }
-}
 
-async function* iterate<T>(items: readonly T[]): AsyncGenerator<T> {
-  yield* items;
-}
-
-async function* resumed<T>(first: Promise<IteratorResult<T>>, rest: AsyncIterator<T>): AsyncGenerator<T> {
-  for (let result = await first; !result.done; result = await rest.next()) yield result.value;
-}
-
-async function* closing<T>(messages: AsyncIterable<T>, end: () => void): AsyncGenerator<T> {
-  try {
-    yield* messages;
-  } finally {
-    end();
+  /** The error as the caller is to see it: an ended connection is no fault where it was ended here. */
+  explain(caught: unknown): PromptmeshError {
+    if (this.signal.aborted) return this.signal.reason as PromptmeshError;
+    return caught instanceof PromptmeshError ? caught : connectionFailed("", caught);
   }
+
+  /** The call is over; what is still open of it is closed. */
+  end(): void {
+    clearTimeout(this.#timer);
+    this.#caller?.removeEventListener("abort", this.#abort);
+    this.#over.abort(cancelled());
+  }
+}
+
+async function* resumed<T>(first: IteratorResult<T, void>, rest: AsyncIterator<T, void>): AsyncGenerator<T, void> {
+  for (let result = first; !result.done; result = await rest.next()) yield result.value;
 }

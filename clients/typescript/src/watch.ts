@@ -1,6 +1,6 @@
 /** Watches that go on: after a cut, a restart of the server or a lost network they resume where they were. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { CallOptions, Client } from "@connectrpc/connect";
+import type { ServiceClient } from "./calls.js";
 import { PromptmeshError, StreamCutError } from "./errors.js";
 import {
   type PostService,
@@ -10,6 +10,7 @@ import {
   type WatchPostResponse,
 } from "./gen/promptmesh/prompts/v1/posts_pb.js";
 import { backoffMs, realTiming, type Timing } from "./timing.js";
+import type { CallOptions } from "./transport.js";
 
 /** The first wait before a watch is resumed; it doubles. */
 export const RESUME_BASE_MS = 500;
@@ -39,7 +40,7 @@ export interface WatchOptions {
   readonly silenceMs?: number;
 }
 
-type Posts = Pick<Client<typeof PostService>, "watchFeed" | "watchPost">;
+type Posts = Pick<ServiceClient<typeof PostService>, "watchFeed" | "watchPost">;
 
 /**
  * Watches the feed and resumes after every interruption. Yields posts, posts gone and pieces of examples; heartbeats and

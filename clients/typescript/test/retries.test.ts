@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
-import type { Client } from "@connectrpc/connect";
 import { PromptmeshError } from "@promptmesh/client";
-import { createServiceClient } from "../dist/calls.js";
+import { createServiceClient, type ServiceClient } from "../dist/calls.js";
 import { ErrorInfoSchema, RetryInfoSchema } from "../dist/gen/google/rpc/error_details_pb.js";
 import { ListPostsResponseSchema, PostSchema, PostService } from "../dist/gen/promptmesh/prompts/v1/posts_pb.js";
 import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, MAX_ATTEMPTS, RETRY_AFTER_CAP_MS } from "../dist/retries.js";
@@ -12,7 +11,7 @@ import { fakeTiming, startToy, thrown, type Call, type Toy } from "./toy.ts";
 
 let toy: Toy;
 let timing: ReturnType<typeof fakeTiming>;
-let posts: Client<typeof PostService>;
+let posts: ServiceClient<typeof PostService>;
 
 before(async () => {
   toy = await startToy();

@@ -239,6 +239,27 @@ test("a call does not wait for a renewal longer than it may last", async () => {
   await session.renew("");
 });
 
+test("a renewal that comes late brings no old session back", async () => {
+  for (const change of ["logIn", "logOut"] as const) {
+    const { session } = open();
+    await session.logIn("ada@example.com", "right");
+    const stale = (await session.token()) as string;
+    let release: (value?: unknown) => void = () => {};
+    refreshGate = new Promise((resolve) => (release = resolve));
+    const renewal = session.renew(stale);
+
+    if (change === "logIn") await session.logIn("bob@example.com", "right");
+    else await session.logOut();
+    const now = change === "logIn" ? await session.token() : undefined;
+    const { state } = session;
+    if (change === "logIn") issued--; // the toy still takes the old refresh token
+    release();
+    await renewal;
+    assert.equal(session.state, state);
+    assert.equal(await session.token(), now);
+  }
+});
+
 /** Resolves when the session's state is the one named. */
 const becomes = (session: Session, state: string) =>
   new Promise<void>((resolve) => {

@@ -201,8 +201,12 @@ test("pieces of an example are put where they belong, in code points", () => {
   assert.equal(applyExampleDelta("🙂ab", { offset: 1, text: "c" }), "🙂c");
 });
 
-test("request ids are UUIDs, each another", () => {
+test("request ids are UUIDs, each another, with or without crypto", (t) => {
+  t.after(() => Object.defineProperty(globalThis, "crypto", own));
+  const own = Object.getOwnPropertyDescriptor(globalThis, "crypto") as PropertyDescriptor;
   const ids = new Set(Array.from({ length: 100 }, newRequestId));
-  assert.equal(ids.size, 100);
+  Object.defineProperty(globalThis, "crypto", { value: undefined, configurable: true });
+  for (let made = 0; made < 100; made++) ids.add(newRequestId());
+  assert.equal(ids.size, 200);
   for (const id of ids) assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
 });

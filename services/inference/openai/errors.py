@@ -13,9 +13,9 @@ import orjson
 from google.api import httpbody_pb2
 
 from services.mesh.errors import MeshError
+from services.mesh.http.exchange import STATUS_KEY  # of gRPC's initial metadata too; the edge makes `:status` of it
 from services.mesh.pipeline import Rendered
 
-STATUS_KEY = "x-promptmesh-http-status"  # initial metadata; the edge makes `:status` of it
 RETRY_AFTER_KEY = "retry-after"
 JSON_TYPE = "application/json"
 SSE_TYPE = "text/event-stream"

@@ -22,9 +22,9 @@ from services.local.child import ChildError
 from services.local.data_folder import DataFolder
 from services.local.embedded.postgres import PostgresCluster, processes_in
 from services.local.embedded.redis import RedisServer, running_redis
-from services.local.plan import Plan, ProcessSpec, TaskSpec
 from services.local.ports import free_ports
 from services.local.probes import PostgresReady, RedisReady
+from services.local.specs import Plan, ProcessSpec, TaskSpec
 from services.local.state import MeshState, read_state
 from services.local.supervisor import PortCollisionError, Supervisor
 
@@ -194,7 +194,7 @@ async def test_nothing_outlives_a_supervisor_that_is_killed(data: DataFolder, tm
             sys.path[:0] = [sys.argv[2], sys.argv[3]]
             from test_supervisor import postgres_spec, redis_spec
             from services.local.data_folder import DataFolder
-            from services.local.plan import Plan
+            from services.local.specs import Plan
             from services.local.state import MeshState
             from services.local.supervisor import Supervisor
 

@@ -12,6 +12,8 @@ import yaml
 from promptmesh.errors.v1.reason_pb2 import Reason
 
 from gateway import render
+from gateway.app_headers import PAGE_METHODS
+from gateway.contracts import load
 from gateway.local_errors import LOCAL_ERRORS, OTHER_ERROR
 from gateway.settings import AREAS, EdgeSettings, SettingsError, read
 from services.local.embedded.binaries import envoy
@@ -30,6 +32,7 @@ def settings(**changes: Any) -> dict[str, Any]:
     [
         ("local", {"allowed_origins": ["http://localhost:3000"], "trusted_hops": 2}),
         ("kubernetes", {"clusters": KUBERNETES, "listen_host": "0.0.0.0", "allowed_origins": ["*"]}),
+        ("local", {"http_clusters": {"inference": [["127.0.0.1", 9]]}}),
     ],
 )
 def test_envoy_takes_it_without_a_warning(tmp_path: Path, target: str, changes: dict[str, Any]) -> None:
@@ -61,6 +64,24 @@ def test_every_process_is_an_endpoint_and_admin_stays_at_home() -> None:
     assert rendered["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}
     (listener,) = rendered["static_resources"]["listeners"]
     assert listener["address"]["socket_address"] == {"address": "0.0.0.0", "port_value": 8080}
+
+
+@pytest.mark.parametrize("origins", [[], ["*"], ["https://app.example.com"]])
+def test_no_other_origin_ever_gets_at_cookies(origins: list[str]) -> None:
+    """CORS with credentials would let a page elsewhere refresh a person's session."""
+    text = json.dumps(_rendered(settings(allowed_origins=origins)))
+    assert '"cors"' in text or "http.cors" in text
+    assert "allow_credentials" not in text
+    assert "x-csrf-protection" not in text
+
+
+def test_what_cookies_come_to_is_told_the_host_that_was_asked() -> None:
+    text = json.dumps(_rendered(settings()))
+    assert text.count("x-promptmesh-authority") == 2
+    assert text.count("%REQ(:AUTHORITY)%") == 2
+    paths = {method.path for method in load().methods}
+    assert set(render.COOKIE_METHODS) < paths
+    assert set(PAGE_METHODS) < paths
 
 
 def test_kubernetes_resolves_names_and_local_does_not() -> None:
@@ -137,7 +158,7 @@ def default_words(name: str) -> str:
         return str(value.relative_to(Path(render.__file__).parents[1]))
     if name in ("large_body_methods", "long_methods"):
         return ", ".join(path.rpartition("/")[2] for path in value)
-    return "" if value in (None, []) else f"{value:,}" if isinstance(value, int) and value > 9999 else f"{value}"
+    return "" if value in (None, [], {}) else f"{value:,}" if isinstance(value, int) and value > 9999 else f"{value}"
 
 
 def test_only_streams_that_may_hold_one_piece_are_quiet_for_long() -> None:
@@ -154,11 +175,7 @@ def test_only_streams_that_may_hold_one_piece_are_quiet_for_long() -> None:
 
 def test_a_unary_call_that_waits_for_a_model_has_a_models_time() -> None:
     values = settings(unary_timeout_s=5, stream_idle_timeout_s=7, answer_idle_timeout_s=77)
-    listener = _rendered(values)["static_resources"]["listeners"][0]
-    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
-    routes = {
-        one["match"].get("path"): one for one in manager["route_config"]["virtual_hosts"][0]["routes"] if "route" in one
-    }
+    routes = {one["match"].get("path"): one for one in _routes(_rendered(values))}
 
     def times(method: str) -> tuple[str, str, str, str]:
         one = routes[f"/promptmesh.inference.v1.InferenceService/{method}"]
@@ -166,8 +183,34 @@ def test_a_unary_call_that_waits_for_a_model_has_a_models_time() -> None:
         longest = route["max_stream_duration"]["max_stream_duration"]
         return route["timeout"], route["idle_timeout"], longest, deadline["header"]["value"]
 
-    assert times("Embed") == ("77.000s", "77.000s", "77.000s", "78000m")
-    assert times("CountTokens") == ("5.000s", "7.000s", "5.000s", "6000m")
+    assert times("Embed") == ("77.000s", "77.000s", "77.000s", "82000m")
+    assert times("CountTokens") == ("5.000s", "7.000s", "5.000s", "10000m")
+
+
+def test_raw_bodies_go_over_plain_http_where_a_service_has_it() -> None:
+    with_http = _rendered(settings(http_clusters={"inference": [["127.0.0.1", 9]]}))
+    (cluster,) = [one for one in with_http["static_resources"]["clusters"] if one["name"] == "inference_http"]
+    routes = {one["match"]["path"] for one in _routes(with_http) if one["route"].get("cluster") == "inference_http"}
+
+    assert routes == {
+        "/v1/chat/completions",
+        "/v1/embeddings",
+        "/v1/responses",
+        "/v1/responses/input_tokens",
+    }
+    assert cluster["health_checks"][0]["http_health_check"] == {"path": "/healthz"}
+    # A connection for each call under way: no fewer may be open than calls may run.
+    (threshold,) = cluster["circuit_breakers"]["thresholds"]
+    assert threshold["max_connections"] == threshold["max_requests"]
+
+    without = _rendered(settings())
+    assert not [one for one in without["static_resources"]["clusters"] if one["name"] == "inference_http"]
+
+
+def _routes(rendered: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that lead to a cluster."""
+    manager = rendered["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    return [one for one in manager["route_config"]["virtual_hosts"][0]["routes"] if "route" in one]
 
 
 def _rendered(values: dict[str, Any], target: Any = "local") -> dict[str, Any]:

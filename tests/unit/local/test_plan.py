@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from services.local.data_folder import DataFolder
-from services.local.plan import Plan, ProcessSpec, make_plan, port_names, with_user
+from services.local.plan import make_plan, port_names, with_user
 from services.local.secrets import Secrets
 from services.local.settings import SERVICES, MeshSettings
+from services.local.specs import Plan, ProcessSpec
 
 KEYS = {"OPENAI_API_KEY": "sk-1", "ANTHROPIC_API_KEY": "sk-2"}
 BASE = {"PATH": "/bin", "LANG": "de_DE", "SECRET_OF_THE_SHELL": "x", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://o"} | KEYS
@@ -68,7 +69,7 @@ def test_services_wait_for_the_database_and_the_edge_for_its_configuration_only(
 def test_every_port_is_used_once(data: DataFolder) -> None:
     plan = plan_of(data, workers=3)
     ports = [port for one in plan.processes for port in (one.port, *one.more_ports.values())]
-    assert len(ports) == len(set(ports)) == 3 + 2 + 3 * 4 * 2
+    assert len(ports) == len(set(ports)) == 3 + 2 + 3 * (4 * 2 + 1)
 
 
 def test_a_target_names_every_worker(data: DataFolder) -> None:
@@ -104,6 +105,13 @@ def test_only_auth_sees_the_signing_key(data: DataFolder) -> None:
         "auth-0",
         "bootstrap-admin",
     }
+
+
+def test_prompts_is_told_where_the_web_app_is_built(data: DataFolder) -> None:
+    name = "PROMPTMESH_PROMPTS_WEB_SHELL"
+    environments = {one.name: one.environment for one in plan_of(data).processes if name in one.environment}
+    assert list(environments) == ["prompts-0"]
+    assert environments["prompts-0"][name].endswith("/gateway/web/dist/index.html")
 
 
 def test_a_service_gets_the_password_of_its_own_role_only(data: DataFolder) -> None:

@@ -108,6 +108,29 @@ def test_a_breaker_opens_and_tries_again() -> None:
     assert not breaker.open
 
 
+def test_late_answers_open_a_breaker_only_when_none_came_for_a_while() -> None:
+    now = [0.0]
+    breaker = Breaker(failures_max=3, monotonic=lambda: now[0], late_s=0.2)
+    for _ in range(20):
+        breaker.failed(late=True)  # all under way in one pause
+    assert not breaker.open
+    now[0] = 0.19
+    breaker.worked()
+    now[0] = 0.3
+    breaker.failed(late=True)  # counted from here
+    now[0] = 0.49
+    breaker.failed(late=True)
+    breaker.failed(late=True)
+    assert not breaker.open
+    now[0] = 0.51
+    breaker.failed(late=True)
+    assert breaker.open
+    breaker.worked()
+    for _ in range(3):
+        breaker.failed()  # nobody is there: no need to wait
+    assert breaker.open
+
+
 # Deadlines
 
 

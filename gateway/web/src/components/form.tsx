@@ -151,7 +151,7 @@ export function Form<V extends Values>({ form, children, label }: { form: FormSt
   return (
     <form
       noValidate
-      class="stack"
+      class="stack form"
       aria-label={label}
       onSubmit={(event) => {
         event.preventDefault();

@@ -8,7 +8,8 @@ export interface Problem {
   retryable: boolean;
 }
 
-const UNREACHABLE = "The server cannot be reached. Check your connection and try again; nothing you typed is lost.";
+const UNLOADED =
+  "Its code did not arrive: the network is gone, or the app has just been renewed. Try again; what you typed is kept.";
 const HELPLESS = new Set<string>(["NOT_FOUND", "PERMISSION_DENIED", "INVALID_ARGUMENT", "UNIMPLEMENTED", "FAILED_PRECONDITION"]);
 
 export function problemOf(error: unknown): Problem {
@@ -23,7 +24,7 @@ export function problemOf(error: unknown): Problem {
     };
   }
   // What `import()` of a page's code fails with.
-  if (error instanceof TypeError && /fetch|import|load/i.test(error.message)) return { text: UNREACHABLE, retryable: true };
+  if (error instanceof TypeError && /fetch|import|load/i.test(error.message)) return { text: UNLOADED, retryable: true };
   return { text: "Something went wrong in this page. Reload it; what you typed is kept.", retryable: true };
 }
 

@@ -1,5 +1,5 @@
 import { PostState, type Post } from "@promptmesh/client";
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { classes } from "../components/classes";
 import { Icon } from "../components/Icon";
 import { isAbort, problemOf } from "../components/problems";
@@ -12,20 +12,24 @@ import css from "./posts.module.css";
 /** Likes at once and takes it back if the server refuses. Asks to log in where nobody is. */
 export function LikeButton({ post, onChange }: { post: Post; onChange: (post: Post) => void }) {
   const [busy, setBusy] = useState(false);
+  // While the answer is awaited the post may change: its example grows.
+  const latest = useRef(post);
+  latest.current = post;
   if (post.state !== PostState.PUBLISHED && !post.publishedRevision) return null;
 
   const press = async () => {
     if (busy) return;
     setBusy(true);
     const liked = !post.liked;
-    const { postId } = post;
-    onChange({ ...post, liked, likeCount: post.likeCount + (liked ? 1n : -1n) });
+    const { postId, likeCount: before } = post;
+    const show = (change: Partial<Post>) => onChange({ ...latest.current, ...change });
+    show({ liked, likeCount: before + (liked ? 1n : -1n) });
     try {
       const { likeCount } = await call(() => (liked ? api.posts.likePost({ postId }) : api.posts.unlikePost({ postId })));
-      onChange({ ...post, liked, likeCount });
+      show({ liked, likeCount });
       announceLike({ postId, liked, likeCount });
     } catch (error) {
-      onChange(post);
+      show({ liked: !liked, likeCount: before });
       if (!isAbort(error)) toast(problemOf(error).text, { kind: "problem" });
     } finally {
       setBusy(false);

@@ -27,8 +27,6 @@ export interface Match {
   params: Record<string, string>;
 }
 
-const soon = () => import("../pages/soon/Soon");
-
 const page = (name: keyof typeof paths, load: Route["load"], access: Access = "anyone"): Route => ({
   name,
   path: paths[name],
@@ -45,12 +43,12 @@ export const routes: Route[] = [
   page("post", () => import("../pages/post/Post")),
   page("edit", () => import("../pages/edit/Edit"), "session"),
   page("write", () => import("../pages/write/Write"), "session"),
-  page("playground", soon, "session"),
-  page("keys", soon, "session"),
-  page("account", soon, "session"),
-  page("moderation", soon, "moderator"),
-  page("users", soon, "admin"),
-  page("status", soon, "admin"),
+  page("playground", () => import("../pages/playground/Playground"), "session"),
+  page("keys", () => import("../pages/keys/Keys"), "session"),
+  page("account", () => import("../pages/account/Account"), "session"),
+  page("moderation", () => import("../pages/moderation/Moderation"), "moderator"),
+  page("users", () => import("../pages/admin-users/Users"), "admin"),
+  page("status", () => import("../pages/admin-status/Status"), "admin"),
 ];
 
 export const notFound: Route = {

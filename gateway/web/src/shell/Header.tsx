@@ -103,7 +103,7 @@ function AccountMenu({ name, id }: { name: string; id: string }) {
   );
 }
 
-async function leave(): Promise<void> {
+export async function leave(): Promise<void> {
   try {
     await logOut();
     toast("You are logged out.");
@@ -114,7 +114,7 @@ async function leave(): Promise<void> {
   navigate(to.feed());
 }
 
-const THEMES: { value: Theme; label: string; icon: "screen" | "sun" | "moon" }[] = [
+export const THEMES: { value: Theme; label: string; icon: "screen" | "sun" | "moon" }[] = [
   { value: "system", label: "As the system", icon: "screen" },
   { value: "light", label: "Light", icon: "sun" },
   { value: "dark", label: "Dark", icon: "moon" },
@@ -124,7 +124,7 @@ const THEMES: { value: Theme; label: string; icon: "screen" | "sun" | "moon" }[]
 function themeItem(): MenuItem {
   const at = THEMES.findIndex((one) => one.value === theme.value);
   const next = THEMES[(at + 1) % THEMES.length]!;
-  return { label: `Theme: ${THEMES[at]!.label.toLowerCase()}`, icon: THEMES[at]!.icon, run: () => setTheme(next.value) };
+  return { label: `Theme: ${theme.value}`, icon: THEMES[at]!.icon, run: () => setTheme(next.value) };
 }
 
 function ThemeMenu() {

@@ -18,7 +18,6 @@ export function Outlet() {
   const { visit, path } = place.value;
   const [loaded, setLoaded] = useState<Loaded>();
   const [failed, setFailed] = useState<unknown>();
-  const [tries, setTries] = useState(0);
   const shown = useRef(visit);
 
   useEffect(() => {
@@ -31,7 +30,7 @@ export function Outlet() {
     return () => {
       current = false;
     };
-  }, [route, tries]);
+  }, [route]);
 
   const ready = loaded?.route === route;
 
@@ -46,7 +45,8 @@ export function Outlet() {
   if (failed !== undefined) {
     return (
       <Page title="This page did not load">
-        <ErrorNote error={failed} retry={() => setTries(tries + 1)} />
+        {/* Loaded anew, for the app may have been replaced by a newer one, whose parts have other names. */}
+        <ErrorNote error={failed} retry={() => location.reload()} />
       </Page>
     );
   }

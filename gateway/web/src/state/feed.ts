@@ -12,6 +12,7 @@ type Said =
   | { kind: "gap" }
   | { kind: "state"; state: "connected" | "reconnecting" };
 
+const RETRY_MS = 5_000;
 const LOCK = "promptmesh-feed";
 const tabs = new BroadcastChannel(LOCK);
 const listeners = new Set<Listener>();
@@ -35,9 +36,9 @@ function start(): void {
     const { signal } = held;
     void navigator.locks
       .request(LOCK, { signal }, () => follow(signal))
-      .catch((error: unknown) => {
-        if (!signal.aborted) console.error(error);
-      });
+      .catch(() => undefined)
+      // What ends a watch for good is over after a while: a session that ended under it is asked no more.
+      .finally(() => signal.aborted || setTimeout(lead, RETRY_MS));
   };
   addEventListener("pagehide", () => held.abort());
   addEventListener("pageshow", (event) => event.persisted && lead());

@@ -7,16 +7,24 @@ const KEY = "promptmesh.theme";
 const COLOURS = { light: "#fafaf8", dark: "#141413" };
 
 const read = (): Theme => {
-  const kept = localStorage.getItem(KEY);
-  return kept === "light" || kept === "dark" ? kept : "system";
+  try {
+    const kept = localStorage.getItem(KEY);
+    return kept === "light" || kept === "dark" ? kept : "system";
+  } catch {
+    return "system"; // storage is forbidden: chosen for this page alone
+  }
 };
 
 export const theme = signal<Theme>(read());
 
 export function setTheme(next: Theme): void {
-  if (next === "system") localStorage.removeItem(KEY);
-  else localStorage.setItem(KEY, next);
   theme.value = next;
+  try {
+    if (next === "system") localStorage.removeItem(KEY);
+    else localStorage.setItem(KEY, next);
+  } catch {
+    // As above.
+  }
 }
 
 export function startTheme(): void {

@@ -66,14 +66,14 @@ function List({ store }: { store: FeedStore }) {
   if (!posts.length && !store.fresh.value.length) {
     return (
       <EmptyState
-        title={store.tag ? `Nothing is tagged #${store.tag} yet` : "Nothing is published yet"}
+        title={store.tag ? `No post is tagged #${store.tag} yet` : "Nothing is published yet"}
         action={
           <LinkButton kind="primary" icon="pen" href={to.write()}>
             Write the first post
           </LinkButton>
         }
       >
-        It appears here by itself once it has been checked.
+        Posts appear here by themselves once they have been checked.
       </EmptyState>
     );
   }
@@ -82,7 +82,7 @@ function List({ store }: { store: FeedStore }) {
       <ol class="stack" aria-label="Posts">
         {posts.map((post) => (
           <li key={post.postId}>
-            <PostCard post={post} onChange={(next) => store.replace(next)} />
+            <PostCard post={post} onChange={(next) => store.change(next)} />
           </li>
         ))}
       </ol>

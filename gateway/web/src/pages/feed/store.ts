@@ -20,6 +20,9 @@ export class FeedStore {
   readonly error = signal<unknown>(undefined);
   readonly more = signal(false);
   #token = "";
+  /** Likes of one's own, so that a list read before one does not take it back: when, and what was said of the post. */
+  readonly #liked = new Map<string, { at: number; now: Pick<Post, "liked" | "likeCount"> }>();
+  #steps = 0;
   /** Whom `liked` was read for. */
   #reader: string | undefined;
 
@@ -27,7 +30,7 @@ export class FeedStore {
     listenToFeed((event) => this.#hear(event));
     listenToLikes((like) => {
       const post = this.#find(like.postId);
-      if (post) this.replace(withLike(post, like));
+      if (post) this.change(withLike(post, like));
     });
   }
 
@@ -61,7 +64,13 @@ export class FeedStore {
     });
   }
 
-  replace(post: Post): void {
+  /** One's own change of a post. */
+  change(post: Post): void {
+    this.#liked.set(post.postId, { at: ++this.#steps, now: { liked: post.liked, likeCount: post.likeCount } });
+    this.#replace(post);
+  }
+
+  #replace(post: Post): void {
     const swap = (list: Post[]) => list.map((one) => (one.postId === post.postId ? post : one));
     batch(() => {
       this.posts.value = swap(this.posts.value);
@@ -77,10 +86,11 @@ export class FeedStore {
     if (this.loading.value) return;
     this.loading.value = true;
     this.error.value = undefined;
+    const began = ++this.#steps;
     try {
       const answer = await api.posts.listPosts({ pageSize: PAGE_SIZE, pageToken: this.#token, tag: this.tag });
       batch(() => {
-        take(answer.posts);
+        take(answer.posts.map((post) => this.#withLike(post, began)));
         this.#token = answer.nextPageToken;
         this.more.value = this.#token !== "";
         this.loaded.value = true;
@@ -92,6 +102,11 @@ export class FeedStore {
     }
   }
 
+  #withLike(post: Post, began: number): Post {
+    const like = this.#liked.get(post.postId);
+    return like && like.at > began ? { ...post, ...like.now } : post;
+  }
+
   #hear(event: FeedEvent): void {
     if (!this.loaded.value) return;
     if (event.case === "post") this.#arrive(event.value);
@@ -99,7 +114,7 @@ export class FeedStore {
     else if (event.case === "gap") void this.#catchUp();
     else if (event.case === "exampleDelta") {
       const post = this.#find(event.value.postId);
-      if (post) this.replace(grown(post, event.value));
+      if (post) this.#replace(grown(post, event.value));
     }
   }
 
@@ -109,7 +124,7 @@ export class FeedStore {
       if (known) this.#drop(post.postId);
     } else if (known) {
       // Whoever's tab reads the watch, `liked` is ours; text that has streamed further than the event stays.
-      this.replace({ ...renewed(known, post), liked: known.liked });
+      this.#replace({ ...renewed(known, post), liked: known.liked });
     } else if (this.#isNew(post)) {
       this.fresh.value = [post, ...this.fresh.value].slice(0, FRESH_AT_MOST);
     }
