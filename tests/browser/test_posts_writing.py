@@ -231,7 +231,7 @@ async def test_an_edit_elsewhere_is_shown_beside_ones_own(tabs: Tabs, new_person
     await accessible(page)
 
     await conflict.get_by_role("button", name="Take the saved text").click()
-    await page.get_by_role("dialog", name="Drop your changes?").get_by_role("button", name="Keep them").click()
+    await page.get_by_role("dialog", name="Drop your changes?").get_by_role("button", name="Cancel").click()
     page.on("dialog", lambda dialog: dialog.accept())
     await page.reload()  # the draft knows what it was begun from
     await expect(conflict.get_by_role("group", name="Prompt, as you have it")).to_have_text("My own words.")
