@@ -10,6 +10,7 @@ from playwright.async_api import expect
 
 from tests.browser.people import NewPerson, Person
 from tests.browser.tabs import Tabs, accessible
+from tests.browser.wire import UNAUTHENTICATED, refuse
 from tests.mesh.people import DOUBTFUL, FORBIDDEN
 from tests.mesh.upstreams import Upstreams
 from tests.support.provider import Behaviour
@@ -151,6 +152,28 @@ async def test_a_like_shows_on_every_tab_and_page(tabs: Tabs, new_person: NewPer
     await second.get_by_role("button", name=re.compile("^Like ")).click()
     await expect(button).to_have_attribute("aria-pressed", "false")
     await expect(button).to_have_text("0")
+
+
+async def test_a_session_that_ends_takes_nothing_away_and_comes_back(tabs: Tabs, new_person: NewPerson) -> None:
+    ada = await new_person("Ada")
+    post = await ada.publish("Stays here")
+    page = await tabs.open(f"/p/{post['postId']}", person=ada)
+    heart = page.get_by_role("button", name=re.compile("^Like "))
+    await expect(heart).to_be_visible()
+    await tabs.context.clear_cookies()
+    liking = re.compile("PostService/LikePost$")
+    await page.route(liking, lambda route: refuse(route, UNAUTHENTICATED, "TOKEN_EXPIRED", "The token has expired."))
+    await heart.click()
+    dialog = page.get_by_role("dialog", name="Log in")
+    await expect(dialog).to_be_visible()
+    await expect(page.locator("#main").get_by_text("Your session has ended")).to_be_visible()
+    await expect(page.locator("h1")).to_have_text("Stays here")
+    await page.unroute(liking)
+    await dialog.get_by_label("Password", exact=True).fill(ada.password)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("Your session has ended")).to_have_count(0)
+    await expect(heart).to_have_attribute("aria-pressed", "true")
+    await expect(heart).to_have_text("1")
 
 
 async def test_deleting_asks_first_and_other_tabs_see_it(tabs: Tabs, new_person: NewPerson) -> None:

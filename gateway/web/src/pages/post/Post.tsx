@@ -90,7 +90,8 @@ function Shown({ live, post }: { live: LivePost; post: PostMessage }) {
               </>
             )}
           </span>
-          {overseen && <StateBadge state={post.state} />}
+          {/* Every other state is told below, with what it means. */}
+          {overseen && post.state === PostState.PUBLISHED && <StateBadge state={post.state} />}
         </span>
       }
       actions={
