@@ -16,11 +16,12 @@ from typing import Any
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
 from services.local.testing import LocalMesh, local_mesh
+from tests.browser import pictures_of_posts
 from tests.browser.admin_pages import fill_admin_pages
 from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.browser.people import Person
 from tests.browser.tabs import log_in, settled
-from tests.mesh.upstreams import models_yaml, running_upstreams
+from tests.mesh.upstreams import Upstreams, models_yaml, running_upstreams
 
 OUT = Path("out") / "screenshots"
 DESK: ViewportSize = {"width": 1200, "height": 900}
@@ -38,6 +39,7 @@ class World:
     """What the pages show."""
 
     mesh: LocalMesh
+    upstreams: Upstreams
     ada: Person
     posts: list[dict[str, Any]]
     admin: Person
@@ -214,17 +216,18 @@ PAGES: dict[str, Callable[[Page, World], Awaitable[None]]] = {
     "roles-confirm": _roles_confirm,
     "status": _status,
     "status-go-back": _status_back,
+    **pictures_of_posts.PAGES,
 }
 
 
-async def _world(mesh: LocalMesh) -> World:
+async def _world(mesh: LocalMesh, upstreams: Upstreams) -> World:
     ada = await asyncio.to_thread(Person.register, mesh, "Ada Lovelace", "ada", ())
     posts = [await ada.publish(title, body, tags) for title, tags, body in POSTS]
     for post in posts[:2]:
         await ada.call("POST", f"/api/v1/posts/{post['postId']}:like", {})
     admin = await asyncio.to_thread(Person.admin, mesh)
     await fill_admin_pages(mesh, ada, admin)
-    return World(mesh, ada, posts, admin)
+    return World(mesh, upstreams, ada, posts, admin)
 
 
 async def _take(browser: Browser, world: World, name: str, look: str) -> None:
@@ -248,7 +251,7 @@ async def main(names: list[str]) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     async with running_upstreams() as upstreams, async_playwright() as playwright:
         with local_mesh(models_yaml=models_yaml(upstreams)) as mesh:
-            world = await _world(mesh)
+            world = await _world(mesh, upstreams)
             browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
             for name in names or PAGES:
                 for look in LOOKS:
