@@ -37,6 +37,13 @@ class Person:
             _said(mesh.call("POST", path, {"roles": list(roles)}, token=mesh.admin_token()), "set roles")
         return cls(mesh, name, email, made["userId"], mesh.log_in(email, PASSWORD))
 
+    @classmethod
+    def admin(cls, mesh: LocalMesh) -> Person:
+        """The mesh's own admin."""
+        token = mesh.admin_token()
+        me = _said(mesh.call("GET", "/api/v1/users/me", token=token), "who the admin is")
+        return cls(mesh, me["displayName"], mesh.admin_email, me["userId"], token, mesh.admin_password)
+
     async def call(self, method: str, path: str, body: object = None) -> Any:
         """One call as this person; its answer must be 200. It never blocks the loop, on which the providers run."""
         answer = await asyncio.to_thread(self.mesh.call, method, path, body, token=self.token)

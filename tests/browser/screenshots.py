@@ -16,9 +16,10 @@ from typing import Any
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
 from services.local.testing import LocalMesh, local_mesh
+from tests.browser import pictures_of_posts, pictures_of_tools
+from tests.browser.admin_pages import fill_admin_pages
 from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.browser.people import Person
-from tests.browser.pictures_of_tools import PAGES as TOOLS
 from tests.browser.tabs import log_in, settled
 from tests.mesh.upstreams import Upstreams, models_yaml, running_upstreams
 
@@ -41,8 +42,11 @@ class World:
     upstreams: Upstreams
     ada: Person
     posts: list[dict[str, Any]]
+    admin: Person
 
 
+#: Pages longer than a screen that are worth seeing whole.
+WHOLE = frozenset({"account", "status", "keys", "key-made"})
 POSTS = (
     (
         "Explain a contract to a ten-year-old",
@@ -136,8 +140,60 @@ async def _not_found(page: Page, world: World) -> None:
     await visit(page, "/no-such-page")
 
 
+async def _keys(page: Page, world: World) -> None:
+    await log_in(page, world.ada)
+    await visit(page, "/keys")
+
+
+async def _key_form(page: Page, world: World) -> None:
+    await _keys(page, world)
+    await page.get_by_role("button", name="Make a key").click()
+
+
+async def _key_made(page: Page, world: World) -> None:
+    await _key_form(page, world)
+    await page.get_by_role("dialog").get_by_label("Name").fill("Notebook")
+    await page.get_by_role("button", name="Make the key").click()
+    await page.get_by_role("heading", name="Store the secret").wait_for()
+
+
+async def _key_revoke(page: Page, world: World) -> None:
+    await _keys(page, world)
+    await page.get_by_role("button", name="Revoke Build server").first.click()
+
+
+async def _account(page: Page, world: World) -> None:
+    await log_in(page, world.ada)
+    await visit(page, "/account")
+
+
+async def _users(page: Page, world: World) -> None:
+    await log_in(page, world.admin)
+    await visit(page, "/admin/users")
+
+
+async def _roles(page: Page, world: World) -> None:
+    await _users(page, world)
+    await page.get_by_role("button", name="Roles of Ada Lovelace").click()
+    await page.get_by_role("checkbox", name="Moderator").check()
+
+
+async def _roles_confirm(page: Page, world: World) -> None:
+    await _roles(page, world)
+    await page.get_by_role("button", name="Continue").click()
+
+
+async def _status(page: Page, world: World) -> None:
+    await log_in(page, world.admin)
+    await visit(page, "/admin/status")
+
+
+async def _status_back(page: Page, world: World) -> None:
+    await _status(page, world)
+    await page.get_by_role("button", name="Go back to version 1").click()
+
+
 PAGES: dict[str, Callable[[Page, World], Awaitable[None]]] = {
-    **TOOLS,
     "feed": _feed,
     "feed-logged-in": _feed_in,
     "feed-news": _feed_news,
@@ -150,6 +206,18 @@ PAGES: dict[str, Callable[[Page, World], Awaitable[None]]] = {
     "log-in-dialog": _like_dialog,
     "offline": _offline,
     "not-found": _not_found,
+    "keys": _keys,
+    "key-form": _key_form,
+    "key-made": _key_made,
+    "key-revoke": _key_revoke,
+    "account": _account,
+    "users": _users,
+    "roles": _roles,
+    "roles-confirm": _roles_confirm,
+    "status": _status,
+    "status-go-back": _status_back,
+    **pictures_of_posts.PAGES,
+    **pictures_of_tools.PAGES,
 }
 
 
@@ -158,7 +226,9 @@ async def _world(mesh: LocalMesh, upstreams: Upstreams) -> World:
     posts = [await ada.publish(title, body, tags) for title, tags, body in POSTS]
     for post in posts[:2]:
         await ada.call("POST", f"/api/v1/posts/{post['postId']}:like", {})
-    return World(mesh, upstreams, ada, posts)
+    admin = await asyncio.to_thread(Person.admin, mesh)
+    await fill_admin_pages(mesh, ada, admin)
+    return World(mesh, upstreams, ada, posts, admin)
 
 
 async def _take(browser: Browser, world: World, name: str, look: str) -> None:
@@ -173,7 +243,7 @@ async def _take(browser: Browser, world: World, name: str, look: str) -> None:
     )
     page = await context.new_page()
     await PAGES[name](page, world)
-    await page.screenshot(path=OUT / f"{name}.{look}.png")
+    await page.screenshot(path=OUT / f"{name}.{look}.png", full_page=name in WHOLE)
     await page.unroute_all(behavior="ignoreErrors")
     await context.close()
 

@@ -1,4 +1,5 @@
 /* Title, prompt and tags: what one writes of a post, new or not. */
+import { count } from "../components/amounts";
 import { TextArea, TextField } from "../components/Field";
 import type { FormState } from "../components/form";
 import { BODY_MAX, characters, TITLE_MAX, tooLong, type PostValues } from "./content";
@@ -24,7 +25,7 @@ export function PostFields({ form }: { form: FormState<PostValues> }) {
       <TextArea
         label="Prompt"
         hint="Sent to a model as it stands here. Leave out keys, addresses and other secrets: everyone will see it."
-        aside={<span class="numbers">{`${bodyLength.toLocaleString("en")} of ${BODY_MAX.toLocaleString("en")}`}</span>}
+        aside={<span class="numbers">{`${count(bodyLength)} of ${count(BODY_MAX)}`}</span>}
         rows={BODY_ROWS}
         {...form.field("body")}
         error={form.errors["body"] ?? (bodyLength > BODY_MAX ? tooLong(body, BODY_MAX) : undefined)}

@@ -65,7 +65,7 @@ export function TagsField({ tags, text, onTags, onText, error }: TagsFieldProps)
       {(wiring) => (
         <div class={classes(css["box"], (problem ?? error) && css["wrong"])} onClick={() => input.current?.focus()}>
           {tags.length > 0 && (
-            <ul class={css["chips"]} aria-label="Tags added">
+            <ul class={css["chips"]} aria-label="Added">
               {tags.map((tag) => (
                 <li key={tag} class={css["chip"]}>
                   <span>

@@ -1,4 +1,5 @@
 /* What an author writes, and the rules of it that can be told before it is sent; the mesh decides. */
+import { counted } from "../components/amounts";
 import type { Errors } from "../components/form";
 
 // CreatePostRequest and Post in promptmesh/prompts/v1/posts.proto, in characters (Unicode code points).
@@ -68,7 +69,4 @@ export function check(values: PostValues): Errors<PostValues> {
   return errors;
 }
 
-export function tooLong(text: string, max: number): string {
-  const over = characters(text) - max;
-  return `Too long by ${over.toLocaleString("en")} ${over === 1 ? "character" : "characters"}.`;
-}
+export const tooLong = (text: string, max: number): string => `Too long by ${counted(characters(text) - max, "character")}.`;

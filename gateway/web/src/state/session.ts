@@ -99,8 +99,8 @@ export async function call<T>(run: () => Promise<T>): Promise<T> {
   try {
     return await run();
   } catch (error) {
-    const form = location.pathname === "/log-in" || location.pathname === "/register" || loginAsked.value !== undefined;
-    if (form || !(error instanceof PromptmeshError) || error.code !== "UNAUTHENTICATED") throw error;
+    // A wrong password is the log-in form's own to tell; everything else waits for the one dialog, however many ask.
+    if (!(error instanceof PromptmeshError) || error.code !== "UNAUTHENTICATED" || error.reason === "LOGIN_FAILED") throw error;
     await askToLogIn(
       user.value
         ? "Your session has ended. Log in again and we go on where you were; nothing you typed is lost."

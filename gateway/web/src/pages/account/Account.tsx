@@ -88,7 +88,7 @@ const Id = ({ name, value }: { name: string; value: string }) => (
     <dt>{name}</dt>
     <dd>
       <code>{value}</code>
-      <CopyButton text={value} label={`Copy ${name.toLowerCase()}`} />
+      <CopyButton text={value} />
     </dd>
   </div>
 );

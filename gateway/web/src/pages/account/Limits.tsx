@@ -58,7 +58,7 @@ function Limit({ one }: { one: Remaining }) {
         </span>
         <span class="small numbers">{words}</span>
       </div>
-      <progress class={css["left"]} data-little={share <= LITTLE} aria-label={`${name} for ${whose}: ${words}`} max={1} value={share} />
+      <progress data-little={share <= LITTLE} aria-label={`${name} for ${whose}: ${words}`} max={1} value={share} />
       {one.resetTime && one.remaining < one.limitValue && millis(one.resetTime) - Date.now() > SHORT_MS && (
         <p class="small faint">
           Whole again <Time at={one.resetTime} />

@@ -88,7 +88,6 @@ function Told({ month }: { month: Month }) {
             label: String(day.day),
             value: Number(amount(day)),
             text: `${day.day} ${month.name}: ${words(amount(day))}`,
-            future: day.day > month.today,
           }))}
         />
       </Tabs>
@@ -120,20 +119,20 @@ function Table({ label, first, rows }: { label: string; first: string; rows: { n
         <thead>
           <tr>
             <th scope="col">{first}</th>
+            <th scope="col">Cost</th>
             <th scope="col">Calls</th>
             <th scope="col">Tokens in</th>
             <th scope="col">Tokens out</th>
-            <th scope="col">Cost</th>
           </tr>
         </thead>
         <tbody>
           {rows.map(({ name, sum }) => (
             <tr key={name}>
               <th scope="row">{name}</th>
+              <td>{dollars(sum.costNanos)}</td>
               <td>{count(sum.requests)}</td>
               <td>{count(sum.inputTokens)}</td>
               <td>{count(sum.outputTokens)}</td>
-              <td>{dollars(sum.costNanos)}</td>
             </tr>
           ))}
         </tbody>

@@ -1,6 +1,6 @@
 /* The models and routes of the configuration in force, as callers see them. */
 import { pages, type Model } from "@promptmesh/client";
-import { count } from "../../components/amounts";
+import { count, exactDollars } from "../../components/amounts";
 import { Badge, EmptyState, ErrorNote, Skeleton } from "../../components/Pieces";
 import { api } from "../../state/api";
 import { type Read } from "../../state/paged";
@@ -66,7 +66,7 @@ export function Models({ read }: { read: Read<Model[]> }) {
               <th scope="col">Its name there</th>
               <th scope="col">Context</th>
               <th scope="col">Answer</th>
-              <th scope="col">$ a million in / out</th>
+              <th scope="col">A million tokens in / out</th>
             </tr>
           </thead>
           <tbody>
@@ -98,7 +98,7 @@ const targets = (route: Model): string => {
   return route.targets.map((one) => (weighed ? `${one.model} (${one.weight})` : one.model)).join(", ");
 };
 
-/** From nano-dollars a token to dollars a million tokens. */
 const price = ({ price: one }: Model): string =>
   one ? `${million(one.inputTokenNanos)} / ${million(one.outputTokenNanos)}` : "unknown";
-const million = (nanos: bigint): string => (Number(nanos) / 1000).toLocaleString("en", { maximumFractionDigits: 3 });
+/** Of a million tokens, from that of one. */
+const million = (nanos: bigint): string => (nanos ? exactDollars(nanos * 1_000_000n) : "free");

@@ -22,14 +22,14 @@ export default function Status() {
       <Part id="services" title="Services">
         <Services />
       </Part>
-      <Part id="models" title="Models and routes">
-        <Models read={models} />
-      </Part>
       <Part id="configuration" title="Configuration">
         <Versions onChanged={models.reload} />
       </Part>
       <Part id="policy" title="Policy">
         <Policy />
+      </Part>
+      <Part id="models" title="Models and routes">
+        <Models read={models} />
       </Part>
     </Page>
   );
@@ -105,7 +105,7 @@ function Policy() {
             applied <Time at={createTime} /> {authorId ? <Author id={authorId} /> : "with the release"}
           </span>
         </p>
-        <Button size="s" kind="quiet" onClick={() => setShown(true)}>
+        <Button size="s" onClick={() => setShown(true)}>
           Show<span class="visually-hidden"> the policy</span>
         </Button>
       </div>

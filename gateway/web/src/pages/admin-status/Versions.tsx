@@ -55,12 +55,12 @@ export function Versions({ onChanged }: { onChanged: () => void }) {
                   {one.note && <p class="small">{one.note}</p>}
                 </div>
                 <div class="row">
-                  <Button size="s" kind="quiet" onClick={() => setShown(one)}>
+                  <Button size="s" onClick={() => setShown(one)}>
                     Show<span class="visually-hidden"> version {String(one.version)}</span>
                   </Button>
                   {one !== inForce && (
                     <Button size="s" onClick={() => setBack(one)}>
-                      Go back to it<span class="visually-hidden">: version {String(one.version)}</span>
+                      Go back<span class="visually-hidden"> to version {String(one.version)}</span>
                     </Button>
                   )}
                 </div>

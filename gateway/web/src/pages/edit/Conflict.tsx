@@ -2,7 +2,7 @@
 import type { Post } from "@promptmesh/client";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../../components/Button";
-import { Dialog } from "../../components/Dialog";
+import { Confirm } from "../../components/Confirm";
 import { Note } from "../../components/Pieces";
 import { Time } from "../../components/Time";
 import { changedFields, type Content } from "../../posts/content";
@@ -42,32 +42,23 @@ export function Conflict({ saved, base, mine, onSaveMine, onTakeSaved }: Conflic
         {kept.length > 0 && (
           <p>Also changed there, and left as it is saved: {kept.map((field) => NAMES[field].toLowerCase()).join(", ")}.</p>
         )}
-        <div class="row">
+        <div class={`row ${css["choice"]}`}>
           <Button onClick={onSaveMine}>{both.length ? "Save mine instead" : "Save mine as well"}</Button>
           <Button onClick={() => (own.length ? ask(true) : onTakeSaved())}>Take the saved text</Button>
         </div>
       </Note>
       {asking && (
-        <Dialog
+        <Confirm
           title="Drop your changes?"
+          action="Drop them"
           onClose={() => ask(false)}
-          actions={
-            <>
-              <Button onClick={() => ask(false)}>Keep them</Button>
-              <Button
-                kind="danger"
-                onClick={() => {
-                  ask(false);
-                  onTakeSaved();
-                }}
-              >
-                Drop my changes
-              </Button>
-            </>
-          }
+          run={async () => {
+            ask(false);
+            onTakeSaved();
+          }}
         >
           <p>The form then shows the post as it is saved.</p>
-        </Dialog>
+        </Confirm>
       )}
     </div>
   );

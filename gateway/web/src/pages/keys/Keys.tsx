@@ -101,9 +101,7 @@ function Row({ apiKey: key, onRevoke }: { apiKey: ApiKey; onRevoke: () => void }
         </p>
         <ul class={css["allowed"]} aria-label="May">
           {key.scopes.map((scope) => (
-            <li key={scope} title={scope}>
-              {scopeLabel(scope)}
-            </li>
+            <li key={scope}>{scopeLabel(scope)}</li>
           ))}
         </ul>
         <p class="small faint">

@@ -10,7 +10,7 @@ export interface Scope {
 }
 
 export const SCOPES: Scope[] = [
-  { name: "inference:invoke", label: "Use models", allows: "Calls models, through OpenAI's API too. This is what costs money.", usual: true },
+  { name: "inference:invoke", label: "Use models", allows: "Calls models, through OpenAI’s API too. This is what costs money.", usual: true },
   { name: "posts:read", label: "Read posts", allows: "Reads the feed, and your own posts before they are published.", usual: true },
   { name: "posts:write", label: "Write posts", allows: "Publishes, edits, deletes and likes in your name.", usual: true },
   { name: "usage:read", label: "Read usage", allows: "Sees what your calls took and cost, each with its receipt.", usual: false },

@@ -1,18 +1,10 @@
-/* Money, tokens and times as people read them. Money is counted in nano-US-dollars, never in fractions. */
+/* Tokens and times as people read them; money as all pages write it. */
+import { count, exactDollars as usd } from "../../components/amounts";
 
-const NANOS = 1_000_000_000n;
-const group = new Intl.NumberFormat("en");
-
-/** Exactly: `$0.000011`, `$1.50`. */
-export function usd(nanos: bigint): string {
-  const fraction = (nanos % NANOS).toString().padStart(9, "0").replace(/0+$/, "").padEnd(2, "0");
-  return `$${group.format(nanos / NANOS)}.${fraction}`;
-}
+export { count, usd };
 
 /** The price of a million tokens, of the price of one. */
 export const perMillion = (nanos: bigint): string => usd(nanos * 1_000_000n);
-
-export const count = (value: number): string => group.format(value);
 
 export const tokens = (value: number): string => `${count(value)} ${value === 1 ? "token" : "tokens"}`;
 

@@ -1,38 +1,23 @@
 import type { Post } from "@promptmesh/client";
 import { useState } from "preact/hooks";
 import { Button } from "../../components/Button";
-import { Dialog } from "../../components/Dialog";
-import { ErrorNote } from "../../components/Pieces";
-import { isAbort } from "../../components/problems";
+import { Confirm } from "../../components/Confirm";
 import { isMissing } from "../../posts/live";
 import { navigate } from "../../router/router";
 import { to } from "../../router/routes";
 import { api } from "../../state/api";
-import { call } from "../../state/session";
 import { toast } from "../../state/toasts";
 import css from "./post.module.css";
 
 /** Asks first: what is deleted is gone for everyone, at once. */
 export function DeleteButton({ post }: { post: Post }) {
   const [asking, ask] = useState(false);
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<unknown>();
-  const close = () => {
-    setError(undefined);
-    ask(false);
-  };
   const run = async () => {
-    setBusy(true);
-    setError(undefined);
     try {
-      await call(() => api.posts.deletePost({ postId: post.postId }));
-    } catch (failed) {
+      await api.posts.deletePost({ postId: post.postId });
+    } catch (error) {
       // Gone already: another tab was faster, or the answer of a first try was lost.
-      if (!isMissing(failed)) {
-        if (!isAbort(failed)) setError(failed);
-        setBusy(false);
-        return;
-      }
+      if (!isMissing(error)) throw error;
     }
     navigate(to.person(post.authorId), { replace: true });
     toast("The post was deleted.");
@@ -43,21 +28,9 @@ export function DeleteButton({ post }: { post: Post }) {
         Delete
       </Button>
       {asking && (
-        <Dialog
-          title="Delete this post?"
-          onClose={close}
-          actions={
-            <>
-              <Button onClick={close}>Keep it</Button>
-              <Button kind="danger" busy={busy} onClick={() => void run()}>
-                Delete
-              </Button>
-            </>
-          }
-        >
+        <Confirm title="Delete this post?" action="Delete" onClose={() => ask(false)} run={run}>
           <p class={css["asked"]}>“{post.title}”, its example and its likes are gone for everyone, at once. This cannot be taken back.</p>
-          {error !== undefined && <ErrorNote error={error} />}
-        </Dialog>
+        </Confirm>
       )}
     </>
   );

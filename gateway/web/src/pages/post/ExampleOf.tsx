@@ -1,11 +1,11 @@
 /* What the published revision produced: as it is written, and what it took. */
 import { ExampleState, type Example, type Post } from "@promptmesh/client";
 import { useId } from "preact/hooks";
+import { count, counted, dollars } from "../../components/amounts";
 import { CopyButton } from "../../components/CopyButton";
 import { Card, Note, Progress } from "../../components/Pieces";
 import { Prose } from "../../components/Prose";
 import { isWriting } from "../../posts/growing";
-import { usd } from "../../posts/money";
 import css from "./post.module.css";
 
 export function ExampleOf({ post }: { post: Post }) {
@@ -23,7 +23,7 @@ export function ExampleOf({ post }: { post: Post }) {
 const Writing = ({ text }: { text: string }) => (
   <Card>
     <div class="stack">
-      <Progress label={text ? `Being written: ${text.length.toLocaleString("en")} characters so far` : "A model is asked for an example"} />
+      <Progress label={text ? `Being written: ${counted(text.length, "character")} so far` : "A model is asked for an example"} />
       {text && (
         <div aria-busy="true" class={css["writing"]}>
           <Prose text={text} />
@@ -75,12 +75,12 @@ function Took({ example }: { example: Example }) {
         <dt>Tokens</dt>
         <dd class="numbers">
           {about}
-          {example.inputTokens.toLocaleString("en")} in, {example.outputTokens.toLocaleString("en")} out
+          {count(example.inputTokens)} in, {count(example.outputTokens)} out
         </dd>
       </div>
       <div>
         <dt>Cost</dt>
-        <dd class="numbers">{cost === undefined ? "unknown: the model has no price" : about + usd(cost)}</dd>
+        <dd class="numbers">{cost === undefined ? "unknown: the model has no price" : about + dollars(cost)}</dd>
       </div>
     </dl>
   );

@@ -1,7 +1,7 @@
 /* A post: what it says, where it stands, and its example, as it comes. */
 import { PostState, type Post as PostMessage } from "@promptmesh/client";
 import { useEffect, useMemo } from "preact/hooks";
-import { LinkButton } from "../../components/Button";
+import { Button, LinkButton } from "../../components/Button";
 import { CopyButton } from "../../components/CopyButton";
 import { Page } from "../../components/Page";
 import { Avatar, Card, EmptyState, ErrorNote, Note, Skeleton, Tag } from "../../components/Pieces";
@@ -73,6 +73,27 @@ function Shown({ live, post }: { live: LivePost; post: PostMessage }) {
   return (
     <Page
       title={post.title}
+      lead={
+        <span class={css["by"]}>
+          <Avatar name={post.authorName} size="s" />
+          <a class={css["author"]} href={to.person(post.authorId)}>
+            <bdi>{post.authorName}</bdi>
+          </a>
+          <span class="faint small">
+            <Time at={post.publishTime ?? post.createTime} />
+            {post.revision > 1 && (
+              <>
+                {" · revision "}
+                {post.revision}
+                {", "}
+                <Time at={post.updateTime} />
+              </>
+            )}
+          </span>
+          {/* Every other state is told below, with what it means. */}
+          {overseen && post.state === PostState.PUBLISHED && <StateBadge state={post.state} />}
+        </span>
+      }
       actions={
         own && (
           <>
@@ -84,37 +105,12 @@ function Shown({ live, post }: { live: LivePost; post: PostMessage }) {
         )
       }
     >
-      <div class={css["by"]}>
-        <Avatar name={post.authorName} size="s" />
-        <a class={css["author"]} href={to.person(post.authorId)}>
-          <bdi>{post.authorName}</bdi>
-        </a>
-        <span class="faint small">
-          <Time at={post.publishTime ?? post.createTime} />
-          {post.revision > 1 && (
-            <>
-              {" · revision "}
-              {post.revision}
-              {", "}
-              <Time at={post.updateTime} />
-            </>
-          )}
-        </span>
-        {overseen && <StateBadge state={post.state} />}
-      </div>
       {who.value.state === "expired" && (
         <Note tone="warn" title="Your session has ended">
           <p>What stands here is as it was then.</p>
-          <LinkButton
-            size="s"
-            href={to.logIn(place.value.path)}
-            onClick={(event) => {
-              event.preventDefault();
-              askToLogIn("Log in again to go on where you were.").catch(() => undefined);
-            }}
-          >
+          <Button size="s" onClick={() => askToLogIn("Log in again to go on where you were.").catch(() => undefined)}>
             Log in again
-          </LinkButton>
+          </Button>
         </Note>
       )}
       {overseen && <Standing post={post} own={own} />}
@@ -132,7 +128,7 @@ function Shown({ live, post }: { live: LivePost; post: PostMessage }) {
               </ul>
             )}
             <div class={css["doing"]}>
-              <LinkButton kind="primary" size="s" icon="play" href={`${to.playground()}?post=${post.postId}`}>
+              <LinkButton kind="primary" size="s" icon="play" href={to.playground(post.postId)}>
                 Try in the playground
               </LinkButton>
               <CopyButton text={post.body} label="Copy prompt" />

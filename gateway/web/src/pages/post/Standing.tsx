@@ -19,20 +19,24 @@ export function Standing({ post, own }: { post: Post; own: boolean }) {
       {post.state === PostState.PENDING && <Progress label="Being checked. It is published by itself, mostly within seconds." />}
       {post.state === PostState.HELD && (
         <Note tone="warn" title="Held for a moderator">
-          <Reasons reasons={post.reasons} />
-          {own ? (
-            <p>A moderator decides; you need not wait here. If you change it, it is checked anew.</p>
-          ) : (
-            <p>Nobody but its author and moderators sees it.</p>
-          )}
-          <Doing post={post} own={own} label="Change it" />
+          <div class={css["said"]}>
+            <Reasons reasons={post.reasons} />
+            {own ? (
+              <p>A moderator decides; you need not wait here. If you change it, it is checked anew.</p>
+            ) : (
+              <p>Nobody but its author and moderators sees it.</p>
+            )}
+            <Doing post={post} own={own} label="Change it" />
+          </div>
         </Note>
       )}
       {post.state === PostState.REJECTED && (
         <Note tone="bad" title="Rejected">
-          <Reasons reasons={post.reasons} />
-          {own ? <p>Change what is named and send it again; it is checked anew.</p> : <p>Nobody but its author and moderators sees it.</p>}
-          <Doing post={post} own={own} label="Change it and send it again" />
+          <div class={css["said"]}>
+            <Reasons reasons={post.reasons} />
+            {own ? <p>Change what is named and send it again; it is checked anew.</p> : <p>Nobody but its author and moderators sees it.</p>}
+            <Doing post={post} own={own} label="Change it and send it again" />
+          </div>
         </Note>
       )}
       {post.publishedRevision > 0 && post.publishedRevision !== post.revision && <Meanwhile key={post.publishedRevision} post={post} />}
@@ -90,6 +94,7 @@ function Meanwhile({ post }: { post: Post }) {
           <Card quiet>
             {published ? (
               <div class="stack">
+                <p class="faint small">Revision {published.revision}, as others see it</p>
                 <h2>{published.title}</h2>
                 <Prose text={published.body} />
                 {published.tags.length > 0 && <p class="soft small">{published.tags.map((tag) => `#${tag}`).join(" ")}</p>}

@@ -1,6 +1,7 @@
 /* A person: what they have published, and for oneself everything that one has written, with where it stands. */
 import { PostState, PromptmeshError, type Author, type Post } from "@promptmesh/client";
 import { useEffect } from "preact/hooks";
+import { counted } from "../../components/amounts";
 import { Button, LinkButton } from "../../components/Button";
 import { Page } from "../../components/Page";
 import { Avatar, Card, EmptyState, ErrorNote, Skeleton } from "../../components/Pieces";
@@ -19,8 +20,8 @@ const FILTERS: Record<Filter, { label: string; none: string; shows: (post: Post)
   all: { label: "All", none: "You have written nothing yet", shows: () => true },
   published: { label: "Published", none: "Nothing of yours is published", shows: (post) => post.publishedRevision > 0 },
   waiting: {
-    label: "Being checked",
-    none: "Nothing of yours is being checked or held",
+    label: "In review",
+    none: "Nothing of yours waits for a verdict",
     shows: ({ state }) => state === PostState.PENDING || state === PostState.HELD,
   },
   rejected: { label: "Rejected", none: "Nothing of yours is rejected", shows: ({ state }) => state === PostState.REJECTED },
@@ -88,8 +89,6 @@ function Counts({ author }: { author: Author | null | undefined }) {
     </span>
   );
 }
-
-const counted = (count: bigint, what: string): string => `${count.toLocaleString("en")} ${what}${count === 1n ? "" : "s"}`;
 
 function OwnPosts({ store }: { store: ProfileStore }) {
   const asked = query.value.get("show") ?? "";
