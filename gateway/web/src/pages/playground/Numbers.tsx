@@ -2,11 +2,12 @@
 import { Basis, CacheDecision, FinishReason, Outcome, PromptmeshError, type Receipt } from "@promptmesh/client";
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { count, counted, exactDollars } from "../../components/amounts";
 import { Button } from "../../components/Button";
 import { ErrorNote, Skeleton } from "../../components/Pieces";
 import { api } from "../../state/api";
 import { call } from "../../state/session";
-import { count, millis, tokens, usd } from "./format";
+import { millis } from "./format";
 import type { Run } from "./run";
 import css from "./playground.module.css";
 
@@ -41,15 +42,15 @@ export function Numbers({ run }: { run: Run }) {
         {known && (
           <>
             <Fact name="In">
-              {tokens(known.inputTokens)}
+              {counted(known.inputTokens, "token")}
               {mark}
             </Fact>
             <Fact name="Out">
-              {tokens(known.outputTokens)}
+              {counted(known.outputTokens, "token")}
               {mark}
             </Fact>
             <Fact name="Cost">
-              {costNanos ? usd(BigInt(costNanos)) : "unknown"}
+              {costNanos ? exactDollars(BigInt(costNanos)) : "unknown"}
               {costNanos && mark}
             </Fact>
           </>
@@ -179,7 +180,7 @@ function Details({ receipt }: { receipt: Receipt }) {
         <Fact name="Cache">{CACHE[receipt.cache]}</Fact>
         <Fact name="Tokens">{`${count(receipt.inputTokens)} in, ${count(receipt.outputTokens)} out`}</Fact>
         <Fact name="Counted">{BASES[receipt.basis]}</Fact>
-        <Fact name="Cost">{costNanos === undefined ? "unknown" : usd(costNanos)}</Fact>
+        <Fact name="Cost">{costNanos === undefined ? "unknown" : exactDollars(costNanos)}</Fact>
         <Fact name="Configuration">{`version ${receipt.configVersion}`}</Fact>
       </dl>
       {attempts.length > 0 && (

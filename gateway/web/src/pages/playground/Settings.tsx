@@ -1,9 +1,10 @@
 /* Which model, what stands above the conversation, and how words are chosen. */
 import type { Model } from "@promptmesh/client";
 import { useId } from "preact/hooks";
+import { count } from "../../components/amounts";
 import { Select, TextArea, TextField } from "../../components/Field";
 import { ErrorNote, Skeleton } from "../../components/Pieces";
-import { count, perMillion } from "./format";
+import { perMillion } from "./format";
 import { NO_PARAMETERS } from "./request";
 import { change, conversation, models, modelsError, parameterErrors, readModels, setParameter } from "./store";
 import css from "./playground.module.css";
@@ -89,9 +90,7 @@ function facts({ price, contextTokens, maxOutputTokens, provider, targets, strat
     return [`Route to ${names}`, strategy && `Strategy: ${strategy}`].filter(Boolean);
   }
   return [
-    price
-      ? `${perMillion(price.inputTokenNanos)} in, ${perMillion(price.outputTokenNanos)} out per million tokens`
-      : "Price unknown",
+    priceWords(price),
     [
       contextTokens ? `${count(contextTokens)} tokens of context` : "Context unknown",
       maxOutputTokens ? `answers up to ${count(maxOutputTokens)}` : "",
@@ -100,4 +99,11 @@ function facts({ price, contextTokens, maxOutputTokens, provider, targets, strat
       .join(", "),
     provider && `Provider: ${provider}`,
   ].filter(Boolean);
+}
+
+function priceWords(price: Model["price"]): string {
+  if (!price) return "Price unknown";
+  const { inputTokenNanos, outputTokenNanos } = price;
+  if (!inputTokenNanos && !outputTokenNanos) return "Free";
+  return `${perMillion(inputTokenNanos)} in, ${perMillion(outputTokenNanos)} out per million tokens`;
 }
