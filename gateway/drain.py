@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
 
     def ask(verb: str, path: str) -> str:
-        request = urllib.request.Request(f"http://127.0.0.1:{chosen.admin_port}{path}", method=verb)  # noqa: S310
+        request = urllib.request.Request(f"http://127.0.0.1:{chosen.admin_port}{path}", method=verb)
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
             return str(answer.read().decode())
 
