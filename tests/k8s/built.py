@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -38,7 +39,7 @@ def one(overlay: str, kind: str, name: str) -> Thing:
         thing
         for thing in of_kind(overlay, kind)
         if name == thing["metadata"]["name"]
-        or (kind == "ConfigMap" and thing["metadata"]["name"].rpartition("-")[0] == name)
+        or (kind == "ConfigMap" and re.fullmatch(rf"{name}-[a-z0-9]{{10}}", thing["metadata"]["name"]))
     ]
     assert len(found) == 1, f"{len(found)} of {kind} {name} in {overlay}"
     return found[0]

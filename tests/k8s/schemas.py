@@ -1,4 +1,4 @@
-"""Schemas: Kubernetes' own, from `kubernetes-validate`; those of Istio and the Gateway API, from files of their CRDs."""
+"""Schemas: Kubernetes' own, from `kubernetes-validate`; Istio's and the Gateway API's, from files of their CRDs."""
 
 from __future__ import annotations
 
