@@ -6,10 +6,10 @@ STAMPS := .build
 PROTOS := $(shell find protos -name '*.proto')
 GATEWAY := $(wildcard gateway/*.py gateway/reference.*)
 
-.PHONY: help setup proto up test lint format bench bench-peers lock clean
+.PHONY: help setup proto up test lint format k8s bench bench-peers lock clean
 
 help: ## what each target does
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMPS)/venv: requirements/uv.txt requirements/dev.txt pyproject.toml
 	@mkdir -p $(STAMPS) gen
@@ -46,6 +46,10 @@ format: setup ## let the tools write
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 	@$(BIN)/buf format protos -w
+
+k8s: setup ## build and check what a cluster gets (needs kubectl; ISTIO_CRDS for Istio's schemas)
+	@$(BIN)/python -m tools.k8s_build
+	@$(BIN)/python -m pytest tests/k8s -q
 
 bench: setup ## the figures in README, measured on this machine
 	@$(BIN)/python -m bench

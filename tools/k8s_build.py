@@ -19,7 +19,7 @@ from gateway import render, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 OVERLAYS = ROOT / "k8s" / "overlays"
-KUBECTL_SETTING = "PROMPTMESH_KUBECTL"
+KUBECTL_SETTING = "KUBECTL"
 KUBECTL_MIN = "1.32"
 """The oldest that these overlays were built with (kustomize 5.5)."""
 

@@ -13,7 +13,7 @@ import yaml
 from kubernetes_validate import utils
 from referencing import Registry, Resource
 
-CRDS_SETTING = "PROMPTMESH_CRDS"
+CRDS_SETTING = "ISTIO_CRDS"
 """A folder with CustomResourceDefinitions as YAML: Istio's crd-all.gen.yaml and the Gateway API's."""
 CRD_GROUPS = ("istio.io", "gateway.networking.k8s.io")
 # Their operators publish no schema on the registries that this is tested from.
