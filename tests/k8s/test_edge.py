@@ -12,6 +12,7 @@ import yaml
 from gateway import render
 from services.local.embedded.binaries import envoy
 from tests.k8s.built import each_overlay, needs_kubectl, objects, of_kind, one, pod
+from tests.k8s.schemas import kubernetes_faults
 from tools.k8s_build import edge_settings
 
 pytestmark = [needs_kubectl, each_overlay]
@@ -121,3 +122,28 @@ def test_one_name_leads_in(overlay: str) -> None:
         for backend in (each for rule in route["spec"]["rules"] for each in rule.get("backendRefs", [])):
             (port,) = one(overlay, "Service", backend["name"])["spec"]["ports"]
             assert backend["port"] == port["port"]
+
+
+def test_what_is_laid_over_the_gateway_is_there_and_can_be_laid(overlay: str) -> None:
+    for gateway in of_kind(overlay, "Gateway"):
+        reference = gateway["spec"]["infrastructure"]["parametersRef"]
+        data = {key: yaml.safe_load(text) for key, text in one(overlay, "ConfigMap", reference["name"])["data"].items()}
+        # The edge counts calls by their callers' addresses, which another policy would replace by those of nodes.
+        assert data["service"]["spec"]["externalTrafficPolicy"] == "Local"
+        stays_s = data["deployment"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+        assert stays_s >= pod(one(overlay, "Deployment", "edge"))["terminationGracePeriodSeconds"]
+        for kind, patch in data.items():
+            assert kubernetes_faults(_whole(kind, patch), "1.30.0") == []
+
+
+def _whole(kind: str, patch: dict[str, Any]) -> dict[str, Any]:
+    """The patch with what Istio's own object has and a schema asks for."""
+    whole: dict[str, Any] = {
+        "apiVersion": {"service": "v1", "deployment": "apps/v1"}[kind],
+        "kind": kind.capitalize(),
+        "metadata": {"name": "made-by-istio"},
+        **patch,
+    }
+    if kind == "deployment":
+        whole["spec"]["selector"] = {}
+    return whole

@@ -76,8 +76,12 @@ def test_fewer_only_after_quiet(overlay: str) -> None:
 def test_what_is_scaled_by_cpu_asks_for_cpu(overlay: str) -> None:
     for each in of_kind(overlay, "HorizontalPodAutoscaler"):
         (metric,) = each["spec"]["metrics"]
-        assert metric["resource"]["name"] == "cpu"
-        assert 50 <= metric["resource"]["target"]["averageUtilization"] <= 80
+        found = metric.get("containerResource") or metric["resource"]
+        assert found["name"] == "cpu"
+        assert 50 <= found["target"]["averageUtilization"] <= 80
+        # Of our process alone, in pods that have a sidecar.
+        assert found.get("container", "main") == "main"
+        assert "container" in found or each["metadata"]["name"] == "gateway"
 
 
 def test_only_what_has_a_fallback_goes_to_none(overlay: str) -> None:
