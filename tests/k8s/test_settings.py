@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 
 from services.inference.config import parse
+from services.local.data_folder import DataFolder
+from services.local.plan import make_plan, port_names
+from services.local.secrets import Secrets
+from services.local.settings import MeshSettings as LocalSettings
 from services.mesh.settings import PREFIX, MeshSettings, load
 from tests.k8s.built import Container, containers, each_overlay, needs_kubectl, of_kind, one, pod
 from tools.k8s_secrets import documents
@@ -25,7 +29,7 @@ SETTINGS = {
     "inference": "InferenceSettings",
 }
 # Read by others than the service's settings.
-OTHERS = {"MALLOC_ARENA_MAX", "PYTHONUNBUFFERED", "LC_ALL", "TZ"}
+OTHERS = {"OTEL_EXPORTER_OTLP_ENDPOINT", "MALLOC_ARENA_MAX", "PYTHONUNBUFFERED", "LC_ALL", "TZ"}
 
 
 def main_container(overlay: str, name: str) -> Container:
@@ -177,3 +181,30 @@ def test_secrets_of_the_local_overlay_are_never_twice_the_same() -> None:
 def test_keys_are_as_long_as_services_want_them() -> None:
     shared = next(one for one in documents() if one["metadata"]["name"] == "promptmesh-shared")["stringData"]
     assert len(base64.urlsafe_b64decode(shared["mesh-secret"])) == 32
+
+
+@each_overlay
+@each_service
+def test_a_pod_is_told_all_that_a_local_process_is(overlay: str, service: str, tmp_path: Path) -> None:
+    local = LocalSettings.read(
+        workers=1, edge_port=None, data=tmp_path / "data", environment={"PATH": "/bin"}, directory=tmp_path
+    )
+    ports = {name: 20_000 + index for index, name in enumerate(port_names(local))}
+    plan = make_plan(DataFolder(tmp_path / "data"), local, Secrets(), ports, bootstrap_admin=False)
+    (process,) = [each for each in plan.processes if each.name == f"{service}-0"]
+    told = {name for name in process.environment if name.startswith(PREFIX)}
+    # A folder that outlives the process is of use to the one that keeps a journal there.
+    told -= set() if service == "inference" else {"PROMPTMESH_WORKER_DIR"}
+    assert told <= set(environment(overlay, service))
+
+
+@each_overlay
+def test_no_secret_stands_in_the_open(overlay: str) -> None:
+    assert of_kind(overlay, "Secret") == []
+    for container in containers(overlay):
+        for name, variable in container.environment.items():
+            if re.search(r"SECRET|PASSWORD|TOKEN|PEPPER|_URL$", name):
+                assert "secretKeyRef" in variable.get("valueFrom", {}), f"{container.name}: {name}"
+    for config in of_kind(overlay, "ConfigMap"):
+        for text in config["data"].values():
+            assert not re.search(r"(postgres(ql)?|rediss?)://", text)
