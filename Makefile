@@ -6,7 +6,10 @@ STAMPS := .build
 PROTOS := $(shell find protos -name '*.proto')
 GATEWAY := $(wildcard gateway/*.py gateway/reference.*)
 
-.PHONY: help setup proto up test lint format k8s bench bench-peers lock clean
+CLIENT_TS := $(shell find clients/typescript -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/gen/*')
+WEB := $(shell find gateway/web -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
+
+.PHONY: help setup proto client-ts client-python web screenshots up test schemathesis lint format k8s bench bench-peers lock clean
 
 help: ## what each target does
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,13 +31,36 @@ setup: $(STAMPS)/proto ## fill .venv and generate the stubs
 
 proto: setup ## generate gen/ from protos/
 
-up: setup ## run the whole mesh on this machine
+$(STAMPS)/client-ts: $(STAMPS)/proto $(CLIENT_TS) tools/generate_typescript.py tools/descriptor_pruning.py tools/node.py
+	@$(BIN)/python -m tools.generate_typescript
+	@$(BIN)/python -m tools.node npm clients/typescript run --silent build
+	@$(BIN)/python -m tools.node npm clients/typescript pack --silent --pack-destination ../../$(STAMPS) > $@
+
+client-ts: $(STAMPS)/client-ts ## the TypeScript client: stubs, dist/ and the package in .build/
+
+$(STAMPS)/web: $(STAMPS)/client-ts $(WEB) tools/web.py
+	@$(BIN)/python -m tools.web
+	@touch $@
+
+web: $(STAMPS)/web ## the web app, which the edge serves
+
+screenshots: setup web ## every page in light, dark and on a phone, into out/screenshots
+	@$(BIN)/python -m tests.browser.screenshots
+
+up: setup web ## run the whole mesh on this machine
 	@$(BIN)/promptmesh up
 
-test: setup ## every test that needs no special machine
+client-python: setup ## the Python client's wheel, in clients/python/dist
+	@$(BIN)/python -m clients.python.generator
+	@$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python clients/python
+
+test: setup $(STAMPS)/client-ts $(STAMPS)/web ## every test that needs no special machine
 	@$(BIN)/python -m tools.run_tests
 
-lint: setup ## ruff, mypy, buf
+schemathesis: setup web ## every operation of the OpenAPI document, asked at length (some 10 minutes)
+	@OPENAPI_EXAMPLES=100 OPENAPI_COVERAGE=0 $(BIN)/python -m pytest tests/openapi
+
+lint: setup web ## ruff, mypy, buf, and the web app's types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -62,4 +88,4 @@ lock: $(STAMPS)/venv ## lock the dependencies again, with hashes
 	  --python-version 3.11 pyproject.toml --extra local --extra litellm --extra dev -o requirements/dev.txt
 
 clean: ## remove what the targets above made
-	@rm -rf $(VENV) $(STAMPS) gen third_party out
+	@rm -rf $(VENV) $(STAMPS) gen third_party out $(addprefix clients/typescript/,node_modules dist src/gen) $(addprefix gateway/web/,node_modules dist)

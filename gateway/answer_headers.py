@@ -13,6 +13,7 @@ _CALLS = frozenset(
     }
 )
 _FILES = frozenset({"UsageService_ExportRequests"})
+_SESSIONS = frozenset(f"AuthService_{name}Session" for name in ("Create", "Refresh", "Delete"))
 _TEXT, _NUMBER = {"type": "string"}, {"type": "integer"}
 _RECEIPT: dict[str, tuple[str, dict[str, str]]] = {
     "x-promptmesh-record-id": ("Id of the call's receipt: `GET /api/v1/requests/{id}` reads it.", _TEXT),
@@ -51,6 +52,10 @@ COMPONENTS: Headers = {
         _component(name): {"description": f"Only where such a limit holds. {description}", "schema": schema}
         for name, (description, schema) in _LIMITS.items()
     },
+    "SetCookie": {
+        "description": "Only where a browser asked for it: its refresh token, which no script can read.",
+        "schema": _TEXT,
+    },
     "ContentDisposition": {"description": "`attachment`, with a name for the file.", "schema": _TEXT},
 }
 
@@ -62,4 +67,6 @@ def of(operation: str) -> Headers:
         names = (*_RECEIPT, *_LIMITS)
     elif operation in _FILES:
         names = ("content-disposition",)
+    elif operation in _SESSIONS:
+        names = ("set-cookie",)
     return {name: {"$ref": f"#/components/headers/{_component(name)}"} for name in names}

@@ -62,6 +62,7 @@ TABLE: tuple[Words, ...] = (
         "Proto field is not repeating, cannot start list",
         "A value has the wrong type: a list where one value is expected.",
     ),
+    Words("Proto fields must have a name", "The body has a field without a name."),
     Words("Root element must be a message", "The body is not a JSON object."),
     Words("^Message too deep", "The body is nested too deeply."),
     Words("^Unexpected end of string", "The body is not JSON: unexpected end."),
@@ -70,6 +71,7 @@ TABLE: tuple[Words, ...] = (
     Words("^Missing low surrogate", "The body is not JSON: half of a surrogate pair in a string."),
     Words("^Parsing terminated before end of input", "The body is not JSON: more follows its end."),
     Words(r"^Expected (.-)%.\n", "The body is not JSON: expected {1}."),
+    Words("^Number exceeds the range of double", "The body is not JSON as it is read here: a number is too large."),
     Words("^Unexpected token", "The body is not JSON: unexpected token."),
     Words("^Invalid escape sequence", "The body is not JSON: invalid escape in a string."),
     # What else there may be, if it tells of the inside.

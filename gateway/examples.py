@@ -51,6 +51,7 @@ FILES: Mapping[str, str] = {
 QUERIES: Mapping[str, str] = {
     "UsageService_GetUsage": "interval=USAGE_INTERVAL_DAY&groupBy=USAGE_DIMENSION_MODEL",
     "UsageService_ExportRequests": "format=EXPORT_FORMAT_JSONL",
+    "AuthService_ListUsers": "pageSize=10&query=ada",
     "PostService_ListPosts": "pageSize=10&tag=poetry",
     "PostService_UpdatePost": "updateMask=title",
     "PostService_WatchFeed": "tag=poetry",

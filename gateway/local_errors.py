@@ -30,6 +30,8 @@ class LocalError:
     openai_code: str | None
     response_flags: tuple[str, ...] = ()
     """Only for answers that carry one of these flags of Envoy's; empty: whatever the flags."""
+    unread: bool = False
+    """Only for what is refused before it was read whole and had a request id."""
     openai_message: str = ""
     """What callers of /v1/ are told instead; empty: the same."""
     native_message: str = ""
@@ -86,8 +88,17 @@ _SERVED_OF_OPENAI = (
     "/v1/responses, /v1/responses/input_tokens and /v1/embeddings."
 )
 
-# Rows with response flags come before the row of the same status without; the last row takes what is left.
+# Rows with response flags, or `unread`, precede the row of the same status without; the last one takes what is left.
 LOCAL_ERRORS = (
+    LocalError(
+        400,
+        "INVALID_FIELD",
+        "The request is not one of HTTP as it is served here: look at its verb and its headers.",
+        code_pb2.INVALID_ARGUMENT,
+        _BAD,
+        None,
+        unread=True,
+    ),
     LocalError(400, "INVALID_FIELD", ENVOY_WORDS, code_pb2.INVALID_ARGUMENT, _BAD, None),
     LocalError(
         404,

@@ -14,9 +14,8 @@ from typing import Any
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from promptmesh.access.v1 import access_pb2
-from promptmesh.errors.v1 import reason_pb2
 
-from gateway import answer_headers, openai_schemas
+from gateway import answer_headers, error_responses, openai_schemas
 from gateway.contracts import (
     DEFAULT_IMAGE,
     HTTP_BODY,
@@ -28,16 +27,14 @@ from gateway.contracts import (
     Service,
     load,
 )
+from gateway.event_streams import event_stream
 from gateway.schemas import Schema, Schemas, is_output, is_required
 from gateway.settings import AREAS
 
 DEFAULT_OUT = DEFAULT_IMAGE.parent / "openapi.json"
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
-_ERROR = "#/components/responses/Error"
-_OPENAI_ERROR = "#/components/responses/OpenAiError"
 _IN_A_QUERY = (".google.protobuf.FieldMask", ".google.protobuf.Timestamp")
-_REASON_PREFIX = "REASON_"
 _AUDIENCES = {
     access_pb2.AUDIENCE_PUBLIC: "anyone",
     access_pb2.AUDIENCE_CALLER: "session or API key",
@@ -67,7 +64,8 @@ def document(contracts: Contracts) -> dict[str, Any]:
             "description": (
                 "One edge serves REST with JSON and server-sent events, native gRPC (with reflection) and gRPC-Web, on "
                 "one port. Paths under `/v1/` speak OpenAI's API. 64-bit numbers are strings, times RFC 3339, money "
-                "nano-US-dollars. Every answer carries `x-request-id`; name it when you report an error."
+                "nano-US-dollars. No text may hold the character U+0000; fields that are not known are ignored, and no "
+                "name of one is empty. Every answer carries `x-request-id`; name it when you report an error."
             ),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -78,24 +76,17 @@ def document(contracts: Contracts) -> dict[str, Any]:
         "components": {
             "schemas": {
                 **dict(sorted(schemas.components.items())),
-                "Status": _status(contracts),
+                "Status": error_responses.status_schema(contracts),
                 **openai_schemas.SCHEMAS,
             },
-            "responses": {
-                "Error": {
-                    "description": "What happened: `message` for people, the reason of ErrorInfo for programs.",
-                    "headers": _HEADERS,
-                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Status"}}},
-                },
-                "OpenAiError": {
-                    "description": "An error in OpenAI's shape.",
-                    "headers": _HEADERS,
-                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/openai.Error"}}},
-                },
-            },
+            "responses": error_responses.components(),
             "headers": {
-                "RequestId": {"description": "Id of the call, as in our logs.", "schema": {"type": "string"}},
-                "RetryAfter": {"description": "Seconds to wait, where waiting helps.", "schema": {"type": "integer"}},
+                "RequestId": {
+                    "description": "Id of the call, as in our logs.",
+                    "schema": {"type": "string", "format": "uuid"},
+                    "required": True,
+                },
+                **error_responses.HEADERS,
                 **answer_headers.COMPONENTS,
             },
             "securitySchemes": {
@@ -116,10 +107,7 @@ def document(contracts: Contracts) -> dict[str, Any]:
     }
 
 
-_HEADERS = {
-    "x-request-id": {"$ref": "#/components/headers/RequestId"},
-    "retry-after": {"$ref": "#/components/headers/RetryAfter"},
-}
+_REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/RequestId"}}
 
 
 def _path(binding: Binding) -> str:
@@ -159,16 +147,15 @@ def _operation(
     if binding.body:
         content = written.get("request") or {"application/json": {"schema": _body(contracts, schemas, method, binding)}}
         operation["requestBody"] = {"required": True, "content": content}
-    error = _OPENAI_ERROR if binding.path.startswith(OPENAI_PREFIX) else _ERROR
     operation["responses"] = {
         "200": {
             "description": "Done." if not method.server_streaming else "The stream.",
-            "headers": {"x-request-id": _HEADERS["x-request-id"], **answer_headers.of(name)},
+            "headers": {**_REQUEST_ID, **answer_headers.of(name)},
             "content": written.get("answer") or _answer(schemas, method),
         },
-        "4XX": {"$ref": error},
-        "5XX": {"$ref": error},
+        **error_responses.of(openai=binding.path.startswith(OPENAI_PREFIX)),
     }
+    operation["responses"] |= written.get("others", {})
     return operation
 
 
@@ -228,16 +215,7 @@ def _answer(schemas: Schemas, method: Method) -> dict[str, Any]:
     message = schemas.message(method.output_type)
     if not method.server_streaming:
         return {"application/json": {"schema": message}}
-    return {
-        "text/event-stream": {
-            "schema": {
-                "type": "string",
-                "description": "Server-sent events; each `data:` line is one message.",
-                "contentMediaType": "application/json",
-                "contentSchema": message,
-            }
-        }
-    }
+    return event_stream(message, "Each event is one line `data: …` with one message, and an empty line after it.")
 
 
 def _field(contracts: Contracts, schemas: Schemas, message: str, path: str) -> Schema:
@@ -270,44 +248,11 @@ def _access(method: Method) -> dict[str, Any]:
     }
 
 
-def _status(contracts: Contracts) -> Schema:
-    enum = reason_pb2.Reason.DESCRIPTOR
-    names = [value.name for value in enum.values if value.number]
-    comments = {
-        name.removeprefix(_REASON_PREFIX): contracts.comments.get(f"{enum.full_name}.{name}", "") for name in names
-    }
-    return {
-        "type": "object",
-        "description": "google.rpc.Status. `details` always holds a google.rpc.ErrorInfo.",
-        "properties": {
-            "code": {"type": "integer", "description": "A number of google.rpc.Code."},
-            "message": {"type": "string", "description": "What happened, what was expected, what to do next."},
-            "details": {
-                "type": "array",
-                "description": "ErrorInfo, and where it applies BadRequest, RetryInfo, QuotaFailure, RequestInfo.",
-                "items": {
-                    "type": "object",
-                    "properties": {
-                        "@type": {"type": "string"},
-                        "reason": {
-                            "type": "string",
-                            "description": "\n".join(f"`{name}`: {text}" for name, text in comments.items()),
-                            "examples": list(comments),
-                        },
-                        "domain": {"type": "string", "description": "`promptmesh`"},
-                    },
-                    "required": ["@type"],
-                },
-            },
-        },
-        "required": ["code", "message", "details"],
-    }
-
-
 def _healthz() -> dict[str, Any]:
     serving = {"type": "string", "enum": ["SERVING", "NOT_SERVING"]}
     body = {
         "description": "Each service, and all together.",
+        "headers": _REQUEST_ID,
         "content": {
             "application/json": {
                 "schema": {
@@ -327,7 +272,7 @@ def _healthz() -> dict[str, Any]:
         "description": "200 when all four services serve, else 503; the body names each and whether it serves.",
         "security": [{}],
         "x-access": {"audience": "anyone", "scopes": [], "roles": []},
-        "responses": {"200": body, "503": body},
+        "responses": {**error_responses.of(openai=False), "200": body, "503": body},
     }
 
 

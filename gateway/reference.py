@@ -130,7 +130,11 @@ class _Fields:
 
     def of_answer(self, content: Mapping[str, Any]) -> Iterator[Row]:
         for kind, media in content.items():
-            schema = media["schema"].get("contentSchema", media["schema"])
+            schema = media["schema"]
+            if kind == "text/event-stream":
+                data = schema["properties"]["data"]
+                schema = data.get("anyOf", [data])[-1]
+            schema = schema.get("contentSchema", schema)
             yield from self._rows(schema, 0, "event" if kind == "text/event-stream" else "")
             return
 

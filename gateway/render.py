@@ -6,20 +6,17 @@ It stands on the start path of `promptmesh up`, so it only reads what `make prot
 from __future__ import annotations
 
 import argparse
-import base64
-import hashlib
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
 
-from gateway import contracts, envoy_words, routes, settings
+from gateway import contracts, envoy_words, routes, settings, static, web_app
+from gateway.app_headers import APP_HEADERS, PAGE_METHODS
 from gateway.local_errors import LOCAL_ERRORS, OTHER_ERROR
 from gateway.settings import EdgeSettings
 
@@ -27,63 +24,14 @@ HERE = Path(__file__).resolve().parent
 """Paths whose errors have OpenAI's shape."""
 MAX_RESPONSE_BODY_BYTES = 16 * 1024 * 1024
 """Largest answer of a unary call that the transcoder turns into JSON."""
-MAX_STATIC_BYTES = 4 * 1024 * 1024
 DEADLINE_MARGIN_S = 5.0
 """How much later than the edge a service takes a unary call's deadline to be."""
+COOKIE_METHODS = tuple(f"/promptmesh.auth.v1.AuthService/{name}" for name in ("CreateSession", "RefreshSession"))
+"""Methods that a browser's cookie comes to: they are told which host was asked for."""
 EXIT_CONFIG = 78
 """EX_CONFIG of sysexits.h."""
 
 Target = Literal["local", "kubernetes"]
-
-_INLINE = re.compile(rb"<(style|script)>(.*?)</\1>", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class StaticFile:
-    """A file that the edge serves by itself."""
-
-    path: str
-    file: str
-    content_type: str
-    content: bytes
-
-    @property
-    def tag(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()[:32]
-
-    @property
-    def etag(self) -> str:
-        """Weak, since a compressed answer has other bytes."""
-        return f'W/"{self.tag}"'
-
-    @property
-    def headers(self) -> list[tuple[str, str]]:
-        return [
-            ("content-type", self.content_type),
-            ("etag", self.etag),
-            ("cache-control", "no-cache"),
-            ("content-security-policy", self.content_security_policy),
-            ("referrer-policy", "no-referrer"),
-            ("cross-origin-opener-policy", "same-origin"),
-        ]
-
-    @property
-    def content_security_policy(self) -> str:
-        """Nothing may load or run but the page's own inline style and script, each by its hash."""
-        hashes: dict[bytes, list[str]] = {b"style": [], b"script": []}
-        for kind, text in _INLINE.findall(self.content):
-            hashes[kind].append(f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'")
-        sources = [f"{kind.decode()}-src {' '.join(found)}" for kind, found in hashes.items() if found]
-        return "; ".join(
-            [
-                "default-src 'none'",
-                *sources,
-                "img-src data:",
-                "base-uri 'none'",
-                "form-action 'none'",
-                "frame-ancestors 'none'",
-            ]
-        )
 
 
 def render(target: Target, edge: EdgeSettings) -> str:
@@ -111,15 +59,20 @@ def render(target: Target, edge: EdgeSettings) -> str:
         "local_errors": [*((error, "EQ") for error in LOCAL_ERRORS), (OTHER_ERROR, "GE")],
         "openai_prefix": contracts.OPENAI_PREFIX,
         "files": [
-            _static("/", edge.file(edge.reference), "text/html; charset=utf-8"),
-            _static("/openapi.json", edge.file(edge.openapi), "application/json"),
+            static.read("/reference", edge.file(edge.reference), "text/html; charset=utf-8", made_by="make proto"),
+            static.read("/openapi.json", edge.file(edge.openapi), "application/json", made_by="make proto"),
+            *web_app.files(edge.file(edge.web)),
         ],
-        "max_static_bytes": MAX_STATIC_BYTES,
+        "missing_page": web_app.missing_page(edge.file(edge.web)),
+        "max_static_bytes": static.MAX_STATIC_BYTES,
         "max_response_body_bytes": MAX_RESPONSE_BODY_BYTES,
         "plain_clusters": {routes.plain_cluster(area): places for area, places in edge.http_clusters.items()},
         "healthz_lua": _lua("healthz").replace("CLUSTERS_OF_THE_MESH", _lua_clusters(edge)),
         "write_retry_on": routes.WRITE_RETRY_ON,
         "deadline_margin_s": DEADLINE_MARGIN_S,
+        "cookie_methods": COOKIE_METHODS,
+        "page_methods": PAGE_METHODS,
+        "page_headers": APP_HEADERS,
         "responses_lua": _lua("responses").replace("WORDS_OF_ENVOY", envoy_words.as_lua()),
         "stats_services": [
             {
@@ -149,18 +102,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draft.write_text(text)
     draft.replace(chosen.out)
     return 0
-
-
-def _static(path: str, file: Path, content_type: str) -> StaticFile:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise settings.SettingsError(
-            f"{file}, served at {path}, cannot be read ({error.strerror}); `make proto` makes it."
-        ) from error
-    if len(content) > MAX_STATIC_BYTES:
-        raise settings.SettingsError(f"{file}, served at {path}, is larger than {MAX_STATIC_BYTES} bytes.")
-    return StaticFile(path, str(file), content_type, content)
 
 
 def _origins(allowed: Sequence[str]) -> list[dict[str, Any]]:

@@ -110,7 +110,7 @@ def derive(
                 service.area,
                 method.server_streaming or method.client_streaming,
                 READ_RETRY_ON if method.safe else WRITE_RETRY_ON,
-                quiet=method.raw or method.path in long_methods,
+                quiet=(method.raw and method.server_streaming) or method.path in long_methods,
             )
             for method in open_methods
         ]

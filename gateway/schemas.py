@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import re2
 from buf.validate import validate_pb2
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
+from gateway import patterns
 from gateway.contracts import PACKAGE_PREFIX, Contracts
 
 Schema = dict[str, Any]
 
 _F = FieldDescriptorProto
-_INT64 = {"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"}
-_UINT64 = {"type": "string", "format": "uint64", "pattern": "^[0-9]+$"}
-_INT32 = {"type": "integer", "format": "int32"}
-_UINT32 = {"type": "integer", "format": "uint32", "minimum": 0}
+_INT64 = {"type": "string", "format": "int64", "pattern": patterns.of_range(*patterns.INT64)}
+_UINT64 = {"type": "string", "format": "uint64", "pattern": patterns.of_range(*patterns.UINT64)}
+_INT32 = {"type": "integer", "format": "int32", "minimum": -(2**31), "maximum": 2**31 - 1}
+_UINT32 = {"type": "integer", "format": "uint32", "minimum": 0, "maximum": 2**32 - 1}
 _SCALARS: Mapping[int, Schema] = {
     _F.TYPE_DOUBLE: {"type": "number", "format": "double"},
     _F.TYPE_FLOAT: {"type": "number", "format": "float"},
@@ -38,7 +40,11 @@ _SCALARS: Mapping[int, Schema] = {
 _WELL_KNOWN: Mapping[str, Schema] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.Duration": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"},
-    "google.protobuf.FieldMask": {"type": "string", "description": "Names of fields, separated by commas."},
+    "google.protobuf.FieldMask": {
+        "type": "string",
+        "pattern": "^[A-Za-z0-9_.]+(,[A-Za-z0-9_.]+)*$",
+        "description": "Names of fields, separated by commas.",
+    },
     "google.protobuf.Empty": {"type": "object", "maxProperties": 0},
     "google.protobuf.Struct": {"type": "object"},
     "google.protobuf.Any": {"type": "object", "properties": {"@type": {"type": "string"}}, "required": ["@type"]},
@@ -93,6 +99,8 @@ class Schemas:
             schema |= _list_limits(rules)
         else:
             schema = {**self._type(field), **self._limits(field, rules)}
+            if rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE and schema.get("type") == "string":
+                schema = _or_empty(schema)
         if is_output(field):
             schema["readOnly"] = True
         words = [self.contracts.comments.get(f"{owner}.{field.name}", "")]
@@ -114,7 +122,7 @@ class Schemas:
     def _limits(self, field: FieldDescriptorProto, rules: validate_pb2.FieldRules) -> Schema:
         kind = rules.WhichOneof("type")
         if kind == "string":
-            return _string_limits(rules.string)
+            return _string_limits(rules.string) | _cel_limits(rules)
         if kind == "bytes":
             return _byte_limits(rules.bytes)
         if kind in _NUMBERS:
@@ -156,8 +164,30 @@ class Schemas:
 
 
 def is_required(field: FieldDescriptorProto) -> bool:
-    """Whether a caller must give the field."""
-    return field_behavior_pb2.REQUIRED in field.options.Extensions[field_behavior_pb2.field_behavior]
+    """Whether a caller must give the field: the contract says so, or its rules refuse what it is when it is not set."""
+    behaviour = field.options.Extensions[field_behavior_pb2.field_behavior]
+    return field_behavior_pb2.REQUIRED in behaviour or _refuses_unset(field)
+
+
+def _refuses_unset(field: FieldDescriptorProto) -> bool:
+    rules = field.options.Extensions[validate_pb2.field]
+    if rules.required:
+        return True
+    if field.HasField("oneof_index") or rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE:
+        return False  # what is not set is not looked at
+    if field.label == _F.LABEL_REPEATED:
+        return bool(rules.repeated.min_items or rules.map.min_pairs)
+    text, enum = rules.string, rules.enum
+    allowed = getattr(text, "in")
+    return bool(
+        (text.len or text.min_len or text.uuid or text.email)
+        or (allowed and "" not in allowed)
+        or (text.pattern and not re2.search(text.pattern, ""))
+        or 0 in enum.not_in
+        or (getattr(enum, "in") and 0 not in getattr(enum, "in"))
+        or rules.bytes.len
+        or rules.bytes.min_len
+    )
 
 
 def is_output(field: FieldDescriptorProto) -> bool:
@@ -192,6 +222,23 @@ def _string_limits(rules: validate_pb2.StringRules) -> Schema:
     return limits
 
 
+def _cel_limits(rules: validate_pb2.FieldRules) -> Schema:
+    found = [pattern for rule in rules.cel if (pattern := patterns.of_cel(rule.expression))]
+    return (
+        {"pattern": found[0]} if len(found) == 1 else {"allOf": [{"pattern": each} for each in found]} if found else {}
+    )
+
+
+def _or_empty(schema: Schema) -> Schema:
+    """The same where the empty text stands for a field that is not set, and breaks no rule."""
+    rest = {key: value for key, value in schema.items() if key not in ("format", "minLength")}
+    if schema.get("format") == "uuid":
+        return {**rest, "pattern": f"^({patterns.UUID})?$"}
+    if "pattern" in schema:
+        return {**rest, "pattern": f"^$|{schema['pattern']}"}
+    return rest
+
+
 def _byte_limits(rules: validate_pb2.BytesRules) -> Schema:
     limits: Schema = {}
     if rules.HasField("len"):
@@ -211,8 +258,11 @@ def _number_limits(rules: Any, *, as_string: bool) -> Schema:
     bounds = {"gte": "minimum", "gt": "exclusiveMinimum", "lte": "maximum", "lt": "exclusiveMaximum"}
     limits = {limit: getattr(rules, rule) for rule, limit in bounds.items() if rules.HasField(rule)}
     if as_string:
-        # JSON carries 64 bits as a string, on which JSON Schema knows no range.
-        return {"x-range": limits} if limits else {}
+        # JSON carries 64 bits as a string, on which JSON Schema knows no range: the pattern is for programs.
+        low, high = patterns.UINT64 if rules.DESCRIPTOR.name.startswith("UInt") else patterns.INT64
+        low = max(low, limits.get("minimum", low), limits.get("exclusiveMinimum", low - 1) + 1)
+        high = min(high, limits.get("maximum", high), limits.get("exclusiveMaximum", high + 1) - 1)
+        return {"x-range": limits, "pattern": patterns.of_range(low, high)} if limits else {}
     if getattr(rules, "in"):
         limits["enum"] = list(getattr(rules, "in"))
     return limits

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 GENERATED = Path(__file__).resolve().parent.parent / "gen"
+WEB_APP = Path(__file__).resolve().parent / "web" / "dist"
 
 Area = Literal["auth", "prompts", "moderation", "inference"]
 AREAS: tuple[Area, ...] = ("auth", "prompts", "moderation", "inference")
@@ -47,7 +48,10 @@ class EdgeSettings(BaseModel):
     # What it reads.
     descriptor: Path = Field(GENERATED / "promptmesh.binpb", description="descriptor image of the contracts")
     openapi: Path = Field(GENERATED / "openapi.json", description="served at /openapi.json")
-    reference: Path = Field(GENERATED / "reference.html", description="served at /")
+    reference: Path = Field(GENERATED / "reference.html", description="served at /reference")
+    web: Path = Field(
+        WEB_APP, description="folder of the web app, made by `make web`; without it, / says how to make it"
+    )
 
     # Whom it trusts.
     trusted_hops: Annotated[int, Field(ge=0, le=8)] = Field(

@@ -19,6 +19,7 @@ BIN = Path(sys.executable).parent
 GEN = ROOT / "gen"
 # Packages that come installed: their stubs are not generated again.
 INSTALLED_PREFIXES = ("google/",)
+NAMESPACE = "promptmesh"
 
 
 def main() -> None:
@@ -46,7 +47,10 @@ def main() -> None:
     for stub in list(fresh.rglob("*_pb2.py")):
         for folder in stub.relative_to(fresh).parents[:-1]:
             (fresh / folder / "__init__.py").touch()
-    (fresh / "promptmesh" / "py.typed").touch()
+    # `promptmesh` itself is a namespace: the Python client's package of that name may stand beside it.
+    (fresh / NAMESPACE / "__init__.py").unlink()
+    for area in (fresh / NAMESPACE).iterdir():
+        (area / "py.typed").touch()
     for old in GEN.iterdir() if GEN.exists() else ():
         shutil.rmtree(old) if old.is_dir() else old.unlink()
     GEN.mkdir(exist_ok=True)

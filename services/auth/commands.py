@@ -18,7 +18,7 @@ from promptmesh.access.v1.access_pb2 import Role
 from promptmesh.auth.v1.auth_pb2 import RegisterRequest
 
 from services.auth import store
-from services.auth.main import passwords_of
+from services.auth.main import SERVES, passwords_of
 from services.auth.passwords import Passwords
 from services.auth.settings import AuthSettings
 from services.auth.store import SQL
@@ -64,7 +64,7 @@ async def _run(settings: AuthSettings, command: str, asked: RegisterRequest) -> 
         settings.database_url.get_secret_value(),
         schema=settings.service,
         application_name=f"promptmesh {settings.service} {command}",
-        serves=(1, 1),
+        serves=SERVES,
     )
     # No relay runs here: those of the service's processes find the events by polling.
     outbox = Outbox(settings.service, settings.event_partitions)

@@ -21,6 +21,7 @@ from services.mesh.settings import secret_bytes
 from services.mesh.telemetry.logs import get_logger
 
 log = get_logger()
+SERVES = (2, 2)  # lowest and highest of our migrations that this code serves
 
 
 async def main(mesh: Mesh[AuthSettings]) -> None:
@@ -30,20 +31,20 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     if readable_by_others(settings.auth_signing_key_file):
         log.warning("other users may read the signing key; chmod 600", path=str(settings.auth_signing_key_file))
     pepper = secret_bytes(settings.key_pepper)
-    database = await mesh.open_database(serves=(1, 1))
+    database = await mesh.open_database(serves=SERVES)
     outbox = mesh.outbox(database)
     tail = mesh.tail(outbox)
 
     passwords = passwords_of(settings)
     mesh.on_close("passwords", lambda: asyncio.to_thread(passwords.close))
-    users = Users(database, outbox, passwords)
+    users = Users(database, outbox, passwords, mesh.page_tokens())
     issuer = Issuer(
         key,
         RefreshTokens(pepper),
         access_lifetime_s=settings.access_lifetime_s,
         refresh_lifetime_s=settings.refresh_lifetime_s,
     )
-    sessions = Sessions(database, outbox, passwords, issuer)
+    sessions = Sessions(database, outbox, passwords, issuer, reuse_s=settings.refresh_reuse_s)
     api_keys = ApiKeys(database, outbox, mesh.page_tokens(), key_pepper=pepper, keys_max=settings.api_keys_max)
     signing_keys = SigningKeys(
         database,
@@ -66,7 +67,8 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         lambda: sessions.purge(retention_s=settings.session_retention_s, every_s=settings.session_purge_s),
     )
     server = mesh.server(access)
-    server.add(add_AuthServiceServicer_to_server, Auth(users, sessions, api_keys, signing_keys, feed, mesh))
+    auth = Auth(users, sessions, api_keys, signing_keys, feed, mesh, cookie=settings.cookie)
+    server.add(add_AuthServiceServicer_to_server, auth)
     await server.serve()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,11 +11,13 @@ from promptmesh.auth.v1 import auth_pb2 as pb
 from promptmesh.auth.v1 import auth_pb2_grpc as pb_grpc
 
 from services.auth.api_keys import ApiKeys
+from services.auth.cookies import RefreshCookie
 from services.auth.identities import IdentityFeed
 from services.auth.sessions import Sessions
 from services.auth.signing_keys import SigningKeys
 from services.auth.users import Users
 from services.mesh.call import current
+from services.mesh.errors import MeshError
 from services.mesh.streams import GuardHost, Item, guard
 
 
@@ -29,25 +32,48 @@ class Auth(pb_grpc.AuthServiceServicer):
         signing_keys: SigningKeys,
         feed: IdentityFeed,
         host: GuardHost,
+        *,
+        cookie: RefreshCookie,
     ) -> None:
         self._users, self._sessions, self._api_keys = users, sessions, api_keys
         self._signing_keys, self._feed, self._host = signing_keys, feed, host
+        self._cookie = cookie
 
     async def Register(self, request: pb.RegisterRequest, context: Any) -> pb.User:
         return await self._users.register(request)
 
     async def CreateSession(self, request: pb.CreateSessionRequest, context: Any) -> pb.Session:
-        return await self._sessions.create(request)
+        if not request.cookie:
+            return await self._sessions.create(request)
+        self._cookie.check(context.invocation_metadata(), logging_in=True)  # no other site may log anybody in
+        return await self._in_cookie(await self._sessions.create(request), context)
 
     async def RefreshSession(self, request: pb.RefreshSessionRequest, context: Any) -> pb.Session:
-        return await self._sessions.refresh(request)
+        if request.refresh_token:
+            return await self._sessions.refresh(request.refresh_token)
+        metadata = context.invocation_metadata()
+        token = self._cookie.read(metadata)
+        if not token:
+            raise MeshError(
+                "CREDENTIAL_MISSING",
+                "No refresh token came with the call, in the request or in a cookie. Log in with CreateSession.",
+            )
+        self._cookie.check(metadata)
+        return await self._in_cookie(await self._sessions.refresh(token), context)
 
     async def DeleteSession(self, request: pb.DeleteSessionRequest, context: Any) -> empty_pb2.Empty:
-        await self._sessions.delete(current().caller)
+        # The access token came in a header, which no other site can send: the cookie needs no protection here.
+        token = self._cookie.read(context.invocation_metadata())
+        await self._sessions.delete(current().caller, token)
+        if token:
+            await context.send_initial_metadata((self._cookie.clear(),))
         return empty_pb2.Empty()
 
     async def GetMe(self, request: pb.GetMeRequest, context: Any) -> pb.User:
         return await self._users.me(current().caller)
+
+    async def ListUsers(self, request: pb.ListUsersRequest, context: Any) -> pb.ListUsersResponse:
+        return await self._users.list(request)
 
     async def SetRoles(self, request: pb.SetRolesRequest, context: Any) -> pb.User:
         return await self._users.set_roles(current().caller, request)
@@ -74,3 +100,10 @@ class Auth(pb_grpc.AuthServiceServicer):
         async for item in guard(current(), self._feed.watch(request.after_version), mesh=self._host):
             if isinstance(item, Item):
                 yield item.value
+
+    async def _in_cookie(self, session: pb.Session, context: Any) -> pb.Session:
+        """The session with its refresh token in a cookie instead."""
+        lifetime_s = session.refresh_expire_time.seconds - int(time.time())
+        await context.send_initial_metadata((self._cookie.put(session.refresh_token, lifetime_s),))
+        session.refresh_token = ""
+        return session

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from promptmesh.auth.v1 import auth_pb2
 
 from services.auth import store
 from services.auth.passwords import Passwords
-from services.auth.refresh_tokens import RefreshToken, RefreshTokens, digest_of
+from services.auth.refresh_tokens import RefreshToken, RefreshTokens, digest_of, new_salt
 from services.auth.signing import public_jwk
 from services.auth.store import SQL, Row
 from services.auth.users import normal_email
@@ -28,6 +29,14 @@ log = get_logger()
 
 # The hash may be replaced while it is checked; the one after that is checked once more.
 _LOGIN_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """A refresh token and when it ends."""
+
+    token: str
+    expire_time: datetime
 
 
 class Issuer:
@@ -46,8 +55,12 @@ class Issuer:
         self._access_lifetime = timedelta(seconds=access_lifetime_s)
         self._refresh_lifetime = timedelta(seconds=refresh_lifetime_s)
 
-    def issue(self, user: Row, session_id: str, now: datetime) -> auth_pb2.Session:
-        """A new pair for a session. user: a row of `users`; now: no later than that row was read."""
+    def issue(self, user: Row, session_id: str, now: datetime, refresh: Refresh | None = None) -> auth_pb2.Session:
+        """A pair for a session, with a new refresh token or a given one.
+
+        user: a row of `users`; now: no later than that row was read.
+        """
+        refresh = refresh or Refresh(self._refresh_tokens.make(session_id), now + self._refresh_lifetime)
         access_expire_time = now + self._access_lifetime
         access_token = sign_access_token(
             self._key,
@@ -63,12 +76,16 @@ class Issuer:
         session = auth_pb2.Session(
             session_id=session_id,
             access_token=access_token,
-            refresh_token=self._refresh_tokens.make(session_id),
+            refresh_token=refresh.token,
             user=store.user_of(user),
         )
         session.access_expire_time.FromDatetime(access_expire_time)
-        session.refresh_expire_time.FromDatetime(now + self._refresh_lifetime)
+        session.refresh_expire_time.FromDatetime(refresh.expire_time)
         return session
+
+    def next(self, token: RefreshToken, salt: bytes, now: datetime) -> Refresh:
+        """The refresh token that follows another."""
+        return Refresh(self._refresh_tokens.successor(token, salt), now + self._refresh_lifetime)
 
     def read(self, refresh_token: str) -> RefreshToken | None:
         """What a refresh token says; None if it has not the form of one."""
@@ -78,9 +95,13 @@ class Issuer:
 class Sessions:
     """Sessions of people. Raises MeshError for what a caller did wrong."""
 
-    def __init__(self, database: Database, outbox: Outbox, passwords: Passwords, issuer: Issuer) -> None:
+    def __init__(
+        self, database: Database, outbox: Outbox, passwords: Passwords, issuer: Issuer, *, reuse_s: float
+    ) -> None:
+        """reuse_s: how long after a refresh its token is answered as before instead of ending the session."""
         self._database, self._outbox = database, outbox
         self._passwords, self._issuer = passwords, issuer
+        self._reuse = timedelta(seconds=reuse_s)
 
     async def create(self, request: auth_pb2.CreateSessionRequest) -> auth_pb2.Session:
         """Logs in. LOGIN_FAILED, whichever of the two is wrong; RATE_LIMITED."""
@@ -96,12 +117,16 @@ class Sessions:
                 return session
         raise MeshError("LOGIN_FAILED", "Email or password is wrong.")
 
-    async def refresh(self, request: auth_pb2.RefreshSessionRequest) -> auth_pb2.Session:
+    async def refresh(self, refresh_token: str) -> auth_pb2.Session:
         """A new pair for the last one's refresh token, which is used up. CREDENTIAL_INVALID, _EXPIRED, _REVOKED.
 
-        A used token ends its session: thief and owner cannot be told apart, and the owner can log in.
+        A used token ends its session: thief and owner cannot be told apart, and the owner can log in. Just after its
+        use it gets the same successor instead: an answer may have been lost, and tabs of one browser share a cookie. A
+        thief gains nothing by that: they hold what the owner holds, and the first use of it by either, the window being
+        over, makes the other's next one end the session. No token follows another within the window, so that what was
+        sent before it is never two tokens behind.
         """
-        token = self._issuer.read(request.refresh_token)
+        token = self._issuer.read(refresh_token)
         if token is None:
             raise _invalid()
         async with self._database.transaction() as conn:
@@ -116,10 +141,17 @@ class Sessions:
             raise _revoked("it was used before")
         return session
 
-    async def delete(self, caller: Caller) -> None:
-        """Logs out: ends the session whose access token makes the call. More than once is fine."""
+    async def delete(self, caller: Caller, refresh_token: str = "") -> None:
+        """Logs out: ends the session whose access token makes the call. More than once is fine.
+
+        refresh_token: of the browser, whose session ends as well; it may be another one. Any token that was ever the
+        session's is enough: a used one would end it too.
+        """
+        token = self._issuer.read(refresh_token)
+        session_ids = {caller.session_id, *((token.session_id,) if token is not None and token.ours else ())}
         async with self._database.transaction() as conn:
-            await store.end_session(conn, self._outbox, caller.session_id)
+            for session_id in sorted(session_ids):
+                await store.end_session(conn, self._outbox, session_id)
 
     async def purge(self, *, retention_s: int, every_s: float) -> None:
         """Removes sessions that are over, for ever."""
@@ -142,7 +174,7 @@ class Sessions:
     async def _opened(self, found: Row) -> auth_pb2.Session | None:
         """A session; None if the hash that was checked has been replaced since: a session outlives no password."""
         async with self._database.transaction() as conn:
-            user = await conn.fetchrow(SQL["share_user"], found["user_id"])
+            user = await conn.fetchrow(SQL["user_to_log_in"], found["user_id"])
             if user is None or user["password_hash"] != found["password_hash"]:
                 return None
             session = self._issuer.issue(user, uuid7(), user["moment"])
@@ -155,6 +187,7 @@ class Sessions:
                 access_expire_time=_time(session.access_expire_time),
                 refresh_expire_time=_time(session.refresh_expire_time),
             )
+            await conn.execute(SQL["logged_in"], user["user_id"], user["moment"])
         return session
 
     async def _renew(self, found: Row, password_hash: str) -> None:
@@ -163,27 +196,49 @@ class Sessions:
             await conn.execute(SQL["renew_password_hash"], found["user_id"], found["password_hash"], password_hash)
 
     async def _refreshed(self, conn: Connection, token: RefreshToken, user: Row, row: Row) -> auth_pb2.Session | None:
-        """The session's next pair; None if the token was used before, which ends the session."""
+        """The session's next pair; None if the token was used before, which ends the session. row: locked."""
+        now: datetime = user["moment"]
         present = hmac.compare_digest(row["refresh_digest"], token.digest)
+        again = self._again(token, row) if token.ours else None
         if not present and not token.ours:
             raise _invalid()
         if row["end_time"] is not None:
             raise _revoked("its session has ended")
-        if not present:
+        if not present and again is None:
             await store.end_session(conn, self._outbox, token.session_id)
             return None
-        now: datetime = user["moment"]
         if row["refresh_expire_time"] <= now:
             raise _expired()
-        session = self._issuer.issue(user, token.session_id, now)
+        if again is not None:
+            session = self._issuer.issue(user, token.session_id, now, again)
+            await conn.execute(SQL["repeat_session"], token.session_id, _time(session.access_expire_time))
+            return session
+        salt = new_salt()
+        session = self._issuer.issue(user, token.session_id, now, self._issuer.next(token, salt, now))
         await conn.execute(
             SQL["rotate_session"],
             token.session_id,
             digest_of(session.refresh_token),
             _time(session.access_expire_time),
             _time(session.refresh_expire_time),
+            salt,
+            now,
         )
         return session
+
+    def _again(self, token: RefreshToken, row: Row) -> Refresh | None:
+        """The present refresh token once more, for who brings it or its predecessor just after a refresh; else None."""
+        now: datetime = row["moment"]
+        if not self._reuse or row["rotate_time"] is None or now >= row["rotate_time"] + self._reuse:
+            return None
+        expire_time: datetime = row["refresh_expire_time"]
+        if hmac.compare_digest(row["refresh_digest"], token.digest):
+            return Refresh(token.text, expire_time)
+        if not hmac.compare_digest(row["previous_digest"], token.digest):
+            return None
+        successor = self._issuer.next(token, row["rotate_salt"], now).token
+        # Another where the mesh's pepper was changed meanwhile.
+        return Refresh(successor, expire_time) if digest_of(successor) == row["refresh_digest"] else None
 
 
 def _time(timestamp: Any) -> datetime:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
+from services.auth.cookies import RefreshCookie, origin_of
 from services.auth.signing import load_signing_key
 from services.mesh.access.tokens import LIFETIME_S_MAX
 from services.mesh.settings import MeshSettings
@@ -16,6 +17,13 @@ def _signing_key_file(path: Path) -> Path:
     # So that a wrong file is named together with all that is wrong in the environment.
     load_signing_key(path)
     return path
+
+
+def _origins(value: str) -> str:
+    for origin in filter(None, (one.strip() for one in value.split(","))):
+        if not origin.startswith(("http://", "https://")) or origin_of(origin) != origin:
+            raise ValueError("expected origins separated by commas, for example https://app.example.com")
+    return value
 
 
 class AuthSettings(MeshSettings):
@@ -31,8 +39,15 @@ class AuthSettings(MeshSettings):
     # Tokens
     access_lifetime_s: int = Field(default=600, ge=1, le=int(LIFETIME_S_MAX))  # of an access token
     refresh_lifetime_s: int = Field(default=30 * 86_400, ge=1)  # of a refresh token; a refresh gives a new one
+    # A used refresh token is answered as before for so long, and its successor is not replaced: answers get lost, and
+    # tabs of a browser ask at once. 0: each is good for one call, whatever happened to the answer.
+    refresh_reuse_s: float = Field(default=10.0, ge=0, le=300)
     session_retention_s: int = Field(default=86_400, ge=0)  # how long sessions that are over are kept
     session_purge_s: float = Field(default=300.0, gt=0)  # between two removals of those
+
+    # The cookie with a browser's refresh token
+    cookie_secure: bool = True  # false only where browsers reach the mesh by http:// on a host that is not localhost
+    cookie_origins: Annotated[str, AfterValidator(_origins)] = ""  # beside the mesh's own, separated by commas
 
     # Passwords: argon2id as OWASP's Password Storage Cheat Sheet has it (19 MiB, 2 passes, 1 lane)
     password_memory_kib: int = Field(default=19_456, ge=8)
@@ -47,3 +62,9 @@ class AuthSettings(MeshSettings):
     identity_grace_s: int = Field(default=600, ge=1)  # how long services may go on with what they know, auth being away
     identity_heartbeat_s: float = Field(default=5.0, gt=0)
     signing_key_seen_s: float = Field(default=60.0, gt=0)  # how often a process says which key it signs with
+
+    @property
+    def cookie(self) -> RefreshCookie:
+        """The cookie that these settings describe."""
+        allowed = [one.strip() for one in self.cookie_origins.split(",") if one.strip()]
+        return RefreshCookie(self.cookie_secure, frozenset({origin_of(self.public_url), *allowed}))

@@ -44,6 +44,14 @@ def user_of(row: Row) -> auth_pb2.User:
     return user
 
 
+def listed_user_of(row: Row) -> auth_pb2.User:
+    """The same with when they last logged in, for those who may know it."""
+    user = user_of(row)
+    if row["last_login_time"] is not None:
+        user.last_login_time.FromDatetime(row["last_login_time"])
+    return user
+
+
 def api_key_of(row: Row) -> auth_pb2.ApiKey:
     """The contract's API key from a row of `api_keys`."""
     key = auth_pb2.ApiKey(

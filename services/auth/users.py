@@ -1,7 +1,8 @@
-"""Register, GetMe, SetRoles: people and what they may do."""
+"""Register, GetMe, ListUsers, SetRoles: people and what they may do."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from promptmesh.access.v1.access_pb2 import Role
@@ -14,16 +15,19 @@ from services.mesh.call import Caller
 from services.mesh.database import Database
 from services.mesh.errors import MeshError
 from services.mesh.events import Outbox
+from services.mesh.paging import PageTokens, page_size
 from services.mesh.telemetry.logs import get_logger
 
 log = get_logger()
+_LIKE_SPECIAL = re.compile(r"[\\%_]")
 
 
 class Users:
     """People. Raises MeshError for what a caller did wrong."""
 
-    def __init__(self, database: Database, outbox: Outbox, passwords: Passwords) -> None:
+    def __init__(self, database: Database, outbox: Outbox, passwords: Passwords, pages: PageTokens) -> None:
         self._database, self._outbox, self._passwords = database, outbox, passwords
+        self._pages = pages
 
     async def register(self, request: auth_pb2.RegisterRequest) -> auth_pb2.User:
         """A new person with an organisation of their own. EMAIL_TAKEN, RATE_LIMITED."""
@@ -50,6 +54,25 @@ class Users:
         if row is None:
             raise _no_such_user(caller.user_id)
         return store.user_of(row)
+
+    async def list(self, request: auth_pb2.ListUsersRequest) -> auth_pb2.ListUsersResponse:
+        """A page of people, newest first, all or those that a query finds. PAGE_TOKEN_INVALID."""
+        size = page_size(request.page_size)
+        query = normal_name(request.query).strip()
+        filters = {"list": "users", "query": query}
+        cursor = self._pages.decode(request.page_token, filters)
+        after = cursor[0] if cursor else None
+        async with self._database.transaction() as conn:
+            if query:
+                await conn.execute(SQL["plan_search"])
+                prefix = _LIKE_SPECIAL.sub(r"\\\g<0>", normal_email(query)) + "%"
+                rows = await conn.fetch(SQL["search_users"], after, size + 1, prefix, query)
+            else:
+                rows = await conn.fetch(SQL["list_users"], after, size + 1)
+        response = auth_pb2.ListUsersResponse(users=[store.listed_user_of(row) for row in rows[:size]])
+        if len(rows) > size:
+            response.next_page_token = self._pages.encode([rows[size - 1]["user_id"]], filters)
+        return response
 
     async def set_roles(self, caller: Caller, request: auth_pb2.SetRolesRequest) -> auth_pb2.User:
         """Replaces a person's roles. USER_NOT_FOUND, LAST_ADMIN."""

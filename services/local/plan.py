@@ -38,6 +38,8 @@ POSTGRES_GRACE_S = 30.0  # a checkpoint
 PLAIN_HTTP = ("inference",)  # services with methods of raw bodies
 POSTGRES_CONNECTIONS_MIN = 200
 POSTGRES_CONNECTIONS_PER_WORKER = 20  # twice a worker's pool: a restarted one overlaps what the server still closes
+# The web app's page, once it is built; without it the prompts service has a page of its own.
+WEB_SHELL = Path(__file__).resolve().parents[2] / "gateway" / "web" / "dist" / "index.html"
 REDIS_STATE_MB = 512
 REDIS_CACHE_MB = 128
 
@@ -211,6 +213,8 @@ class _Planner:
             environment["PROMPTMESH_HTTP_LISTEN"] = f"{LOOPBACK}:{self._ports[f'{worker}-http']}"
         if service == "auth":
             environment["PROMPTMESH_AUTH_SIGNING_KEY_FILE"] = str(self._data.signing_key)
+        if service == "prompts":
+            environment.setdefault("PROMPTMESH_PROMPTS_WEB_SHELL", str(WEB_SHELL))
         if service == "inference":
             environment["PROMPTMESH_PROVIDER_KEY_SECRET"] = self._secrets.provider_key_secret
             environment |= self._settings.provider_environment  # which may name another secret, or several

@@ -41,7 +41,7 @@ class Cases:
             row = await conn.fetchrow(SQL["get_case"], request.case_id)
         if row is None:
             raise _not_found(request.case_id)
-        return case_of(row)
+        return case_of(row, with_text=True)
 
     async def resolve(self, request: pb.ResolveCaseRequest) -> pb.Case:
         """Decides a case once. CASE_NOT_FOUND, CASE_RESOLVED (another decision, or none needed any more)."""
@@ -50,7 +50,7 @@ class Cases:
             if row is None:
                 raise _not_found(request.case_id)
             if row["state"] == pb.CASE_STATE_RESOLVED and row["decision"] == request.decision:
-                return case_of(row)
+                return case_of(row, with_text=True)
             if row["state"] != pb.CASE_STATE_OPEN:
                 raise _closed(row["state"], row["decision"])
             row = await conn.fetchrow(
@@ -61,7 +61,7 @@ class Cases:
                 request.public_reason,
                 current().caller.user_id,
             )
-            case = case_of(row)
+            case = case_of(row, with_text=True)
             await self._outbox.append(conn, [_decided(case, request.public_reason)])
         self._outbox.wake()
         return case

@@ -36,7 +36,7 @@ class Submission:
     def text(self) -> str:
         """What is screened, and what the positions of findings count in: all that everyone would see. Tags and name
         come last, so that positions in what a case shows are the same with and without them."""
-        return "\n\n".join((self.title, self.body, *filter(None, ("\n".join(self.tags), self.author_name))))
+        return joined(self.title, self.body, self.tags, self.author_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,8 @@ async def forget(conn: Connection, deleted: Sequence[tuple[str, str]]) -> None:
     await conn.execute(SQL["erase_case_texts"], post_ids)
 
 
-def case_of(row: Any) -> pb.Case:
-    """The contract's case from a row of `cases`."""
+def case_of(row: Any, *, with_text: bool = False) -> pb.Case:
+    """The contract's case from a row of `cases`. with_text: too much for a page of them."""
     case = pb.Case(
         case_id=row["case_id"],
         org_id=row["org_id"],
@@ -133,8 +133,19 @@ def case_of(row: Any) -> pb.Case:
         decision=row["decision"],
         note=row["note"],
         resolver_id=row["resolver_id"] or "",
+        text=_text_of(row) if with_text else "",
     )
     case.create_time.FromDatetime(row["create_time"])
     if row["resolve_time"] is not None:
         case.resolve_time.FromDatetime(row["resolve_time"])
     return case
+
+
+def joined(title: str, body: str, tags: Sequence[str], author_name: str) -> str:
+    """The one text that is screened of a revision."""
+    return "\n\n".join((title, body, *filter(None, ("\n".join(tags), author_name))))
+
+
+def _text_of(row: Any) -> str:
+    # A deleted post's case has lost its text.
+    return joined(row["title"], row["body"], row["tags"], row["author_name"]) if row["title"] or row["body"] else ""

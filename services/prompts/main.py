@@ -16,10 +16,11 @@ from services.prompts.places import Places
 from services.prompts.screened import ScreenedHandler
 from services.prompts.service import PostService
 from services.prompts.settings import PromptsSettings
+from services.prompts.shell import Shell
 from services.prompts.store import PostStore
 from services.prompts.waiters import Waiters
 
-SERVES = (1, 1)  # lowest and highest of our migrations that this code serves
+SERVES = (2, 2)  # lowest and highest of our migrations that this code serves
 
 
 async def main(mesh: Mesh[PromptsSettings]) -> None:
@@ -70,6 +71,9 @@ async def main(mesh: Mesh[PromptsSettings]) -> None:
                 per_caller_max=settings.watch_streams_per_caller_max,
                 per_address_max=settings.watch_streams_per_address_max,
             ),
+            shell=Shell.read(settings.prompts_web_shell),
+            public_url=settings.public_url,
+            author_posts_counted_max=settings.author_posts_counted_max,
         ),
     )
     await server.serve()

@@ -78,6 +78,11 @@ class PostStore:
         async with self._database.connection() as conn:
             return await conn.fetchrow(SQL["get_post"], post_id, caller.user_id or None)
 
+    async def author(self, author_id: str, posts_max: int) -> asyncpg.Record | None:
+        """What an author has published, counted over at most `posts_max` posts; None: nothing."""
+        async with self._database.connection() as conn:
+            return await conn.fetchrow(SQL["get_author"], author_id, posts_max)
+
     async def present(self, post_ids: Sequence[str]) -> dict[str, asyncpg.Record]:
         """Rows by id of those posts that are not deleted, in one read, without anybody's likes."""
         async with self._database.connection() as conn:

@@ -46,6 +46,37 @@ async def test_what_only_the_mesh_may_say_does_not_come_from_outside(edge: Edge,
     assert seen.metadata["traceparent"] == "00-1-2-01"
 
 
+@pytest.mark.parametrize("name", ["a&b", "x^1", "!", "b`", "c|d", "~", "+x", "#", "x%", "y*", "'q'", "x$y"])
+async def test_names_that_grpc_does_not_know_do_not_reach_a_service(edge: Edge, seen: Seen, name: str) -> None:
+    """Its library would fail the call at them, with 500 and words of its own."""
+    answer = await edge.ask("GET", "/api/v1/posts/a", headers={name: "1", "Fine-1.x": "2", "traceparent": "00-1-2-01"})
+
+    assert answer.status == 200
+    assert (seen.metadata["fine-1.x"], seen.metadata["traceparent"]) == ("2", "00-1-2-01")
+    assert name not in seen.metadata
+
+
+@pytest.mark.parametrize(
+    "request_line", ["GARBAGE", "G@T /api/v1/posts HTTP/1.1", "QUERY /api/v1/posts HTTP/1.1", "GET /v1/models HTTP/9.9"]
+)
+async def test_what_is_no_http_is_refused_in_our_words(edge: Edge, request_line: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(edge.url.rpartition(":")[2]))
+    writer.write(f"{request_line}\r\nhost: edge\r\n\r\n".encode())
+    answer = await reader.readuntil(b"}]")
+    writer.close()
+
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 426 "))
+    assert b"INVALID_FIELD" in answer
+    assert b"null" not in answer
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/livez"])
+async def test_health_takes_get_alone(edge: Edge, path: str) -> None:
+    answer = await edge.ask("POST", path)
+
+    assert (answer.status, answer.reason, answer.headers["allow"]) == (405, "METHOD_UNKNOWN", "GET, HEAD")
+
+
 async def test_without_proxies_in_front_nobody_says_where_a_caller_is(edge: Edge, seen: Seen) -> None:
     await edge.ask("GET", "/api/v1/posts/a", headers={"x-forwarded-for": "203.0.113.9"})
 
@@ -89,7 +120,7 @@ async def test_answers_and_errors_can_be_read_by_an_allowed_origin(edge: Edge, v
 
 
 async def test_the_reference_is_served_under_a_strict_policy(edge: Edge) -> None:
-    page = await edge.ask("GET", "/")
+    page = await edge.ask("GET", "/reference")
 
     assert page.status == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -109,7 +140,7 @@ async def test_the_openapi_document_is_served(edge: Edge) -> None:
 
 
 async def test_what_did_not_change_is_not_sent_again(edge: Edge) -> None:
-    for path in ("/", "/openapi.json"):
+    for path in ("/reference", "/openapi.json"):
         first = await edge.ask("GET", path)
         again = await edge.ask("GET", path, headers={"if-none-match": first.headers["etag"]})
         other = await edge.ask("GET", path, headers={"if-none-match": 'W/"old"'})

@@ -67,6 +67,10 @@ async def test_a_call_and_a_health_check_bear_the_name_of_the_service(toys: Toys
             assert {host for _, host in asked} == {NAME}
             posts = await edge.ask("GET", "/api/v1/posts", headers={"host": "api.example.com"})
             assert posts.status == 200
+            # What a service is told of the host that a browser asked for is that host all the same.
+            login = {"email": "a@example.com", "password": "correct horse battery"}
+            await edge.ask("POST", "/api/v1/sessions", json=login, headers={"host": "api.example.com"})
+            assert toys.seen.metadata["x-promptmesh-authority"] == "api.example.com"
 
             async with edge.http.get(f"http://127.0.0.1:{metrics_port}/metrics") as metrics:
                 assert "envoy_http_downstream_rq_total" in await metrics.text()

@@ -63,6 +63,7 @@ async def variables(
         "LEAVING_TOKEN": leaving.token,
         "REFRESH_TOKEN": leaving.refresh_token,
         "POST_ID": post["postId"],
+        "AUTHOR_ID": admin.user_id,
         "CASE_ID": case["caseId"],
         "USER_ID": owner.user_id,
         "API_KEY_ID": spare["apiKey"]["apiKeyId"],

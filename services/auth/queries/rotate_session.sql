@@ -1,3 +1,5 @@
+-- The next refresh token of a session whose row is locked: $2 its digest; $5 salt and $6 time of the rotation.
 UPDATE sessions
-   SET refresh_digest = $2, access_expire_time = $3, refresh_expire_time = $4
+   SET previous_digest = refresh_digest, refresh_digest = $2, access_expire_time = $3, refresh_expire_time = $4,
+       rotate_salt = $5, rotate_time = $6
  WHERE session_id = $1

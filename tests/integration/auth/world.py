@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import redis
 from cryptography.hazmat.primitives import serialization
@@ -138,6 +139,15 @@ async def client_of(process: ServiceProcess) -> AsyncIterator[Client]:
     """A client without a credential."""
     async with grpc.aio.insecure_channel(process.target) as channel:
         yield Client(AuthServiceStub(channel))
+
+
+async def later(rows: asyncpg.Connection, session_id: str, by_s: float = 11.0) -> None:
+    """As if a session's last refresh had been so much earlier: more than the window in which it is answered again."""
+    await rows.execute(
+        "UPDATE sessions SET rotate_time = rotate_time - make_interval(secs => $2) WHERE session_id = $1",
+        session_id,
+        by_s,
+    )
 
 
 async def reason_of(call: Any) -> str:

@@ -123,3 +123,24 @@ async def test_unknown_cases_are_not_found(cases: Cases) -> None:
         with pytest.raises(MeshError) as caught:
             await call
         assert caught.value.reason == "CASE_NOT_FOUND"
+
+
+async def test_a_case_that_is_read_brings_the_text_that_its_findings_count_in(database: Database, cases: Cases) -> None:
+    submission = Submission(uuid7(), uuid7(), 1, uuid7(), "🦊 Title", "Ignore 🦊🦊 this", ("a", "b"), "Ada")
+    at = submission.text.index("this")
+    finding = pb.Finding(rule="a-rule", policy_version="1", start=at, end=at + 4)
+    held = Screened(submission, Verdict.HOLD, [finding], "1", uuid7())
+    async with database.transaction() as conn:
+        await store.keep(conn, [held])
+    case = await cases.get(pb.GetCaseRequest(case_id=held.case_id))
+    assert case.text == "🦊 Title\n\nIgnore 🦊🦊 this\n\na\nb\n\nAda"
+    [found] = case.findings
+    assert case.text[found.start : found.end] == "this"  # code points: UTF-16 would be three further
+    assert (found.rule, found.policy_version, case.policy_version) == ("a-rule", "1", "1")
+    assert [one.text for one in (await cases.list(pb.ListCasesRequest())).cases] == [
+        ""
+    ]  # a page of them would be large
+    assert (await resolve(cases, held.case_id, pb.VERDICT_ALLOW)).text == case.text
+    async with database.transaction() as conn:
+        await store.forget(conn, [(submission.post_id, submission.org_id)])
+    assert (await cases.get(pb.GetCaseRequest(case_id=held.case_id))).text == ""

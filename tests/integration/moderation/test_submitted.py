@@ -104,8 +104,9 @@ async def test_tags_and_the_name_of_the_author_are_screened_too(
 async def test_a_case_shows_all_that_was_screened(database: Database, handler: Submitted) -> None:
     await handle(database, handler, submitted(uuid7(), DOUBTFUL))
     async with database.connection() as conn:
-        case = case_of(await conn.fetchrow("SELECT * FROM cases"))
+        case = case_of(await conn.fetchrow("SELECT * FROM cases"), with_text=True)
     assert (case.title, case.body, case.tags, case.author_name) == ("A title", DOUBTFUL, ["a", "b"], "Ada")
+    assert case.text == f"A title\n\n{DOUBTFUL}\n\na\nb\n\nAda"
 
 
 async def test_an_older_revision_that_comes_late_is_left_out(database: Database, handler: Submitted) -> None:

@@ -9,6 +9,7 @@ import pytest
 from services.mesh.database import Database, DatabaseOptions
 from services.mesh.database.setup import set_up
 from services.mesh.events import Outbox
+from services.prompts.main import SERVES
 from services.prompts.store import PostStore
 from tests.integration.prompts.support import Bench
 from tests.integration.prompts.world import World, running_world
@@ -30,7 +31,7 @@ async def prompts_url(database_url: str) -> str:
 async def database(prompts_url: str) -> AsyncIterator[Database]:
     """The pool."""
     database = await Database.open(
-        prompts_url, schema="prompts", serves=(1, 1), options=DatabaseOptions(max_connections=20)
+        prompts_url, schema="prompts", serves=SERVES, options=DatabaseOptions(max_connections=20)
     )
     yield database
     await database.close()

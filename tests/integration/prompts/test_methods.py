@@ -15,6 +15,8 @@ from promptmesh.prompts.v1 import posts_pb2, posts_pb2_grpc
 from promptmesh.prompts.v1.posts_pb2 import (
     CreatePostRequest,
     DeletePostRequest,
+    GetAuthorRequest,
+    GetPostPageRequest,
     GetPostRequest,
     LikePostRequest,
     ListPostsRequest,
@@ -47,10 +49,12 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "CreatePost": lambda: CreatePostRequest(title="T", body="B"),
     "ListPosts": ListPostsRequest,
     "WatchFeed": WatchFeedRequest,
+    "GetAuthor": lambda: GetAuthorRequest(author_id=uuid7()),
+    "GetPostPage": lambda: GetPostPageRequest(post_id=uuid7()),
 }
 # Unpublished, then published: GetPost, UpdatePost, LikePost, UnlikePost, WatchPost, DeletePost.
 NONE, MISSING, OWNER = "CREDENTIAL_MISSING", "POST_NOT_FOUND", "NOT_OWNER"
-SCOPE = "SCOPE_MISSING"
+SCOPE, ABSENT = "SCOPE_MISSING", "AUTHOR_NOT_FOUND"
 UNPUBLISHED: dict[str, list[str]] = {
     "nobody": [MISSING, NONE, NONE, NONE, MISSING, NONE],
     "another": [MISSING, MISSING, MISSING, MISSING, MISSING, MISSING],
@@ -76,16 +80,16 @@ PUBLISHED: dict[str, list[str]] = {
     "author": [OK, OK, OK, OK, OK, OK],
 }
 OTHERS_BY_CALLER: dict[str, list[str]] = {
-    "nobody": [NONE, OK, OK],
-    "another": [OK, OK, OK],
-    "moderator": [OK, OK, OK],
-    "admin": [OK, OK, OK],
-    "auditor": [SCOPE, OK, OK],
-    "reading key of the author": [SCOPE, OK, OK],
-    "key of another": [OK, OK, OK],
-    "key of no use": [SCOPE, SCOPE, SCOPE],
-    "writing key of the author": [OK, OK, OK],
-    "author": [OK, OK, OK],
+    "nobody": [NONE, OK, OK, ABSENT, OK],
+    "another": [OK, OK, OK, ABSENT, OK],
+    "moderator": [OK, OK, OK, ABSENT, OK],
+    "admin": [OK, OK, OK, ABSENT, OK],
+    "auditor": [SCOPE, OK, OK, ABSENT, OK],
+    "reading key of the author": [SCOPE, OK, OK, ABSENT, OK],
+    "key of another": [OK, OK, OK, ABSENT, OK],
+    "key of no use": [SCOPE, SCOPE, SCOPE, SCOPE, OK],
+    "writing key of the author": [OK, OK, OK, ABSENT, OK],
+    "author": [OK, OK, OK, ABSENT, OK],
 }
 
 

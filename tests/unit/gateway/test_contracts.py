@@ -32,7 +32,8 @@ def test_openai_paths_are_apart_from_ours() -> None:
     for method in contracts.load().methods:
         for binding in method.bindings:
             openai = method.service.endswith(".OpenAiService")
-            assert binding.path.startswith("/v1/" if openai else ("/api/v1/", "/.well-known/")), method.path
+            ours = ("/api/v1/", "/.well-known/", "/p/")  # the last: pages of the web app
+            assert binding.path.startswith("/v1/" if openai else ours), method.path
 
 
 def test_internal_methods_have_no_rest_binding() -> None:

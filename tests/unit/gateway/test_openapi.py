@@ -16,8 +16,10 @@ from promptmesh.inference.v1 import inference_pb2, limits_pb2, provider_keys_pb2
 from promptmesh.moderation.v1 import moderation_pb2
 from promptmesh.prompts.v1 import posts_pb2
 
-from gateway import contracts, examples, openapi
+from gateway import contracts, error_responses, examples, openapi
 from gateway.contracts import Contracts
+from services.mesh.errors import CODES
+from tests.mesh.errors import HTTP_STATUS
 
 _LOADED = (auth_pb2, inference_pb2, limits_pb2, moderation_pb2, posts_pb2, provider_keys_pb2, usage_pb2)
 VERBS = {"get", "put", "post", "delete", "patch"}
@@ -152,7 +154,7 @@ def test_a_path_variable_is_neither_in_the_body_nor_in_the_query(document: dict[
 def test_streams_are_event_streams_of_their_message(document: dict[str, Any]) -> None:
     watch = document["paths"]["/api/v1/posts/{postId}:watch"]["get"]["responses"]["200"]["content"]
 
-    assert watch["text/event-stream"]["schema"]["contentSchema"] == {
+    assert watch["text/event-stream"]["schema"]["properties"]["data"]["contentSchema"] == {
         "$ref": "#/components/schemas/prompts.v1.WatchPostResponse"
     }
 
@@ -160,7 +162,7 @@ def test_streams_are_event_streams_of_their_message(document: dict[str, Any]) ->
 def test_openai_paths_fail_in_openai_shape(document: dict[str, Any]) -> None:
     chat = document["paths"]["/v1/chat/completions"]["post"]
 
-    assert chat["responses"]["4XX"] == {"$ref": "#/components/responses/OpenAiError"}
+    assert chat["responses"]["400"] == {"$ref": "#/components/responses/OpenAiError400"}
     assert set(chat["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
 
 
@@ -200,7 +202,7 @@ def test_an_export_is_a_file_and_fails_as_ours(document: dict[str, Any]) -> None
 
     assert set(export["200"]["content"]) == {"text/csv", "application/x-ndjson"}
     assert "content-disposition" in export["200"]["headers"]
-    assert export["4XX"] == {"$ref": "#/components/responses/Error"}
+    assert export["400"] == {"$ref": "#/components/responses/Error400"}
 
 
 def test_calls_of_models_tell_their_receipt_and_limits_in_headers(document: dict[str, Any]) -> None:
@@ -209,6 +211,44 @@ def test_calls_of_models_tell_their_receipt_and_limits_in_headers(document: dict
         assert {"x-request-id", "x-promptmesh-record-id", "x-ratelimit-remaining-tokens"} <= headers.keys(), path
     models = document["paths"]["/v1/models"]["get"]["responses"]["200"]["headers"]
     assert set(models) == {"x-request-id"}
+
+
+def test_every_status_of_services_and_edge_is_told(document: dict[str, Any]) -> None:
+    answered = {HTTP_STATUS.get(code.value[0], 500) for code in CODES.values()} | error_responses.of_the_edge()
+
+    for _, _, operation in operations(document):
+        told = {int(status) for status in operation["responses"]}
+        assert told == answered | {200}
+
+
+def test_what_its_rules_refuse_unset_is_required(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+
+    assert schemas["inference.v1.AudioPart"]["required"] == ["format"]
+    assert schemas["inference.v1.ImagePart"]["required"] == ["url"]
+    assert schemas["inference.v1.JsonSchemaFormat"]["required"] == ["name", "schema"]
+    assert "required" not in schemas["inference.v1.ToolChoice"]
+    assert "required" not in schemas["inference.v1.Sampling"]
+
+
+def test_rules_are_told_as_patterns(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+
+    (tag,) = [each for each in document["paths"]["/api/v1/posts"]["get"]["parameters"] if each["name"] == "tag"]
+    (version,) = schemas["inference.v1.RollbackConfigRequest"]["properties"].values()
+    title = schemas["prompts.v1.CreatePostRequest"]["properties"]["title"]
+    request_id = schemas["prompts.v1.CreatePostRequest"]["properties"]["requestId"]
+    assert tag["schema"]["pattern"] == "^$|^[a-z0-9]+(-[a-z0-9]+)*$"
+    for schema, good, bad in (
+        (version, ("0", "9223372036854775807"), ("-1", "9223372036854775808", "x")),
+        (title, ("A title", "ä"), (" ", "two\nlines", "\u202e", "")),
+        (request_id, ("", "0197c0de-0000-7000-8000-000000000000"), ("1", "0197c0de")),
+    ):
+        for text in good:
+            jsonschema.validate(text, schema)
+        for text in bad:
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate(text, schema)
 
 
 def test_limits_of_maps_are_told(document: dict[str, Any]) -> None:
@@ -243,6 +283,12 @@ def test_every_method_with_a_body_has_an_example(document: dict[str, Any]) -> No
         assert examples.curl(verb.upper(), path, operation).startswith("curl ")
         if "requestBody" in operation:
             assert {operation["operationId"]} & (examples.BODIES.keys() | examples.FILES.keys())
+
+
+def test_no_example_is_of_an_operation_that_is_gone(document: dict[str, Any]) -> None:
+    names = {operation["operationId"] for _, _, operation in operations(document)}
+
+    assert {*examples.BODIES, *examples.FILES, *examples.QUERIES} <= names
 
 
 def test_it_is_json_and_small(document: dict[str, Any]) -> None:

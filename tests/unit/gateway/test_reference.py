@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway import contracts, openapi, reference
-from gateway.render import StaticFile
+from gateway.static import inline_policy
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_every_link_within_leads_somewhere(page: str) -> None:
 
 
 def test_its_style_and_script_are_allowed_by_hash_alone(page: str) -> None:
-    policy = StaticFile("/", "page.html", "text/html", page.encode()).content_security_policy
+    policy = inline_policy(page.encode())
 
     assert "default-src 'none'" in policy
     assert re.search(r"style-src 'sha256-[^']+'", policy)

@@ -12,6 +12,8 @@ import yaml
 from promptmesh.errors.v1.reason_pb2 import Reason
 
 from gateway import render
+from gateway.app_headers import PAGE_METHODS
+from gateway.contracts import load
 from gateway.local_errors import LOCAL_ERRORS, OTHER_ERROR
 from gateway.settings import AREAS, EdgeSettings, SettingsError, read
 from services.local.embedded.binaries import envoy
@@ -65,6 +67,24 @@ def test_every_process_is_an_endpoint_and_admin_stays_at_home() -> None:
     assert rendered["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}
     (listener,) = rendered["static_resources"]["listeners"]
     assert listener["address"]["socket_address"] == {"address": "0.0.0.0", "port_value": 8080}
+
+
+@pytest.mark.parametrize("origins", [[], ["*"], ["https://app.example.com"]])
+def test_no_other_origin_ever_gets_at_cookies(origins: list[str]) -> None:
+    """CORS with credentials would let a page elsewhere refresh a person's session."""
+    text = json.dumps(_rendered(settings(allowed_origins=origins)))
+    assert '"cors"' in text or "http.cors" in text
+    assert "allow_credentials" not in text
+    assert "x-csrf-protection" not in text
+
+
+def test_what_cookies_come_to_is_told_the_host_that_was_asked() -> None:
+    text = json.dumps(_rendered(settings()))
+    assert text.count("x-promptmesh-authority") == 2
+    assert text.count("%REQ(:AUTHORITY)%") == 2
+    paths = {method.path for method in load().methods}
+    assert set(render.COOKIE_METHODS) < paths
+    assert set(PAGE_METHODS) < paths
 
 
 def test_kubernetes_resolves_names_and_local_does_not() -> None:
@@ -164,7 +184,7 @@ def default_words(name: str) -> str:
         return "required"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, Path):
-        return f"gen/{value.name}"
+        return str(value.relative_to(Path(render.__file__).parents[1]))
     if name in ("large_body_methods", "long_methods"):
         return ", ".join(path.rpartition("/")[2] for path in value)
     return "" if value in (None, [], {}) else f"{value:,}" if isinstance(value, int) and value > 9999 else f"{value}"

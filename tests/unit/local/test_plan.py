@@ -107,6 +107,13 @@ def test_only_auth_sees_the_signing_key(data: DataFolder) -> None:
     }
 
 
+def test_prompts_is_told_where_the_web_app_is_built(data: DataFolder) -> None:
+    name = "PROMPTMESH_PROMPTS_WEB_SHELL"
+    environments = {one.name: one.environment for one in plan_of(data).processes if name in one.environment}
+    assert list(environments) == ["prompts-0"]
+    assert environments["prompts-0"][name].endswith("/gateway/web/dist/index.html")
+
+
 def test_a_service_gets_the_password_of_its_own_role_only(data: DataFolder) -> None:
     plan = plan_of(data)
     for service in SERVICES:

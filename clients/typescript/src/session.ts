@@ -1,0 +1,231 @@
+/** A person's session: who is logged in, and an access token that is always fresh. */
+import { createServiceClient, type ServiceClient } from "./calls.js";
+import { PromptmeshError } from "./errors.js";
+import { AuthService, type Session as Tokens, type User } from "./gen/promptmesh/auth/v1/auth_pb.js";
+import { createMeshTransport, type Credentials } from "./transport.js";
+import { openTabs, type Tabs } from "./tabs.js";
+
+/** An access token is renewed so long before it ends. */
+export const RENEW_BEFORE_MS = 30_000;
+/** Required wherever the cookie is set or used: other sites cannot make a browser send it. */
+const CSRF_HEADER = { "x-csrf-protection": "1" };
+
+/** `unknown` until `restore`, `logIn` or `register` said more. */
+export type SessionState = "unknown" | "signed-in" | "signed-out";
+
+export interface SessionOptions {
+  /** Address of the edge; empty: the page's own origin. */
+  readonly baseUrl: string;
+  readonly fetch?: typeof globalThis.fetch;
+  readonly timeoutMs?: number;
+  /**
+   * Where the refresh token is: in an HttpOnly cookie, which scripts cannot read and which outlives the page, or in
+   * memory alone. Default: `cookie` in a browser, `memory` elsewhere.
+   */
+  readonly keep?: "cookie" | "memory";
+}
+
+interface Access {
+  readonly token: string;
+  /** When to renew it, by this machine's clock (`Date.now`). */
+  readonly renewAt: number;
+  readonly sessionId: string;
+  /** When the mesh lets it end, in milliseconds of the mesh's clock: tells which of two is newer. */
+  readonly expireAt: number;
+}
+
+/**
+ * The access token is in memory only. Tabs of one origin share the session: one renews for all of them, and logging in
+ * or out in one is seen in all.
+ */
+export class Session implements Credentials {
+  readonly #auth: ServiceClient<typeof AuthService>;
+  readonly #cookie: boolean;
+  readonly #tabs: Tabs | undefined;
+  readonly #listeners = new Set<(session: Session) => void>();
+  #state: SessionState = "unknown";
+  #user: User | undefined;
+  #access: Access | undefined;
+  #refreshToken = "";
+  #renewing: Promise<string | undefined> | undefined;
+  /** Counts what replaced the session, so that a renewal that comes late does not bring an old one back. */
+  #changes = 0;
+
+  constructor(options: SessionOptions) {
+    this.#auth = createServiceClient(AuthService, createMeshTransport(options));
+    this.#cookie = (options.keep ?? (typeof document === "undefined" ? "memory" : "cookie")) === "cookie";
+    if (this.#cookie) this.#tabs = openTabs(options.baseUrl, (tokens) => this.#hear(tokens));
+  }
+
+  /** Who is logged in. */
+  get user(): User | undefined {
+    return this.#user;
+  }
+
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  /** Calls back after every change of `user` or `state`; answers the function that ends it. */
+  subscribe(listener: (session: Session) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** Registers a person and logs them in. */
+  async register(email: string, password: string, displayName: string): Promise<User> {
+    await this.#auth.register({ email, password, displayName });
+    return this.logIn(email, password);
+  }
+
+  /** Logs in. Fails with LOGIN_FAILED where e-mail or password is wrong. */
+  async logIn(email: string, password: string): Promise<User> {
+    const request = { email, password, cookie: this.#cookie };
+    const options = { headers: this.#cookie ? CSRF_HEADER : {} };
+    // In its turn: a renewal under way would put its own cookie over the new one.
+    const tokens = await this.#alone(() => this.#auth.createSession(request, options));
+    this.#take(tokens);
+    this.#tabs?.tell(tokens);
+    return this.#user as User;
+  }
+
+  /**
+   * Takes up the session that the cookie keeps, after a page was loaded anew. Answers who is logged in; undefined:
+   * nobody. Throws where the mesh cannot be asked: then nothing is known, and it can be called again.
+   */
+  async restore(): Promise<User | undefined> {
+    if (this.#state !== "signed-in") await this.#renew(undefined);
+    return this.#user;
+  }
+
+  /** Ends the session here, in all tabs and at the mesh. Throws, and stays logged in, where the mesh cannot be asked. */
+  async logOut(): Promise<void> {
+    // A session that only the cookie knows of yet is to end as well.
+    const token = (await this.token()) ?? (this.#cookie ? await this.#renew(undefined) : undefined);
+    if (token !== undefined) {
+      try {
+        const headers = { authorization: `Bearer ${token}`, ...(this.#cookie ? CSRF_HEADER : {}) };
+        await this.#alone(() => this.#auth.deleteSession({}, { headers }));
+      } catch (error) {
+        if (!isUnauthenticated(error)) throw error;
+      }
+    }
+    this.#forget();
+    this.#tabs?.tell(undefined);
+  }
+
+  /** The access token for a call; renewed before it ends. Undefined: nobody is logged in. */
+  async token(): Promise<string | undefined> {
+    if (this.#access === undefined) return this.#renewing;
+    if (Date.now() < this.#access.renewAt) return this.#access.token;
+    try {
+      return await this.#renew(this.#access.token);
+    } catch (error) {
+      // The mesh cannot be asked; what we have may still do, and if not, the call itself says so.
+      if (this.#access) return this.#access.token;
+      throw error;
+    }
+  }
+
+  /** Another access token after the mesh refused `rejected`. */
+  renew(rejected: string): Promise<string | undefined> {
+    return this.#renew(rejected);
+  }
+
+  /** Stops listening to other tabs. The session stays. */
+  close(): void {
+    this.#tabs?.close();
+  }
+
+  #renew(stale: string | undefined): Promise<string | undefined> {
+    this.#renewing ??= this.#renewOnce(stale).finally(() => (this.#renewing = undefined));
+    return this.#renewing;
+  }
+
+  /** Runs what changes the cookie while no other tab does. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    return this.#tabs ? this.#tabs.exclusively(work) : work();
+  }
+
+  #renewOnce(stale: string | undefined): Promise<string | undefined> {
+    return this.#alone(async () => {
+      // Another tab may have renewed while this one waited for its turn.
+      if (this.#access && this.#access.token !== stale) return this.#access.token;
+      if (!this.#cookie && this.#refreshToken === "") {
+        this.#forget();
+        return undefined;
+      }
+      const before = this.#changes;
+      try {
+        const tokens = await this.#auth.refreshSession(
+          { refreshToken: this.#refreshToken },
+          { headers: this.#cookie ? CSRF_HEADER : {} },
+        );
+        if (this.#changes !== before) return this.#access?.token;
+        this.#take(tokens);
+        this.#tabs?.tell(tokens);
+        return tokens.accessToken;
+      } catch (error) {
+        if (!isUnauthenticated(error)) throw error;
+        if (this.#changes !== before) return this.#access?.token;
+        const knew = this.#state === "signed-in";
+        this.#forget();
+        if (knew) this.#tabs?.tell(undefined);
+        return undefined;
+      }
+    });
+  }
+
+  /** What another tab tells; it may have waited on its way while this tab got something newer. */
+  #hear(tokens: Tokens | undefined): void {
+    const own = this.#access;
+    if (tokens === undefined) this.#forget();
+    else if (own?.sessionId !== tokens.sessionId || own.expireAt < expireAt(tokens)) this.#take(tokens);
+  }
+
+  #take(tokens: Tokens): void {
+    this.#changes++;
+    const lifetimeMs = lifetime(tokens);
+    const renewInMs = Math.max(lifetimeMs / 2, lifetimeMs - RENEW_BEFORE_MS);
+    const { accessToken: token, sessionId } = tokens;
+    this.#access = { token, renewAt: Date.now() + renewInMs, sessionId, expireAt: expireAt(tokens) };
+    this.#refreshToken = tokens.refreshToken;
+    this.#user = tokens.user;
+    this.#state = "signed-in";
+    this.#changed();
+  }
+
+  #forget(): void {
+    this.#changes++;
+    const changed = this.#state !== "signed-out";
+    this.#access = undefined;
+    this.#refreshToken = "";
+    this.#user = undefined;
+    this.#state = "signed-out";
+    if (changed) this.#changed();
+  }
+
+  #changed(): void {
+    for (const listener of [...this.#listeners]) listener(this);
+  }
+}
+
+function isUnauthenticated(error: unknown): boolean {
+  return error instanceof PromptmeshError && error.code === "UNAUTHENTICATED";
+}
+
+/** How long the token lives, from its own claims: the clock of this machine may be wrong by hours. */
+function lifetime(tokens: Tokens): number {
+  try {
+    const payload = (tokens.accessToken.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
+    const { iat, exp } = JSON.parse(atob(payload)) as { iat?: number; exp?: number };
+    if (typeof iat === "number" && typeof exp === "number") return (exp - iat) * 1000;
+  } catch {
+    // Not a JWT; the answer's time must do.
+  }
+  return expireAt(tokens) - Date.now();
+}
+
+function expireAt({ accessExpireTime: time }: Tokens): number {
+  return time ? Number(time.seconds) * 1000 + time.nanos / 1e6 : 0;
+}

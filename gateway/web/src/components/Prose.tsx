@@ -1,0 +1,95 @@
+/* Text of people and models. It becomes elements by this code alone, never HTML: what looks like a tag is text.
+   Markdown that is understood: paragraphs, headings, lists, quotes, code, emphasis, links to http(s) addresses. */
+import type { ComponentChildren } from "preact";
+import css from "./Prose.module.css";
+
+export function Prose({ text, plain = false }: { text: string; plain?: boolean }) {
+  if (plain) return <div class={css["plain"]}>{text}</div>;
+  return <div class={css["prose"]}>{blocks(text)}</div>;
+}
+
+const FENCE = /^(`{3,}|~{3,})\s*\S*\s*$/;
+const HEADING = /^(#{1,6})\s+(.+)$/;
+const ITEM = /^\s{0,3}([-*+]|\d{1,9}[.)])\s+(.*)$/;
+const QUOTE = /^>\s?(.*)$/;
+
+function blocks(text: string): ComponentChildren[] {
+  const lines = text.replace(/\r\n?/g, "\n").split("\n");
+  const out: ComponentChildren[] = [];
+  let at = 0;
+  const take = (test: RegExp, group: number): string[] => {
+    const taken: string[] = [];
+    for (let found; at < lines.length && (found = test.exec(lines[at]!)); at++) taken.push(found[group] ?? "");
+    return taken;
+  };
+  while (at < lines.length) {
+    const line = lines[at]!;
+    const fence = FENCE.exec(line);
+    if (fence) {
+      const code: string[] = [];
+      for (at++; at < lines.length && !lines[at]!.startsWith(fence[1]!); at++) code.push(lines[at]!);
+      at++;
+      out.push(
+        <pre tabIndex={0}>
+          <code>{code.join("\n")}</code>
+        </pre>,
+      );
+    } else if (HEADING.test(line)) {
+      at++;
+      // Headings of a text stand below those of the page, whatever their writer chose.
+      out.push(<h3>{inline(HEADING.exec(line)![2]!)}</h3>);
+    } else if (ITEM.test(line)) {
+      const ordered = /^\s*\d/.test(line);
+      const items = take(ITEM, 2).map((item) => <li>{inline(item)}</li>);
+      out.push(ordered ? <ol>{items}</ol> : <ul>{items}</ul>);
+    } else if (QUOTE.test(line)) {
+      out.push(<blockquote>{inline(take(QUOTE, 1).join("\n"))}</blockquote>);
+    } else if (!line.trim()) {
+      at++;
+    } else {
+      const paragraph: string[] = [];
+      while (at < lines.length && lines[at]!.trim() && !(paragraph.length && starts(lines[at]!))) paragraph.push(lines[at++]!);
+      out.push(<p>{inline(paragraph.join("\n"))}</p>);
+    }
+  }
+  return out;
+}
+
+const starts = (line: string): boolean => FENCE.test(line) || HEADING.test(line) || ITEM.test(line) || QUOTE.test(line);
+
+// Code, strong, emphasis, [text](address), bare address. No part is unbounded next to another: linear on any input.
+const INLINE =
+  /(`[^`\n]{1,1000}`)|(\*\*[^*\n]{1,1000}\*\*)|(\*[^*\s\n][^*\n]{0,1000}\*)|\[([^\]\n]{1,500})\]\((https?:\/\/[^\s()<>]{1,2000})\)|(https?:\/\/[^\s<>"'()]{1,2000})/g;
+
+function inline(text: string): ComponentChildren[] {
+  const out: ComponentChildren[] = [];
+  let last = 0;
+  for (const found of text.matchAll(INLINE)) {
+    if (found.index > last) out.push(text.slice(last, found.index));
+    const [whole, code, strong, emphasis, label, address, bare] = found;
+    if (code) out.push(<code>{code.slice(1, -1)}</code>);
+    else if (strong) out.push(<strong>{strong.slice(2, -2)}</strong>);
+    else if (emphasis) out.push(<em>{emphasis.slice(1, -1)}</em>);
+    else if (address) out.push(outside(address, label!));
+    else if (bare) out.push(outside(bare, bare));
+    last = found.index + whole.length;
+  }
+  if (last < text.length) out.push(text.slice(last));
+  return out;
+}
+
+/** A link out of the app; its host is shown where the words hide it. */
+function outside(address: string, label: string): ComponentChildren {
+  let host: string;
+  try {
+    host = new URL(address).host;
+  } catch {
+    return label;
+  }
+  return (
+    <a href={address} target="_blank" rel="noopener noreferrer nofollow ugc" title={address}>
+      {label}
+      {label.includes(host) ? null : <span class={css["host"]}> ({host})</span>}
+    </a>
+  );
+}

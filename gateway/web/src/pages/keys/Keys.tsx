@@ -1,0 +1,131 @@
+/* One's API keys: what there is, a new one whose secret is shown once, and revoking. */
+import { type ApiKey, type CreateApiKeyResponse } from "@promptmesh/client";
+import { useState } from "preact/hooks";
+import { Button } from "../../components/Button";
+import { Confirm } from "../../components/Confirm";
+import { List } from "../../components/List";
+import { Page } from "../../components/Page";
+import { Badge, EmptyState } from "../../components/Pieces";
+import { millis, Time } from "../../components/Time";
+import { api } from "../../state/api";
+import { usePaged } from "../../state/paged";
+import { user } from "../../state/session";
+import { toast } from "../../state/toasts";
+import { MakeKey } from "./MakeKey";
+import { NewKey } from "./NewKey";
+import { scopeLabel } from "./scopes";
+import css from "./keys.module.css";
+
+const PAGE_SIZE = 20;
+
+export default function Keys() {
+  const [making, setMaking] = useState(false);
+  const [made, setMade] = useState<CreateApiKeyResponse>();
+  const [revoking, setRevoking] = useState<ApiKey>();
+  const list = usePaged(user.value?.userId ?? "", async (pageToken, signal) => {
+    const { apiKeys, nextPageToken } = await api.auth.listApiKeys({ pageSize: PAGE_SIZE, pageToken }, { signal });
+    return { items: apiKeys, nextPageToken };
+  });
+  const take = (answer: CreateApiKeyResponse) => {
+    setMaking(false);
+    setMade(answer);
+    const key = answer.apiKey;
+    if (key) list.change((keys) => [key, ...keys]);
+  };
+  const make = (
+    <Button kind="primary" icon="plus" onClick={() => setMaking(true)}>
+      Make a key
+    </Button>
+  );
+  return (
+    <Page
+      title="API keys"
+      lead="For programs that act for you, with no more than each needs."
+      actions={list.items?.length && !made ? make : undefined}
+    >
+      {made && <NewKey key={made.apiKey?.apiKeyId} made={made} onStored={() => setMade(undefined)} />}
+      <List
+        list={list}
+        label="API keys"
+        moreLabel="Show older keys"
+        empty={
+          <EmptyState title="No keys yet" action={make}>
+            A program calls the API with a key, OpenAI’s own clients too.
+          </EmptyState>
+        }
+      >
+        {(keys) => (
+          <ul class={css["keys"]} aria-label="API keys">
+            {keys.map((key) => (
+              <Row key={key.apiKeyId} apiKey={key} onRevoke={() => setRevoking(key)} />
+            ))}
+          </ul>
+        )}
+      </List>
+      {making && <MakeKey onMade={take} onClose={() => setMaking(false)} />}
+      {revoking && (
+        <Confirm
+          title="Revoke this key?"
+          action="Revoke"
+          onClose={() => setRevoking(undefined)}
+          run={async () => {
+            const revoked = await api.auth.revokeApiKey({ apiKeyId: revoking.apiKeyId });
+            list.change((keys) => keys.map((key) => (key.apiKeyId === revoked.apiKeyId ? revoked : key)));
+            if (made?.apiKey?.apiKeyId === revoked.apiKeyId) setMade(undefined);
+            setRevoking(undefined);
+            toast(`“${revoked.displayName}” is revoked.`);
+          }}
+        >
+          <p>
+            Programs that use <strong class={css["name"]}>{revoking.displayName}</strong> (<code>{revoking.prefix}…</code>) are
+            refused from the next second on. This cannot be taken back.
+          </p>
+        </Confirm>
+      )}
+    </Page>
+  );
+}
+
+function Row({ apiKey: key, onRevoke }: { apiKey: ApiKey; onRevoke: () => void }) {
+  const expired = key.expireTime !== undefined && millis(key.expireTime) <= Date.now();
+  const inForce = !key.revokeTime && !expired;
+  return (
+    <li class={css["key"]} data-state={inForce ? "in-force" : "over"}>
+      <div class={css["what"]}>
+        <div class="row">
+          <h2 class={css["name"]}>{key.displayName}</h2>
+          <Badge tone={inForce ? "good" : "neutral"}>{key.revokeTime ? "Revoked" : expired ? "Expired" : "In force"}</Badge>
+        </div>
+        <p>
+          <code>{key.prefix}…</code>
+        </p>
+        <ul class={css["allowed"]} aria-label="May">
+          {key.scopes.map((scope) => (
+            <li key={scope}>{scopeLabel(scope)}</li>
+          ))}
+        </ul>
+        <p class="small faint">
+          Made <Time at={key.createTime} />
+          {key.revokeTime ? (
+            <>
+              {" · revoked "}
+              <Time at={key.revokeTime} />
+            </>
+          ) : key.expireTime ? (
+            <>
+              {expired ? " · ended " : " · ends "}
+              <Time at={key.expireTime} />
+            </>
+          ) : (
+            " · never ends by itself"
+          )}
+        </p>
+      </div>
+      {inForce && (
+        <Button size="s" kind="danger" onClick={onRevoke}>
+          Revoke<span class="visually-hidden"> {key.displayName}</span>
+        </Button>
+      )}
+    </li>
+  );
+}

@@ -1,0 +1,82 @@
+import { newRequestId, timestampFromDate, type CreateApiKeyResponse } from "@promptmesh/client";
+import { Checkbox, Select, TextField } from "../../components/Field";
+import { Dialog } from "../../components/Dialog";
+import { Form, SubmitButton, useForm } from "../../components/form";
+import { api } from "../../state/api";
+import { SCOPES } from "./scopes";
+import css from "./keys.module.css";
+
+const NEVER = "never";
+const EXPIRIES = [
+  { value: "7", label: "After 7 days" },
+  { value: "30", label: "After 30 days" },
+  { value: "90", label: "After 90 days" },
+  { value: "365", label: "After a year" },
+  { value: NEVER, label: "Never, until it is revoked" },
+];
+const USUAL_EXPIRY = "90";
+const DAY_MS = 86_400_000;
+
+export function MakeKey({ onMade, onClose }: { onMade: (made: CreateApiKeyResponse) => void; onClose: () => void }) {
+  const form = useForm({
+    name: "new-key",
+    initial: { displayName: "", expiry: USUAL_EXPIRY, scopes: SCOPES.filter((one) => one.usual).map((one) => one.name) },
+    // No scope named would mean the usual ones to the server.
+    check: ({ displayName, scopes }) => ({
+      ...(!displayName.trim() && { displayName: "Give it a name, such as where it is used." }),
+      ...(!scopes.length && { scopes: "Allow one thing at least." }),
+    }),
+    rename: { expireTime: "expiry" },
+    submit: async ({ displayName, expiry, scopes }) => {
+      const days = Number(expiry);
+      onMade(
+        await api.auth.createApiKey({
+          displayName,
+          scopes,
+          ...(expiry !== NEVER && { expireTime: timestampFromDate(new Date(Date.now() + days * DAY_MS)) }),
+          requestId: newRequestId(),
+        }),
+      );
+    },
+  });
+  const { scopes } = form.values;
+  const allow = (name: string, on: boolean) => form.set("scopes", on ? [...scopes, name] : scopes.filter((one) => one !== name));
+  return (
+    <Dialog title="Make an API key" onClose={onClose}>
+      <Form form={form} label="Make an API key">
+        <TextField
+          label="Name"
+          hint="Where it is used, so that you know later which one to revoke."
+          maxLength={64}
+          autocomplete="off"
+          {...form.field("displayName")}
+        />
+        <fieldset class={css["scopes"]} aria-describedby={form.errors.scopes ? "scopes-error" : undefined}>
+          <legend>What it may do</legend>
+          {SCOPES.map((scope) => (
+            <Checkbox
+              key={scope.name}
+              label={
+                <>
+                  {scope.label} <code class="small faint">{scope.name}</code>
+                </>
+              }
+              hint={scope.allows}
+              checked={scopes.includes(scope.name)}
+              onChecked={(on) => allow(scope.name, on)}
+            />
+          ))}
+          {form.errors.scopes && (
+            <p id="scopes-error" class={css["error"]} role="alert">
+              {form.errors.scopes}
+            </p>
+          )}
+        </fieldset>
+        <Select label="Ends by itself" options={EXPIRIES} {...form.field("expiry")} />
+        <div class="row">
+          <SubmitButton form={form}>Make the key</SubmitButton>
+        </div>
+      </Form>
+    </Dialog>
+  );
+}

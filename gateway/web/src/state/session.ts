@@ -1,0 +1,111 @@
+/* Who is logged in. The access token stays in the client's memory, the refresh token in a cookie that no script reads;
+   tabs tell one another when that changes. */
+import { computed, signal } from "@preact/signals";
+import { PromptmeshError, Role, type User } from "@promptmesh/client";
+import { session } from "./api";
+import { dropDrafts } from "./drafts";
+
+export type Who =
+  /** Not known yet: the cookie is being asked. */
+  | { state: "restoring"; user: undefined }
+  | { state: "anonymous"; user: undefined }
+  | { state: "in"; user: User }
+  /** The session ended under a person who is still here: their page stays, a dialog asks to log in again. */
+  | { state: "expired"; user: User };
+
+const set = signal<Who>({ state: "restoring", user: undefined });
+
+export const who = computed(() => set.value);
+export const user = computed(() => set.value.user);
+
+export const isAdmin = computed(() => has(Role.ADMIN));
+export const isModerator = computed(() => has(Role.MODERATOR) || isAdmin.value);
+const has = (role: Role): boolean => user.value?.roles.includes(role) ?? false;
+
+// The client tells tabs of new tokens; this tells them that somebody left on purpose, so that nothing of theirs stays.
+const tabs = new BroadcastChannel("promptmesh-left");
+let leaving = false;
+
+/** Asks the cookie who is here, and from then on follows the client's session, which follows the other tabs. */
+export async function startSession(): Promise<void> {
+  session.subscribe(follow);
+  tabs.onmessage = clear;
+  try {
+    await session.restore();
+  } catch {
+    // The server cannot be reached: the pages say so themselves.
+  }
+  follow();
+}
+
+function follow(): void {
+  const next = session.user;
+  const was = set.value;
+  if (next) {
+    set.value = { state: "in", user: next };
+    settle();
+  } else if (was.user && !leaving) set.value = { state: "expired", user: was.user };
+  else if (was.state !== "anonymous") set.value = { state: "anonymous", user: undefined };
+}
+
+function clear(): void {
+  set.value = { state: "anonymous", user: undefined };
+  dropDrafts();
+}
+
+export const logIn = async (email: string, password: string): Promise<void> => void (await session.logIn(email, password));
+
+export const register = async (email: string, password: string, displayName: string): Promise<void> =>
+  void (await session.register(email, password, displayName));
+
+/** Throws, and one stays logged in, where the server cannot be asked. */
+export async function logOut(): Promise<void> {
+  leaving = true;
+  try {
+    await session.logOut();
+    clear();
+    tabs.postMessage("left");
+  } finally {
+    leaving = false;
+  }
+}
+
+/** Why the log-in dialog is open; undefined when it is not. */
+export const loginAsked = signal<string | undefined>(undefined);
+let waiting: { done: () => void; given: (error: unknown) => void }[] = [];
+
+/** Opens the log-in dialog over the page. Resolves once somebody is in; rejects with an AbortError if they close it. */
+export function askToLogIn(reason: string): Promise<void> {
+  loginAsked.value ??= reason;
+  return new Promise((done, given) => waiting.push({ done, given }));
+}
+
+export function giveUpLogIn(): void {
+  loginAsked.value = undefined;
+  const all = waiting;
+  waiting = [];
+  for (const one of all) one.given(new DOMException("The log-in was closed.", "AbortError"));
+}
+
+function settle(): void {
+  loginAsked.value = undefined;
+  const all = waiting;
+  waiting = [];
+  for (const one of all) one.done();
+}
+
+/** Runs what needs a person. Where nobody is in, or their session has ended, it asks to log in and runs it again. */
+export async function call<T>(run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    // A wrong password is the log-in form's own to tell; everything else waits for the one dialog, however many ask.
+    if (!(error instanceof PromptmeshError) || error.code !== "UNAUTHENTICATED" || error.reason === "LOGIN_FAILED") throw error;
+    await askToLogIn(
+      user.value
+        ? "Your session has ended. Log in again and we go on where you were; nothing you typed is lost."
+        : "Log in to do this.",
+    );
+    return run();
+  }
+}

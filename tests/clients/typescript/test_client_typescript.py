@@ -1,0 +1,106 @@
+"""The TypeScript client: its own tests under Node, alone and against a real mesh; its examples; its package."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.local.testing import LocalMesh, local_mesh
+from tools.node import NODE, ROOT, environment
+
+PACKAGE = ROOT / "clients" / "typescript"
+EXAMPLES = sorted((PACKAGE / "examples").glob("*.mjs"))
+TEST_TIMEOUT_MS = 60_000
+RUN_TIMEOUT_S = 110
+#: The web app's first load is 150 kB in all; most of the client is the protobuf runtime.
+GZIPPED_BYTES_MAX = 40_000
+#: So that a token expires in the middle of a test, and no limit of the edge is met by accident.
+ENVIRONMENT = {"PROMPTMESH_ACCESS_LIFETIME_S": "2"}
+EDGE = {"rate_per_second": 10_000, "rate_burst": 20_000}
+
+pytestmark = pytest.mark.skipif(
+    not (PACKAGE / "dist" / "index.js").exists(), reason="the client is not built: `make client-ts` (`make test` does)"
+)
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Iterator[LocalMesh]:
+    with local_mesh(environment=ENVIRONMENT, edge=EDGE) as running:
+        yield running
+
+
+def _node(*arguments: str | Path, variables: dict[str, str] | None = None) -> str:
+    """What a program under Node prints; the test fails with it where the program does."""
+    done = subprocess.run(
+        [str(NODE), *map(str, arguments)],
+        cwd=PACKAGE,
+        env={**environment(), **(variables or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def _tests(*files: Path, variables: dict[str, str] | None = None) -> None:
+    said = _node("--test", f"--test-timeout={TEST_TIMEOUT_MS}", *files, variables=variables)
+    passed = re.search(r"^\D*pass (\d+)$", said, re.MULTILINE)
+    assert passed, said
+    assert int(passed[1]) > 0, said
+
+
+def test_types_hold_in_the_tests_too() -> None:
+    _node("node_modules/typescript/bin/tsc", "-p", "tsconfig.test.json")
+
+
+def test_alone() -> None:
+    _tests(*sorted((PACKAGE / "test").glob("*.test.ts")))
+
+
+def test_against_a_mesh(mesh: LocalMesh) -> None:
+    _tests(*sorted((PACKAGE / "test" / "mesh").glob("*.test.ts")), variables={"MESH_URL": mesh.url})
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs(example: Path, mesh: LocalMesh) -> None:
+    _, token = mesh.register(f"ts-example-{example.stem}")
+    variables = {"PROMPTMESH_URL": mesh.url, "PROMPTMESH_API_KEY": mesh.api_key(token)}
+    assert _node(example, variables=variables).strip()
+
+
+def test_the_readme_shows_the_examples_as_they_run() -> None:
+    readme = (PACKAGE / "README.md").read_text()
+    assert EXAMPLES
+    for example in EXAMPLES:
+        assert f"```js\n{example.read_text()}```" in readme, f"README.md shows another {example.name}"
+
+
+def test_the_package_holds_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+    _node(Path(NODE).parent.parent / "lib/node_modules/npm/bin/npm-cli.js", "pack", "--pack-destination", tmp_path)
+    (packed,) = tmp_path.glob("*.tgz")
+    with tarfile.open(packed) as archive:
+        names = {name.removeprefix("package/") for name in archive.getnames()}
+    assert {"package.json", "README.md", "LICENSE", "dist/index.js", "dist/index.d.ts"} <= names
+    assert not [name for name in names if name.startswith(("test", "src", "node_modules"))]
+
+
+def test_the_bundle_stays_small() -> None:
+    sizes = json.loads(_node("scripts/size.mjs"))
+    assert sizes["with Session, watches, pages"]["gzipped_bytes"] < GZIPPED_BYTES_MAX, sizes
+
+
+def test_the_lock_names_no_registry_and_the_stubs_nothing_internal() -> None:
+    assert '"resolved"' not in (PACKAGE / "package-lock.json").read_text()
+    stubs = "".join(path.read_text() for path in (PACKAGE / "src" / "gen").rglob("*.js"))
+    assert "PostService" in stubs
+    for internal in ("ResolveApiKey", "WatchIdentities", "OpenAiService", "EventSourceService"):
+        assert internal not in stubs
