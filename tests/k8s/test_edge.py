@@ -132,6 +132,10 @@ def test_what_is_laid_over_the_gateway_is_there_and_can_be_laid(overlay: str) ->
         assert data["service"]["spec"]["externalTrafficPolicy"] == "Local"
         stays_s = data["deployment"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
         assert stays_s >= pod(one(overlay, "Deployment", "edge"))["terminationGracePeriodSeconds"]
+        (namespace,) = of_kind(overlay, "Namespace")
+        assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+        context = data["deployment"]["spec"]["template"]["spec"]["securityContext"]
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
         for kind, patch in data.items():
             assert kubernetes_faults(_whole(kind, patch), "1.30.0") == []
 
