@@ -9,10 +9,10 @@ GATEWAY := $(wildcard gateway/*.py gateway/reference.*)
 CLIENT_TS := $(shell find clients/typescript -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/gen/*')
 WEB := $(shell find gateway/web -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
 
-.PHONY: help setup proto client-ts client-python web screenshots up test schemathesis lint format bench bench-peers lock clean
+.PHONY: help setup proto client-ts client-python web screenshots up test schemathesis lint format k8s bench bench-peers lock clean
 
 help: ## what each target does
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMPS)/venv: requirements/uv.txt requirements/dev.txt pyproject.toml
 	@mkdir -p $(STAMPS) gen
@@ -72,6 +72,10 @@ format: setup ## let the tools write
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 	@$(BIN)/buf format protos -w
+
+k8s: setup ## build and check what a cluster gets (needs kubectl; ISTIO_CRDS for Istio's schemas)
+	@$(BIN)/python -m tools.k8s_build
+	@$(BIN)/python -m pytest tests/k8s -q
 
 bench: setup ## the figures in README, measured on this machine
 	@$(BIN)/python -m bench

@@ -26,6 +26,9 @@ log = get_logger()
 T = TypeVar("T")
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+LIVENESS = "liveness"
+"""A name to ask health for: SERVING as soon as the process listens, ready or not. Who restarts what does not answer
+asks for this one: "" is NOT_SERVING while auth is awaited, and a restart mends no such wait."""
 # A client that pings more often than this is cut off; our clients ping every 30 s.
 _PING_INTERVAL_MIN_MS = 10_000
 _KEEPALIVE_MS = 60_000
@@ -110,6 +113,7 @@ class Server:
         add_reflection(server)
         for name in ("", *self._services):
             await self._health.set(name, _NOT_SERVING)
+        await self._health.set(LIVENESS, _SERVING)
         try:
             self.port = server.add_insecure_port(self._options.listen)
         except RuntimeError as error:

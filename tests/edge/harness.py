@@ -76,12 +76,14 @@ class Answer:
 
 
 @contextlib.asynccontextmanager
-async def running_edge(folder: Path, toys: Toys, **settings: Any) -> AsyncIterator[Edge]:
+async def running_edge(
+    folder: Path, toys: Toys, *, target: render.Target = "local", **settings: Any
+) -> AsyncIterator[Edge]:
     """Starts Envoy and waits until it listens and knows that all services serve."""
     for attempt in range(_START_ATTEMPTS):
         edge_port, admin_port = free_ports(2)
         output = folder / f"envoy-{attempt}.log"
-        process = await _start(folder, output, toys, edge_port=edge_port, admin_port=admin_port, **settings)
+        process = await _start(folder, output, toys, target, edge_port=edge_port, admin_port=admin_port, **settings)
         try:
             async with aiohttp.ClientSession() as http:
                 edge = Edge(edge_port, admin_port, toys, http, output)
@@ -95,12 +97,16 @@ async def running_edge(folder: Path, toys: Toys, **settings: Any) -> AsyncIterat
     raise AssertionError(f"Envoy did not start:\n{output.read_text()}")
 
 
-async def _start(folder: Path, output: Path, toys: Toys, **settings: Any) -> asyncio.subprocess.Process:
+async def _start(
+    folder: Path, output: Path, toys: Toys, target: render.Target, **settings: Any
+) -> asyncio.subprocess.Process:
     configuration = folder / "edge.yaml"
     configuration.write_text(
         render.render(
-            "local",
-            EdgeSettings(clusters=toys.clusters, health_interval_s=0.2, health_retry_interval_s=0.1, **settings),
+            target,
+            EdgeSettings(
+                **{"clusters": toys.clusters, "health_interval_s": 0.2, "health_retry_interval_s": 0.1, **settings}
+            ),
         )
     )
     with output.open("wb") as sink:

@@ -135,7 +135,8 @@ class Contents:
             data, texts = schema["properties"]["data"], list(data_of(answer.content.decode()))
             schema = data.get("anyOf", [data])[-1]
         elif kind == "application/x-ndjson":
-            texts = answer.content.decode().splitlines()
+            # Not splitlines: JSON may hold U+2028 and others as they are.
+            texts = answer.content.decode().removesuffix("\n").split("\n") if answer.content else []
         else:
             return 0
         for text in texts:

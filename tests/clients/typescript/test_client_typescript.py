@@ -15,6 +15,7 @@ from services.local.testing import LocalMesh, local_mesh
 from tools.node import NODE, ROOT, environment
 
 PACKAGE = ROOT / "clients" / "typescript"
+NPM = Path(NODE).parent.parent / "lib/node_modules/npm/bin/npm-cli.js"
 EXAMPLES = sorted((PACKAGE / "examples").glob("*.mjs"))
 TEST_TIMEOUT_MS = 60_000
 RUN_TIMEOUT_S = 110
@@ -35,11 +36,31 @@ def mesh() -> Iterator[LocalMesh]:
         yield running
 
 
-def _node(*arguments: str | Path, variables: dict[str, str] | None = None) -> str:
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as it is published."""
+    folder = tmp_path_factory.mktemp("packed")
+    _node(NPM, "pack", "--pack-destination", folder)
+    (package,) = folder.glob("*.tgz")
+    return package
+
+
+@pytest.fixture(scope="module")
+def fresh(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Somebody's own folder, with the package installed from its file, and the examples."""
+    folder = tmp_path_factory.mktemp("fresh")
+    (folder / "package.json").write_text('{"private": true, "type": "module"}')
+    _node(NPM, "install", "--no-audit", "--no-fund", "--prefer-offline", packed, folder=folder)
+    for example in EXAMPLES:
+        (folder / example.name).write_text(example.read_text())
+    return folder
+
+
+def _node(*arguments: str | Path, variables: dict[str, str] | None = None, folder: Path = PACKAGE) -> str:
     """What a program under Node prints; the test fails with it where the program does."""
     done = subprocess.run(
         [str(NODE), *map(str, arguments)],
-        cwd=PACKAGE,
+        cwd=folder,
         env={**environment(), **(variables or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -71,10 +92,10 @@ def test_against_a_mesh(mesh: LocalMesh) -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_runs(example: Path, mesh: LocalMesh) -> None:
+def test_an_example_runs_with_the_installed_package(example: Path, fresh: Path, mesh: LocalMesh) -> None:
     _, token = mesh.register(f"ts-example-{example.stem}")
     variables = {"PROMPTMESH_URL": mesh.url, "PROMPTMESH_API_KEY": mesh.api_key(token)}
-    assert _node(example, variables=variables).strip()
+    assert _node(example.name, variables=variables, folder=fresh).strip()
 
 
 def test_the_readme_shows_the_examples_as_they_run() -> None:
@@ -84,9 +105,7 @@ def test_the_readme_shows_the_examples_as_they_run() -> None:
         assert f"```js\n{example.read_text()}```" in readme, f"README.md shows another {example.name}"
 
 
-def test_the_package_holds_what_it_names_and_nothing_else(tmp_path: Path) -> None:
-    _node(Path(NODE).parent.parent / "lib/node_modules/npm/bin/npm-cli.js", "pack", "--pack-destination", tmp_path)
-    (packed,) = tmp_path.glob("*.tgz")
+def test_the_package_holds_what_it_names_and_nothing_else(packed: Path) -> None:
     with tarfile.open(packed) as archive:
         names = {name.removeprefix("package/") for name in archive.getnames()}
     assert {"package.json", "README.md", "LICENSE", "dist/index.js", "dist/index.d.ts"} <= names

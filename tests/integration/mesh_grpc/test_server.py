@@ -22,7 +22,7 @@ from services.mesh.errors import MeshError, error_of
 from services.mesh.ids import uuid7
 from services.mesh.pipeline import Rendered
 from services.mesh.reflection import all_services
-from services.mesh.server import Server, ServerOptions
+from services.mesh.server import LIVENESS, Server, ServerOptions
 
 WAIT_S = 10.0
 SECRET = b"s" * 32
@@ -73,9 +73,11 @@ async def test_health_serves_only_when_ready_and_not_while_draining(service: Any
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""))
         async with asyncio.timeout(WAIT_S):
             assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            check = health_pb2_grpc.HealthStub(channel).Check
+            alive = await check(health_pb2.HealthCheckRequest(service=LIVENESS))
+            assert alive.status == health_pb2.HealthCheckResponse.SERVING
             ready.set()
             assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-            check = health_pb2_grpc.HealthStub(channel).Check
             named = await check(health_pb2.HealthCheckRequest(service="promptmesh.prompts.v1.PostService"))
             assert named.status == health_pb2.HealthCheckResponse.SERVING
             stopping = asyncio.create_task(server.stop())

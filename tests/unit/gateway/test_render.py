@@ -31,7 +31,10 @@ def settings(**changes: Any) -> dict[str, Any]:
     ("target", "changes"),
     [
         ("local", {"allowed_origins": ["http://localhost:3000"], "trusted_hops": 2}),
-        ("kubernetes", {"clusters": KUBERNETES, "listen_host": "0.0.0.0", "allowed_origins": ["*"]}),
+        (
+            "kubernetes",
+            {"clusters": KUBERNETES, "listen_host": "0.0.0.0", "allowed_origins": ["*"], "metrics_port": 9464},
+        ),
         ("local", {"http_clusters": {"inference": [["127.0.0.1", 9]]}}),
     ],
 )
@@ -91,6 +94,32 @@ def test_kubernetes_resolves_names_and_local_does_not() -> None:
 
     assert kinds("local") == {"STATIC"}
     assert kinds("kubernetes") == {"envoy.clusters.dns"}
+
+
+def test_on_kubernetes_a_call_and_a_health_check_bear_the_name_of_their_service() -> None:
+    changes = {"clusters": KUBERNETES, "http_clusters": {"inference": [["inference.promptmesh.svc.cluster.local", 1]]}}
+    rendered = _rendered(settings(**changes), "kubernetes")
+
+    for route in _routes(rendered):
+        if "cluster" in route.get("route", {}):
+            assert route["route"]["auto_host_rewrite"] is True
+    for cluster in rendered["static_resources"]["clusters"]:
+        if cluster["name"] != "edge_admin":
+            (locality,) = cluster["load_assignment"]["endpoints"]
+            for each in (one["endpoint"] for one in locality["lb_endpoints"]):
+                host = each["address"]["socket_address"]["address"]
+                assert (each["hostname"], each["health_check_config"]["hostname"]) == (host, host)
+    assert "auto_host_rewrite" not in json.dumps(_rendered(settings()))
+
+
+def test_metrics_are_all_that_is_told_of_the_administration() -> None:
+    rendered = _rendered(settings(listen_host="0.0.0.0", metrics_port=9464))
+
+    edge, metrics = rendered["static_resources"]["listeners"]
+    assert (edge["name"], metrics["name"]) == ("edge", "metrics")
+    assert metrics["address"]["socket_address"] == {"address": "0.0.0.0", "port_value": 9464}
+    (route,) = metrics["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]
+    assert (route["match"]["path"], route["route"]["prefix_rewrite"]) == ("/metrics", "/stats/prometheus")
 
 
 def test_what_the_edge_says_of_itself_uses_reasons_of_the_contracts() -> None:

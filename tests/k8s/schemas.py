@@ -1,0 +1,96 @@
+"""Schemas: Kubernetes' own, from `kubernetes-validate`; Istio's and the Gateway API's, from files of their CRDs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+from kubernetes_validate import utils
+from referencing import Registry, Resource
+
+CRDS_SETTING = "ISTIO_CRDS"
+"""A folder with CustomResourceDefinitions as YAML: Istio's crd-all.gen.yaml and the Gateway API's."""
+CRD_GROUPS = ("istio.io", "gateway.networking.k8s.io")
+# Their operators publish no schema on the registries that this is tested from.
+WITHOUT_SCHEMA = {
+    "ExternalSecret": "external-secrets.io/v1",
+    "Certificate": "cert-manager.io/v1",
+    "PodMonitor": "monitoring.coreos.com/v1",
+    "PrometheusRule": "monitoring.coreos.com/v1",
+    "ScaledObject": "keda.sh/v1alpha1",
+}
+
+
+@cache
+def _read(file: str, version: str) -> Any:
+    return utils.schema_contents(f"kubernetes-json-schema/v{version}-local-strict/{file}", version)
+
+
+@cache
+def _kubernetes(kind: str, api_version: str, version: str) -> jsonschema.Draft202012Validator:
+    group, _, number = api_version.rpartition("/")
+    name = "-".join(part for part in (kind.lower(), group.partition(".")[0], number) if part)
+    schema = _read(f"{name}.json", version)
+    registry: Registry[Any] = Resource.from_contents(schema) @ Registry()
+    registry = Resource.from_contents(_read("_definitions.json", version)) @ registry
+    return jsonschema.Draft202012Validator(schema, registry=registry)
+
+
+def kubernetes_faults(thing: dict[str, Any], version: str) -> list[str]:
+    """What Kubernetes of a version (1.30.0) says is wrong, unknown fields included. FileNotFoundError: no such kind."""
+    return _faults(_kubernetes(thing["kind"], thing["apiVersion"], version), thing)
+
+
+def crd_folder() -> Path | None:
+    """The folder, if there is one."""
+    named = os.environ.get(CRDS_SETTING)
+    return Path(named) if named else None
+
+
+@cache
+def _definitions(folder: Path) -> dict[tuple[str, str], jsonschema.Draft202012Validator]:
+    found = {}
+    for file in sorted(folder.glob("*.yaml")):
+        for one in yaml.load_all(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if one and one["kind"] == "CustomResourceDefinition":
+                spec = one["spec"]
+                for version in spec["versions"]:
+                    schema = version["schema"]["openAPIV3Schema"]
+                    key = (spec["names"]["kind"], f"{spec['group']}/{version['name']}")
+                    found[key] = jsonschema.Draft202012Validator(_strict(schema, top=True))
+    return found
+
+
+def crd_faults(thing: dict[str, Any], folder: Path) -> list[str]:
+    """What a CRD's schema says is wrong, unknown fields included. Its rules in CEL are not asked. KeyError: no CRD."""
+    return _faults(_definitions(folder)[thing["kind"], thing["apiVersion"]], thing)
+
+
+def _strict(schema: Any, *, top: bool = False) -> Any:
+    """The schema, in which what is not named is refused, as `kubectl apply` refuses it."""
+    if not isinstance(schema, dict):
+        return schema
+    strict = dict(schema)
+    if isinstance(schema.get("properties"), dict):
+        strict["properties"] = {name: _strict(each) for name, each in schema["properties"].items()}
+        if top:
+            strict["properties"] |= {"apiVersion": {}, "kind": {}, "metadata": {"type": "object"}}
+        if "additionalProperties" not in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+            strict["additionalProperties"] = False
+    for name in ("items", "additionalProperties"):
+        if isinstance(schema.get(name), dict):
+            strict[name] = _strict(schema[name])
+    if schema.get("x-kubernetes-int-or-string"):
+        strict.pop("type", None)
+    return strict
+
+
+def _faults(validator: jsonschema.Draft202012Validator, thing: dict[str, Any]) -> list[str]:
+    errors: Iterator[jsonschema.ValidationError] = validator.iter_errors(thing)
+    where = f"{thing['kind']} {thing['metadata']['name']}"
+    return [f"{where}: {'.'.join(map(str, error.path))}: {error.message[:300]}" for error in errors]

@@ -1,0 +1,108 @@
+"""Autoscaling: bounds, and how long it takes from load to pods, by the arithmetic of its windows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tests.k8s.built import each_overlay, needs_kubectl, of_kind, one, pod
+
+pytestmark = [needs_kubectl, each_overlay]
+REACTION_MOST_S = 120
+# What is not ours to set; docs/kubernetes.md says where each comes from.
+METRICS_RESOLUTION_S = 15  # metrics-server's default: --metric-resolution
+CONTROLLER_SYNC_S = 15  # --horizontal-pod-autoscaler-sync-period
+SCHEDULE_AND_PULL_S = 20  # image on the node, or pulled at some 50 MB/s
+
+
+def scaled(overlay: str) -> list[tuple[str, int, int, dict[str, Any]]]:
+    """(target, least, most, behaviour) of everything of ours that is scaled by load and never to none."""
+    found = [
+        (spec["scaleTargetRef"]["name"], spec["minReplicas"], spec["maxReplicas"], spec["behavior"])
+        for spec in (each["spec"] for each in of_kind(overlay, "HorizontalPodAutoscaler"))
+    ]
+    for spec in (each["spec"] for each in of_kind(overlay, "ScaledObject")):
+        if spec["minReplicaCount"]:
+            behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+            found.append((spec["scaleTargetRef"]["name"], spec["minReplicaCount"], spec["maxReplicaCount"], behavior))
+    return found
+
+
+def test_each_of_ours_has_from_3_to_20_pods_and_one_autoscaler(overlay: str) -> None:
+    targets = [name for name, *_ in scaled(overlay)]
+    if overlay == "local":
+        assert targets == []
+        return
+    assert sorted(targets) == ["auth", "edge", "inference", "moderation", "promptmesh-istio", "prompts"]
+    assert {(least, most) for _, least, most, _ in scaled(overlay)} == {(3, 20)}
+    for kind in ("Deployment", "StatefulSet"):
+        for workload in of_kind(overlay, kind):
+            assert "replicas" not in workload["spec"], "an apply would undo what the autoscaler did"
+
+
+def test_more_pods_serve_within_two_minutes(overlay: str) -> None:
+    for name, least, most, behavior in scaled(overlay):
+        up = behavior["scaleUp"]
+        steps, pods = 0, least
+        while pods < most:
+            (percent, *_) = [each["value"] for each in up["policies"] if each["type"] == "Percent"]
+            pods += math.ceil(pods * percent / 100)
+            steps += 1
+        periods = {each["periodSeconds"] for each in up["policies"]}
+        decided_s = METRICS_RESOLUTION_S + CONTROLLER_SYNC_S + up["stabilizationWindowSeconds"]
+        stepped_s = (steps - 1) * max(*periods, CONTROLLER_SYNC_S)
+        total_s = decided_s + stepped_s + SCHEDULE_AND_PULL_S + _start_s(overlay, name)
+        assert total_s < REACTION_MOST_S, f"{name}: {total_s} s from the load to {most} pods that serve"
+
+
+def _start_s(overlay: str, name: str) -> float:
+    """From the start of a container to its endpoint: what starting took here (docs/kubernetes.md), and the probes."""
+    found = [each for each in of_kind(overlay, "Deployment", "StatefulSet") if each["metadata"]["name"] == name]
+    if not found:  # Istio's own gateway
+        return 10
+    (container,) = pod(found[0])["containers"]
+    started_s = 5.0
+    periods_s = sum(container[probe]["periodSeconds"] for probe in ("startupProbe", "readinessProbe"))
+    return started_s + float(periods_s) + 2.0
+
+
+def test_fewer_only_after_quiet(overlay: str) -> None:
+    for name, *_, behavior in scaled(overlay):
+        down = behavior["scaleDown"]
+        assert down["stabilizationWindowSeconds"] >= 300, name
+        assert all(each["periodSeconds"] >= 60 and each["value"] <= 20 for each in down["policies"]), name
+
+
+def test_what_is_scaled_by_cpu_asks_for_cpu(overlay: str) -> None:
+    for each in of_kind(overlay, "HorizontalPodAutoscaler"):
+        (metric,) = each["spec"]["metrics"]
+        found = metric.get("containerResource") or metric["resource"]
+        assert found["name"] == "cpu"
+        assert 50 <= found["target"]["averageUtilization"] <= 80
+        # Of our process alone, in pods that have a sidecar.
+        assert found.get("container", "main") == "main"
+        assert "container" in found or each["metadata"]["name"] == "gateway"
+
+
+def test_only_what_has_a_fallback_goes_to_none(overlay: str) -> None:
+    from services.inference.config import parse
+
+    for each in of_kind(overlay, "ScaledObject"):
+        if each["spec"]["minReplicaCount"] == 0:
+            assert each["spec"]["scaleTargetRef"]["name"] == "vllm"
+            config = parse(one(overlay, "ConfigMap", "models")["data"]["models.yaml"])
+            own = {model.name for model in config.models if model.provider == "vllm"}
+            assert own
+            for route in config.routes:
+                targets = {target.model for target in route.targets}
+                assert not targets & own or targets - own, f"{route.name} has nobody else while vllm sleeps"
+
+
+def test_gpus_are_asked_for_where_they_are(overlay: str) -> None:
+    for workload in of_kind(overlay, "Deployment"):
+        for container in pod(workload)["containers"]:
+            if "nvidia.com/gpu" in container["resources"]["limits"]:
+                assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pod(workload)[
+                    "tolerations"
+                ]
+                assert pod(workload)["nodeSelector"]

@@ -1,0 +1,210 @@
+"""What a pod tells its process, read by the process's own settings, and the times that have to fit one another."""
+
+from __future__ import annotations
+
+import base64
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.inference.config import parse
+from services.local.data_folder import DataFolder
+from services.local.plan import make_plan, port_names
+from services.local.secrets import Secrets
+from services.local.settings import MeshSettings as LocalSettings
+from services.mesh.settings import PREFIX, MeshSettings, load
+from tests.k8s.built import Container, containers, each_overlay, needs_kubectl, of_kind, one, pod
+from tools.k8s_secrets import documents
+from tools.mesh_clients import NAMES
+
+pytestmark = needs_kubectl
+each_service = pytest.mark.parametrize("service", NAMES)
+SETTINGS = {
+    "auth": "AuthSettings",
+    "prompts": "PromptsSettings",
+    "moderation": "ModerationSettings",
+    "inference": "InferenceSettings",
+}
+# Read by others than the service's settings.
+OTHERS = {"OTEL_EXPORTER_OTLP_ENDPOINT", "MALLOC_ARENA_MAX", "PYTHONUNBUFFERED", "LC_ALL", "TZ"}
+
+
+def main_container(overlay: str, name: str) -> Container:
+    (found,) = [each for each in containers(overlay, initial=False) if each.workload["metadata"]["name"] == name]
+    return found
+
+
+def environment(overlay: str, service: str) -> dict[str, str]:
+    """What the process of a pod sees; secrets are those of overlays/local, whose shape is every overlay's."""
+    secrets = {one["metadata"]["name"]: one["stringData"] for one in documents() if one["kind"] == "Secret"}
+    container = main_container(overlay, service)
+    seen: dict[str, str] = {}
+    for source in container.spec.get("envFrom", []):
+        if "configMapRef" in source:
+            seen |= one(overlay, "ConfigMap", source["configMapRef"]["name"])["data"]
+    for name, variable in container.environment.items():
+        value_from = variable.get("valueFrom", {})
+        if ref := value_from.get("secretKeyRef"):
+            seen[name] = secrets[ref["name"]][ref["key"]]
+        elif "fieldRef" in value_from:
+            assert value_from["fieldRef"]["fieldPath"] == "metadata.name"
+            seen[name] = f"{service}-7d4b9c6f5-abcde"
+        else:
+            seen[name] = re.sub(r"\$\((\w+)\)", lambda match: seen[match[1]], variable["value"])
+    return seen
+
+
+@pytest.fixture
+def settings(overlay: str, service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MeshSettings:
+    seen = environment(overlay, service)
+    if service == "auth":
+        mounted = seen["PROMPTMESH_AUTH_SIGNING_KEY_FILE"]
+        (mount,) = [one for one in main_container(overlay, service).spec["volumeMounts"] if "signing" in one["name"]]
+        (volume,) = [one for one in pod(one_workload(overlay, service))["volumes"] if one["name"] == mount["name"]]
+        assert mounted == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
+        key = tmp_path / "key.pem"
+        key.write_text(
+            next(d for d in documents() if d["metadata"]["name"] == "promptmesh-auth")["stringData"]["signing-key"]
+        )
+        key.chmod(0o600)
+        seen["PROMPTMESH_AUTH_SIGNING_KEY_FILE"] = str(key)
+    for name, value in seen.items():
+        monkeypatch.setenv(name, value)
+    return load(getattr(import_module(f"services.{service}.settings"), SETTINGS[service]))
+
+
+def one_workload(overlay: str, name: str) -> dict[str, Any]:
+    (found,) = [each for each in of_kind(overlay, "Deployment", "StatefulSet") if each["metadata"]["name"] == name]
+    return found
+
+
+@each_overlay
+@each_service
+def test_the_process_reads_them(settings: MeshSettings, overlay: str, service: str) -> None:
+    ports = {port["name"]: port["containerPort"] for port in main_container(overlay, service).spec["ports"]}
+    assert settings.listen == f"0.0.0.0:{ports['grpc']}"
+    assert settings.metrics_listen == f"0.0.0.0:{ports['http-metrics']}"
+    if service == "inference":
+        assert settings.http_listen == f"0.0.0.0:{ports['http-openai']}"
+    assert main_container(overlay, service).spec["args"] == ["python", "-m", f"services.{service}"]
+
+
+@each_overlay
+@each_service
+def test_no_variable_is_misspelt(settings: MeshSettings, overlay: str, service: str) -> None:
+    fields = {PREFIX + name.upper() for name in type(settings).model_fields}
+    assert set(environment(overlay, service)) <= fields | OTHERS
+
+
+@each_overlay
+@each_service
+def test_no_call_is_cut_off_by_a_rollout(settings: MeshSettings, overlay: str, service: str) -> None:
+    container = main_container(overlay, service)
+    stays_s = container.spec["lifecycle"]["preStop"]["sleep"]["seconds"]
+    # The edge resolves names anew every 5 s, and endpoints take a moment to reach everyone.
+    assert stays_s >= 2 * 5
+    assert pod(container.workload)["terminationGracePeriodSeconds"] >= stays_s + settings.drain_s + 15
+    assert settings.drain_s >= getattr(settings, "provider_total_timeout_s", settings.call_timeout_s)
+
+
+@each_overlay
+def test_the_edge_outlives_every_stream(overlay: str) -> None:
+    edge = main_container(overlay, "edge")
+    command = edge.spec["lifecycle"]["preStop"]["exec"]["command"]
+    assert command[:3] == ["python", "-m", "gateway.drain"]
+    at_most_s = float(command[command.index("--at-most-s") + 1])
+    assert at_most_s > MeshSettings.model_fields["stream_age_s"].default
+    assert pod(edge.workload)["terminationGracePeriodSeconds"] > at_most_s
+
+
+@each_overlay
+def test_targets_are_services_with_that_port(overlay: str) -> None:
+    services = {
+        (each["metadata"]["name"], port["port"])
+        for each in of_kind(overlay, "Service")
+        for port in each["spec"]["ports"]
+    }
+    headless = {
+        each["metadata"]["name"] for each in of_kind(overlay, "Service") if each["spec"].get("clusterIP") == "None"
+    }
+    meshed = bool(of_kind(overlay, "PeerAuthentication"))
+    for area in NAMES:
+        target = environment(overlay, "auth")[f"PROMPTMESH_{area.upper()}_TARGET"]
+        host, _, port = target.removeprefix("dns:///").partition(":")
+        assert (host, int(port)) in services
+        # With sidecars they spread the calls; without, clients do, and see every pod.
+        assert (host in headless) is not meshed
+
+
+@each_overlay
+def test_the_journal_stands_on_a_volume_that_outlives_the_pod(overlay: str) -> None:
+    from services.inference.settings import InferenceSettings
+
+    workload = one(overlay, "StatefulSet", "inference")
+    (claim,) = workload["spec"]["volumeClaimTemplates"]
+    container = main_container(overlay, "inference")
+    (mount,) = [each for each in container.spec["volumeMounts"] if each["name"] == claim["metadata"]["name"]]
+    assert container.environment["PROMPTMESH_WORKER_DIR"]["value"] == f"{mount['mountPath']}/$(PROMPTMESH_WORKER)"
+    assert workload["spec"]["persistentVolumeClaimRetentionPolicy"] == {"whenScaled": "Retain", "whenDeleted": "Retain"}
+    size = claim["spec"]["resources"]["requests"]["storage"]
+    assert int(size.removesuffix("Gi")) * 1024**3 > InferenceSettings.model_fields["journal_bytes_max"].default
+
+
+@each_overlay
+def test_models_yaml_is_taken(overlay: str) -> None:
+    config = parse(one(overlay, "ConfigMap", "models")["data"]["models.yaml"])
+    assert config.models
+    container = main_container(overlay, "inference")
+    (mount,) = [each for each in container.spec["volumeMounts"] if each["name"] == "models"]
+    assert container.environment["PROMPTMESH_MODELS_FILE"]["value"] == f"{mount['mountPath']}/models.yaml"
+
+
+@each_overlay
+def test_the_migration_has_every_address_and_the_name_of_its_release(overlay: str) -> None:
+    (job,) = of_kind(overlay, "Job")
+    (container,) = pod(job)["containers"]
+    assert job["metadata"]["name"] == "migrate-" + container["image"].rpartition(":")[2]
+    names = {each["name"] for each in container["env"]}
+    assert names == {f"PROMPTMESH_{name.upper()}_DATABASE_URL" for name in (*NAMES, "admin")}
+
+
+def test_secrets_of_the_local_overlay_are_never_twice_the_same() -> None:
+    first, second = ([one["stringData"] for one in documents() if one["kind"] == "Secret"] for _ in range(2))
+    for before, after in zip(first, second, strict=True):
+        for key in before:
+            assert before[key] != after[key], key
+
+
+def test_keys_are_as_long_as_services_want_them() -> None:
+    shared = next(one for one in documents() if one["metadata"]["name"] == "promptmesh-shared")["stringData"]
+    assert len(base64.urlsafe_b64decode(shared["mesh-secret"])) == 32
+
+
+@each_overlay
+@each_service
+def test_a_pod_is_told_all_that_a_local_process_is(overlay: str, service: str, tmp_path: Path) -> None:
+    local = LocalSettings.read(
+        workers=1, edge_port=None, data=tmp_path / "data", environment={"PATH": "/bin"}, directory=tmp_path
+    )
+    ports = {name: 20_000 + index for index, name in enumerate(port_names(local))}
+    plan = make_plan(DataFolder(tmp_path / "data"), local, Secrets(), ports, bootstrap_admin=False)
+    (process,) = [each for each in plan.processes if each.name == f"{service}-0"]
+    told = {name for name in process.environment if name.startswith(PREFIX)}
+    # A folder that outlives the process is of use to the one that keeps a journal there.
+    told -= set() if service == "inference" else {"PROMPTMESH_WORKER_DIR"}
+    assert told <= set(environment(overlay, service))
+
+
+@each_overlay
+def test_no_secret_stands_in_the_open(overlay: str) -> None:
+    assert of_kind(overlay, "Secret") == []
+    for container in containers(overlay):
+        for name, variable in container.environment.items():
+            if re.search(r"SECRET|PASSWORD|TOKEN|PEPPER|_URL$", name):
+                assert "secretKeyRef" in variable.get("valueFrom", {}), f"{container.name}: {name}"
+    for config in of_kind(overlay, "ConfigMap"):
+        for text in config["data"].values():
+            assert not re.search(r"(postgres(ql)?|rediss?)://", text)
