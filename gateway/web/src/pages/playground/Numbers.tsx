@@ -71,7 +71,8 @@ const Timing = ({ run }: { run: Run }) => (
 function Times({ run: { firstTokenMs, totalMs }, outputTokens }: { run: Run; outputTokens: number | undefined }) {
   const writing = firstTokenMs !== undefined && totalMs !== undefined ? totalMs - firstTokenMs : 0;
   // The time to the first token is not writing.
-  const speed = outputTokens && outputTokens > 1 && writing >= WRITING_LEAST_MS ? ((outputTokens - 1) / writing) * 1000 : undefined;
+  const written = outputTokens && writing >= WRITING_LEAST_MS ? outputTokens - 1 : 0;
+  const speed = written ? (written / writing) * 1000 : undefined;
   return (
     <>
       {firstTokenMs !== undefined && <Fact name="First token">{millis(firstTokenMs)}</Fact>}
