@@ -16,7 +16,7 @@ from typing import Any
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
 from services.local.testing import LocalMesh, local_mesh
-from tests.browser import pictures_of_posts
+from tests.browser import pictures_of_posts, pictures_of_tools
 from tests.browser.admin_pages import fill_admin_pages
 from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.browser.people import Person
@@ -217,6 +217,7 @@ PAGES: dict[str, Callable[[Page, World], Awaitable[None]]] = {
     "status": _status,
     "status-go-back": _status_back,
     **pictures_of_posts.PAGES,
+    **pictures_of_tools.PAGES,
 }
 
 

@@ -88,7 +88,8 @@ export const to = {
   write: () => "/write",
   logIn: (then?: string) => (then && then !== "/" ? `/log-in?then=${encodeURIComponent(then)}` : "/log-in"),
   register: (then?: string) => (then && then !== "/" ? `/register?then=${encodeURIComponent(then)}` : "/register"),
-  playground: () => "/playground",
+  /** With a post's id: that post's prompt stands in it. */
+  playground: (post?: string) => (post ? `/playground?post=${encodeURIComponent(post)}` : "/playground"),
   keys: () => "/keys",
   account: () => "/account",
   moderation: () => "/moderation",

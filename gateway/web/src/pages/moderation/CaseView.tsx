@@ -2,20 +2,25 @@
 import { CaseState, PostState, Verdict, type Author, type Case, type Post } from "@promptmesh/client";
 import { useEffect, useState } from "preact/hooks";
 import { classes } from "../../components/classes";
-import { Badge, Note, Tag } from "../../components/Pieces";
+import { Badge, ErrorNote, Note, Skeleton } from "../../components/Pieces";
 import { Time } from "../../components/Time";
 import { to } from "../../router/routes";
 import { api } from "../../state/api";
 import { user } from "../../state/session";
 import { Decide } from "./Decide";
 import { MarkedText } from "./MarkedText";
-import { policy } from "./store";
+import { lacksText, look, lookAhead, policy } from "./store";
 import { ACTIONS, CATEGORIES, VERDICTS } from "./words";
 import css from "./moderation.module.css";
 
 export function CaseView({ one }: { one: Case }) {
   const [active, activate] = useState<number>();
-  const gone = !one.text;
+  const [error, setError] = useState<unknown>();
+  const read = () => {
+    setError(undefined);
+    look(one).then(lookAhead, setError);
+  };
+  useEffect(read, [one.caseId]);
   return (
     <article class={css["case"]} aria-labelledby="case-title">
       <header class="stack">
@@ -25,22 +30,19 @@ export function CaseView({ one }: { one: Case }) {
         <History one={one} />
       </header>
       <Standing one={one} />
-      {gone ? (
+      {lacksText(one) ? (
+        error === undefined ? (
+          <Skeleton lines={4} label="Loading the text" />
+        ) : (
+          <ErrorNote title="The text could not be read" error={error} retry={read} />
+        )
+      ) : !one.text ? (
         <p class="soft">The post was deleted or edited, and its text went with it.</p>
       ) : (
         <>
-          <Findings one={one} active={active} activate={activate} />
           <MarkedText one={one} active={active} />
+          <Findings one={one} active={active} activate={activate} />
         </>
-      )}
-      {one.tags.length > 0 && (
-        <ul class="row" aria-label="Tags">
-          {one.tags.map((tag) => (
-            <li key={tag}>
-              <Tag name={tag} />
-            </li>
-          ))}
-        </ul>
       )}
       {one.state === CaseState.OPEN && <Decide key={one.caseId} one={one} />}
     </article>

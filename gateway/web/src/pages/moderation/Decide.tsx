@@ -41,12 +41,10 @@ export function Decide({ one }: { one: Case }) {
   });
   return (
     <section class={css["decide"]} aria-label="Decision">
-      <div class={css["words"]}>
         <TextArea
           name="note"
           label="Note for moderators"
-          optional
-          rows={2}
+          rows={1}
           maxLength={NOTE_CHARACTERS_MAX}
           value={words.note}
           onValue={(note) => write({ note })}
@@ -54,14 +52,12 @@ export function Decide({ one }: { one: Case }) {
         <TextArea
           name="reason"
           label="Reason for the author"
-          optional
-          rows={2}
+          placeholder="Shown if you reject it"
+          rows={1}
           maxLength={REASON_CHARACTERS_MAX}
-          hint="Shown with the post if you reject it."
           value={words.publicReason}
           onValue={(publicReason) => write({ publicReason })}
         />
-      </div>
       <div class="row">
         <Button kind="primary" icon="check" aria-keyshortcuts="a" onClick={() => run(Verdict.ALLOW)}>
           Approve <kbd aria-hidden="true">a</kbd>

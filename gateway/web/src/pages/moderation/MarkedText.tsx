@@ -8,11 +8,14 @@ import css from "./moderation.module.css";
 export function MarkedText({ one, active }: { one: Case; active: number | undefined }) {
   const cut = useMemo(() => pieces(one.text, one.findings), [one]);
   return (
-    <div class={css["marked"]} data-testid="case-text" tabIndex={0} role="region" aria-label="Text that was screened">
-      {cut.map((piece, at) =>
-        piece.findings.length ? <Mark key={at} {...{ one, piece, active }} /> : <Glyphs key={at} text={piece.text} />,
-      )}
-    </div>
+    <figure class={css["screened"]}>
+      <div class={css["marked"]} tabIndex={0} role="region" aria-label="Text that was screened">
+        {cut.map((piece, at) =>
+          piece.findings.length ? <Mark key={at} {...{ one, piece, active }} /> : <Glyphs key={at} text={piece.text} />,
+        )}
+      </div>
+      <figcaption class="faint small">As it was screened: title, body, tags and author's name.</figcaption>
+    </figure>
   );
 }
 

@@ -54,14 +54,18 @@ export default function Moderation() {
       width="wide"
       lead="Posts that a person must decide about, the longest waiting first."
       actions={
-        <Button kind="quiet" aria-keyshortcuts="?" onClick={() => setHelp(true)}>
+        <Button size="s" aria-keyshortcuts="?" onClick={() => setHelp(true)}>
           Keys <kbd aria-hidden="true">?</kbd>
         </Button>
       }
     >
-      <Filters state={state} by={by} />
-      <QueueProgress state={state} />
-      <Pending />
+      <div class={css["top"]}>
+        <Filters state={state} by={by} />
+        <div class={css["status"]}>
+          <QueueProgress state={state} />
+          <Pending />
+        </div>
+      </div>
       <Queue state={state} by={by} />
       {help && <KeysDialog onClose={() => setHelp(false)} />}
     </Page>
@@ -160,6 +164,9 @@ function Queue({ state, by }: { state: CaseState; by: string }) {
               ))}
             </ol>
             <More />
+            <p class={css["hint"]} aria-hidden="true">
+              <kbd>j</kbd> <kbd>k</kbd> move, <kbd>n</kbd> note, <kbd>u</kbd> undo
+            </p>
           </nav>
           <CaseView key={one.caseId} one={one} />
         </div>

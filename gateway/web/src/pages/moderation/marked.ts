@@ -60,8 +60,8 @@ const NAMES: Record<string, string> = {
   "\ufeff": "byte order mark",
 };
 
-// Spaces two and more together or at the end of a line, every space but the common one, and what is not seen at all.
-const UNSEEN = /( {2,}| +(?=\n|$))|(\n)|([\p{Zs}\p{Zl}\p{Zp}\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\u115f\u1160\u3164\uffa0\u2800])/gu;
+// Spaces two and more together or before a line ends, every space but the common one, and what is not seen at all.
+const UNSEEN = /( {2,}| +(?=\n))|(\n)|([\p{Zs}\p{Zl}\p{Zp}\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\u115f\u1160\u3164\uffa0\u2800])/gu;
 
 /** The text with what is invisible in it named. Nothing that turns its direction is left. */
 export function glyphs(text: string): Glyph[] {

@@ -10,6 +10,8 @@ import { toast } from "../../state/toasts";
 import { VERDICTS } from "./words";
 
 const PAGE_SIZE = 50;
+/** So many cases before the end of what has been read, more are read. */
+const AHEAD = 5;
 /** How long a decision can be taken back. */
 export const UNDO_MS = 5_000;
 
@@ -80,7 +82,9 @@ async function read(take: (page: Case[]) => void): Promise<void> {
     const answer = await call(() => api.moderation.listCases({ pageSize: PAGE_SIZE, pageToken: token, state }));
     if (own !== reading) return;
     batch(() => {
-      take(answer.cases.filter(({ caseId }) => caseId !== pending.value?.one.caseId));
+      const texts = new Map(cases.value.map(({ caseId, text }) => [caseId, text]));
+      const whole = (one: Case) => ({ ...one, text: one.text || (texts.get(one.caseId) ?? "") });
+      take(answer.cases.filter(({ caseId }) => caseId !== pending.value?.one.caseId).map(whole));
       token = answer.nextPageToken;
       more.value = token !== "";
       loaded.value = true;
@@ -92,13 +96,30 @@ async function read(take: (page: Case[]) => void): Promise<void> {
   }
 }
 
-/** Asks what has become of the case that is looked at, and what has come: others decide too. */
+/** Whether the text that was screened is still to be read: lists come without it. */
+export const lacksText = ({ text, title, body }: Case): boolean => !text && Boolean(title || body);
+
+/** Reads a case whole, and with it what has become of it: others decide too. */
+export async function look({ caseId }: Case): Promise<void> {
+  const fresh = await api.moderation.getCase({ caseId });
+  const had = cases.value.find((one) => one.caseId === caseId);
+  if (!had || (fresh.state === had.state && !lacksText(had))) return;
+  cases.value = cases.value.map((one) => (one === had ? fresh : one));
+}
+
+/** Reads the case that comes next, so that it stands at once. */
+export function lookAhead(): void {
+  const list = shown.value;
+  const next = list[list.findIndex(({ caseId }) => caseId === chosen.value?.caseId) + 1];
+  // Where that fails it is read, and the error told, when it is its turn.
+  if (next && lacksText(next)) look(next).catch(() => undefined);
+}
+
+/** Asks what has become of the case that is looked at, and what has come. */
 export async function refresh(): Promise<void> {
   if (document.visibilityState !== "visible" || !loaded.value || loading.value) return;
-  const looked = chosen.value;
   try {
-    const fresh = looked && (await api.moderation.getCase({ caseId: looked.caseId }));
-    if (fresh && fresh.state !== looked.state) replace(fresh);
+    if (chosen.value) await look(chosen.value);
     if (filter.value.state !== CaseState.OPEN || more.value) return;
     const known = new Set(cases.value.map(({ caseId }) => caseId));
     const { cases: page, nextPageToken } = await api.moderation.listCases({ pageSize: PAGE_SIZE, state: CaseState.OPEN });
@@ -111,7 +132,7 @@ export async function refresh(): Promise<void> {
     const stay = cases.value.filter(({ caseId }) => still.has(caseId) || caseId === looking);
     if (come.length || stay.length !== cases.value.length) cases.value = [...stay, ...come];
   } catch {
-    // The next look, or the next decision, says what is wrong.
+    // The next time it may succeed; what is shown stands.
   }
 }
 
@@ -123,8 +144,6 @@ export async function readPolicy(): Promise<void> {
   }
 }
 
-const replace = (one: Case): void => void (cases.value = cases.value.map((was) => (was.caseId === one.caseId ? one : was)));
-
 export function choose(caseId: string): void {
   chosenId.value = caseId;
 }
@@ -132,9 +151,15 @@ export function choose(caseId: string): void {
 /** Goes to the case `by` places on; answers whether there is one. */
 export function step(by: number): boolean {
   const list = shown.value;
-  const next = list[list.findIndex(({ caseId }) => caseId === chosen.value?.caseId) + by];
+  const at = list.findIndex(({ caseId }) => caseId === chosen.value?.caseId) + by;
+  const next = list[at];
   if (next) chosenId.value = next.caseId;
+  readAhead(at);
   return next !== undefined;
+}
+
+function readAhead(at: number): void {
+  if (more.value && !loading.value && shown.value.length - at <= AHEAD) void readMore();
 }
 
 /** Decides a case: the next one is shown, and this decision is sent once it cannot be taken back any more. */
@@ -150,6 +175,7 @@ export function decide(decision: Decision): void {
     decidedCount.value++;
   });
   timer = setTimeout(() => void commit(), UNDO_MS);
+  readAhead(at);
 }
 
 /** Takes the last decision back, if it has not been sent. */

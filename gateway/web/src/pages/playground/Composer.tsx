@@ -1,6 +1,6 @@
 /* The next message, and the button that sends it or stops the answer. */
 import { Button } from "../../components/Button";
-import { TextArea } from "../../components/Field";
+import { Checkbox, TextArea } from "../../components/Field";
 import { change, conversation, models, running, stop } from "./store";
 import css from "./playground.module.css";
 
@@ -8,7 +8,7 @@ const MESSAGE_CHARACTERS_MAX = 1_000_000;
 const apple = /Mac|iPhone|iPad/.test(navigator.userAgent);
 
 export function Composer({ hint, onSend }: { hint: string; onSend: () => void }) {
-  const { turns, next } = conversation.value;
+  const { turns, next, markdown } = conversation.value;
   const busy = running.value !== undefined;
   return (
     <div class="stack">
@@ -41,6 +41,9 @@ export function Composer({ hint, onSend }: { hint: string; onSend: () => void })
             </>
           )}
         </span>
+        <div class={css["switch"]}>
+          <Checkbox label="Show Markdown" checked={markdown} onChecked={(checked) => change({ markdown: checked })} />
+        </div>
       </div>
     </div>
   );

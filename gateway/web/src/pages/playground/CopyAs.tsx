@@ -9,9 +9,10 @@ import css from "./playground.module.css";
 
 export function CopyAs() {
   const [chosen, choose] = useState<Snippet["key"]>("curl");
-  if (!conversation.value.model) return null;
   const made = lastAsked();
-  const all = snippets(made ?? asked(), location.origin);
+  const call = made ?? asked();
+  if (!conversation.value.model || !call.messages.length) return null;
+  const all = snippets(call, location.origin);
   const shown = all.find(({ key }) => key === chosen)!;
   return (
     <section class={css["copy"]} aria-labelledby="copy-as">

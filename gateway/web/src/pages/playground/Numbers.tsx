@@ -2,17 +2,20 @@
 import { Basis, CacheDecision, FinishReason, Outcome, PromptmeshError, type Receipt } from "@promptmesh/client";
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { count, counted, exactDollars } from "../../components/amounts";
 import { Button } from "../../components/Button";
 import { ErrorNote, Skeleton } from "../../components/Pieces";
 import { api } from "../../state/api";
 import { call } from "../../state/session";
-import { count, millis, tokens, usd } from "./format";
+import { millis } from "./format";
 import type { Run } from "./run";
 import css from "./playground.module.css";
 
 // Receipts are written in batches, a moment after the call.
 const RECEIPT_TRIES = 8;
 const RECEIPT_WAIT_MS = 300;
+/** What came in less time came in one piece, as from a cache. */
+const WRITING_LEAST_MS = 100;
 
 const FINISHES: Record<FinishReason, string> = {
   [FinishReason.UNSPECIFIED]: "",
@@ -25,7 +28,9 @@ const FINISHES: Record<FinishReason, string> = {
 export function Numbers({ run }: { run: Run }) {
   const [receipt, setReceipt] = useState<Receipt>();
   if (run.state === "running") return run.firstTokenMs === undefined ? null : <Timing run={run} />;
-  const { usage, finish, requestId } = run;
+  const { usage, finish, requestId, state } = run;
+  // What was refused before it began took nothing, and mostly has no receipt.
+  const untold = !usage && state !== "failed";
   const costNanos = usage ? usage.costNanos : receipt?.costNanos?.toString();
   const known = usage ?? receipt;
   const estimated = usage ? usage.estimated : receipt?.basis === Basis.ESTIMATED;
@@ -37,22 +42,22 @@ export function Numbers({ run }: { run: Run }) {
         {known && (
           <>
             <Fact name="In">
-              {tokens(known.inputTokens)}
+              {counted(known.inputTokens, "token")}
               {mark}
             </Fact>
             <Fact name="Out">
-              {tokens(known.outputTokens)}
+              {counted(known.outputTokens, "token")}
               {mark}
             </Fact>
             <Fact name="Cost">
-              {costNanos ? usd(BigInt(costNanos)) : "unknown"}
+              {costNanos ? exactDollars(BigInt(costNanos)) : "unknown"}
               {costNanos && mark}
             </Fact>
           </>
         )}
         <Times run={run} outputTokens={known?.outputTokens} />
       </dl>
-      {requestId && <ReceiptOf key={requestId} run={run} receipt={receipt} onReceipt={setReceipt} atOnce={!usage} />}
+      {requestId && <ReceiptOf key={requestId} run={run} receipt={receipt} onReceipt={setReceipt} atOnce={untold} />}
     </>
   );
 }
@@ -65,8 +70,9 @@ const Timing = ({ run }: { run: Run }) => (
 
 function Times({ run: { firstTokenMs, totalMs }, outputTokens }: { run: Run; outputTokens: number | undefined }) {
   const writing = firstTokenMs !== undefined && totalMs !== undefined ? totalMs - firstTokenMs : 0;
-  // The first token's time is the model's thinking; an answer that came in one piece has no speed.
-  const speed = outputTokens && outputTokens > 1 && writing >= 1 ? ((outputTokens - 1) / writing) * 1000 : undefined;
+  // The time to the first token is not writing.
+  const written = outputTokens && writing >= WRITING_LEAST_MS ? outputTokens - 1 : 0;
+  const speed = written ? (written / writing) * 1000 : undefined;
   return (
     <>
       {firstTokenMs !== undefined && <Fact name="First token">{millis(firstTokenMs)}</Fact>}
@@ -175,7 +181,7 @@ function Details({ receipt }: { receipt: Receipt }) {
         <Fact name="Cache">{CACHE[receipt.cache]}</Fact>
         <Fact name="Tokens">{`${count(receipt.inputTokens)} in, ${count(receipt.outputTokens)} out`}</Fact>
         <Fact name="Counted">{BASES[receipt.basis]}</Fact>
-        <Fact name="Cost">{costNanos === undefined ? "unknown" : usd(costNanos)}</Fact>
+        <Fact name="Cost">{costNanos === undefined ? "unknown" : exactDollars(costNanos)}</Fact>
         <Fact name="Configuration">{`version ${receipt.configVersion}`}</Fact>
       </dl>
       {attempts.length > 0 && (

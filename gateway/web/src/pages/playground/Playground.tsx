@@ -80,7 +80,7 @@ export default function Playground() {
       actions={
         !empty && (
           <Button
-            kind="quiet"
+            size="s"
             icon="trash"
             onClick={() => toast("The conversation is cleared.", { action: { label: "Undo", run: clear() } })}
           >
@@ -125,7 +125,7 @@ function useFollow(): void {
   const { turns } = conversation.value;
   const grows = running.value === undefined ? "" : `${turns.length} ${turns.at(-1)?.text.length}`;
   const bottom = useRef(false);
-  bottom.current = innerHeight + scrollY >= document.documentElement.scrollHeight - NEAR_BOTTOM_PX;
+  if (grows) bottom.current = innerHeight + scrollY >= document.documentElement.scrollHeight - NEAR_BOTTOM_PX;
   useEffect(() => {
     if (grows && bottom.current && scrollY > 0) scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
   }, [grows]);

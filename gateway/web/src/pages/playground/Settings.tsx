@@ -1,9 +1,10 @@
 /* Which model, what stands above the conversation, and how words are chosen. */
 import type { Model } from "@promptmesh/client";
 import { useId } from "preact/hooks";
-import { Checkbox, Select, TextArea, TextField } from "../../components/Field";
+import { count } from "../../components/amounts";
+import { Select, TextArea, TextField } from "../../components/Field";
 import { ErrorNote, Skeleton } from "../../components/Pieces";
-import { count, perMillion } from "./format";
+import { perMillion } from "./format";
 import { NO_PARAMETERS } from "./request";
 import { change, conversation, models, modelsError, parameterErrors, readModels, setParameter } from "./store";
 import css from "./playground.module.css";
@@ -11,7 +12,7 @@ import css from "./playground.module.css";
 const WIDE = "(min-width: 60rem)";
 
 export function Settings() {
-  const { system, markdown, parameters } = conversation.value;
+  const { system, parameters } = conversation.value;
   const errors = parameterErrors.value;
   const parameter = (key: keyof typeof NO_PARAMETERS) => ({
     value: parameters[key],
@@ -26,7 +27,7 @@ export function Settings() {
       <TextArea
         label="System prompt"
         optional
-        rows={3}
+        rows={2}
         value={system}
         onValue={(value) => change({ system: value })}
       />
@@ -39,7 +40,7 @@ export function Settings() {
             <TextField label="Top p" inputMode="decimal" placeholder="0 to 1" {...parameter("topP")} />
           </div>
           <div class={css["pair"]}>
-            <TextField label="Max output tokens" inputMode="numeric" {...parameter("maxOutputTokens")} />
+            <TextField label="Max tokens" inputMode="numeric" {...parameter("maxOutputTokens")} />
             <TextField label="Seed" inputMode="numeric" {...parameter("seed")} />
           </div>
           <TextArea
@@ -50,11 +51,6 @@ export function Settings() {
           />
         </div>
       </details>
-      <Checkbox
-        label="Show answers as Markdown"
-        checked={markdown}
-        onChecked={(checked) => change({ markdown: checked })}
-      />
     </aside>
   );
 }
@@ -91,14 +87,23 @@ function ModelPicker() {
 function facts({ price, contextTokens, maxOutputTokens, provider, targets, strategy }: Model): string[] {
   if (targets.length) {
     const names = targets.map(({ model, weight }) => (weight ? `${model} (${weight})` : model)).join(", ");
-    return [`Route to ${names}`, strategy ? `chosen by ${strategy}` : ""].filter(Boolean);
+    return [`Route to ${names}`, strategy && `Strategy: ${strategy}`].filter(Boolean);
   }
   return [
-    price
-      ? `${perMillion(price.inputTokenNanos)} in, ${perMillion(price.outputTokenNanos)} out per million tokens`
-      : "Price unknown",
-    contextTokens ? `${count(contextTokens)} tokens of context` : "Context unknown",
-    maxOutputTokens ? `answers up to ${count(maxOutputTokens)}` : "",
-    provider && `from ${provider}`,
+    priceWords(price),
+    [
+      contextTokens ? `${count(contextTokens)} tokens of context` : "Context unknown",
+      maxOutputTokens ? `answers up to ${count(maxOutputTokens)}` : "",
+    ]
+      .filter(Boolean)
+      .join(", "),
+    provider && `Provider: ${provider}`,
   ].filter(Boolean);
+}
+
+function priceWords(price: Model["price"]): string {
+  if (!price) return "Price unknown";
+  const { inputTokenNanos, outputTokenNanos } = price;
+  if (!inputTokenNanos && !outputTokenNanos) return "Free";
+  return `${perMillion(inputTokenNanos)} in, ${perMillion(outputTokenNanos)} out per million tokens`;
 }

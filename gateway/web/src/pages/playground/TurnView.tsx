@@ -84,13 +84,13 @@ function StateOf({ run }: { run: Run }) {
   );
 }
 
-function Ending({ run: { state, failure, restarts, text }, empty }: { run: Run; empty: boolean }) {
+function Ending({ run: { state, failure, restarts }, empty }: { run: Run; empty: boolean }) {
   return (
     <>
       {restarts > 0 && <p class="faint small">Another model began this answer anew.</p>}
       {state === "stopped" && empty && <p class="soft">Stopped before anything came.</p>}
       {state === "done" && empty && <p class="soft">The model answered with nothing.</p>}
-      {failure && <FailureNote failure={failure} partly={text !== ""} />}
+      {failure && <FailureNote failure={failure} partly={state === "failed" && !empty} />}
     </>
   );
 }

@@ -128,7 +128,7 @@ function Shown({ live, post }: { live: LivePost; post: PostMessage }) {
               </ul>
             )}
             <div class={css["doing"]}>
-              <LinkButton kind="primary" size="s" icon="play" href={`${to.playground()}?post=${post.postId}`}>
+              <LinkButton kind="primary" size="s" icon="play" href={to.playground(post.postId)}>
                 Try in the playground
               </LinkButton>
               <CopyButton text={post.body} label="Copy prompt" />
