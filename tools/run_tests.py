@@ -1,6 +1,6 @@
 """`make test`: every test that needs no special machine, in two passes.
 
-First all that can share the machine, on a worker more than there are cores; then, alone, what kills processes or wants
+First all that can share the machine, on as many workers as there are cores; then, alone, what kills processes or wants
 the machine for itself (marker `chaos`). The environment that reaches them holds no provider's key: nobody's money is
 spent by a test.
 """
@@ -12,8 +12,7 @@ import subprocess
 import sys
 
 PROVIDER_VARIABLES = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "OLLAMA_HOST")
-# Tests wait for processes and timers more than they compute: one more than there are cores.
-WORKERS = max(2, os.cpu_count() or 2) + 1
+WORKERS = max(2, os.cpu_count() or 2)
 
 
 def main() -> int:

@@ -10,10 +10,20 @@ from typing import Any
 from playwright.async_api import BrowserContext, ConsoleMessage, Page, expect
 
 from tests.browser.people import Person
+from tests.mesh.client import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / "gateway" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SERIOUS = ("serious", "critical")
+
+
+async def scrolled_to(page: Page, place: float) -> None:
+    """Waits until the page stands there. `wait_for_function` looks again by eval, which the app's policy forbids."""
+
+    async def there() -> bool:
+        return abs(float(await page.evaluate("scrollY")) - place) < 2
+
+    await eventually(f"the page stands at {place}", there)
 
 
 class Tabs:

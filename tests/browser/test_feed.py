@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.people import NewPerson
-from tests.browser.tabs import Tabs, accessible
+from tests.browser.tabs import Tabs, accessible, scrolled_to
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -129,7 +129,7 @@ async def test_older_posts_come_by_a_button_and_going_back_finds_the_place(tabs:
     await expect(page).to_have_url(re.compile("/p/"))
     await page.go_back()
     await expect(page.locator("article")).to_have_count(22)
-    await page.wait_for_function(f"Math.abs(scrollY - {scrolled}) < 2")
+    await scrolled_to(page, scrolled)
 
 
 async def test_an_empty_tag_says_so_and_a_wrong_one_gets_help(tabs: Tabs) -> None:

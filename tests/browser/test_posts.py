@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.people import NewPerson, Person
-from tests.browser.tabs import Tabs, accessible
+from tests.browser.tabs import Tabs, accessible, scrolled_to
 from tests.browser.wire import UNAUTHENTICATED, refuse
 from tests.mesh.people import DOUBTFUL, FORBIDDEN
 from tests.mesh.upstreams import Upstreams
@@ -213,7 +213,7 @@ async def test_back_and_forward_keep_place_and_scroll(tabs: Tabs, new_person: Ne
 
     await page.go_back()
     await expect(page.get_by_role("heading", level=1, name="A long read")).to_be_visible()
-    await page.wait_for_function(f"Math.abs(scrollY - {scrolled}) < 2")
+    await scrolled_to(page, scrolled)
     await page.go_forward()
     await expect(page.get_by_role("heading", level=1, name="#sea")).to_be_visible()
 

@@ -18,6 +18,7 @@ OUT_OF_FORM: dict[str, tuple[str, ...]] = {
     "display_name.line": ("two\nlines", " \t ", "\u200b", "a\x00b", "a\x7f"),
     "title.line": ("two\nlines", " \t ", "\u200b", "a\x00b", "a\x85b"),
     "body.visible": (" \n\t", "\u200b\u2060", "\x01"),
+    "secret.printable": ("sk-a secret", "sk-s\u00e9cret1", "sk-secret\n1", "sk-secret\x7f"),
     "tag.form": ("Upper", "-a", "a-", "a--b", "a b", "ä", "a_b"),
 }
 #: What keeps to a pattern, and what does not.
