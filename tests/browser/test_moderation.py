@@ -133,6 +133,7 @@ async def test_a_case_shows_what_was_found_where_and_hides_nothing(tabs: Tabs, n
     page = await queue(tabs, grace, title)
     text = page.get_by_role("region", name="Text that was screened")
 
+    await expect(text.locator("mark").first).to_be_visible()  # the text is read when the case is looked at
     points = list(case["text"])
     for number, finding in enumerate(case["findings"], 1):
         marked = "".join(points[finding["start"] : finding["end"]])
