@@ -31,6 +31,9 @@ class Host(Protocol):
     @property
     def serving(self) -> bool: ...
 
+    @property
+    def tasks(self) -> set[asyncio.Task[None]]: ...
+
     def opened(self, connection: Connection) -> None: ...
 
     def closed(self, connection: Connection) -> None: ...
@@ -46,7 +49,7 @@ class Connection(asyncio.Protocol):
         self._parser: Any = httptools.HttpRequestParser(self)
         self._task: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._expired = False
+        self._expired = self._cancelled = False
         self._room: asyncio.Future[None] | None = None  # the other side has yet to read
         self._refused = False
         self._last = False  # the caller wants no more of this connection
@@ -57,7 +60,8 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
-        self._head_bytes = self._body_bytes = 0
+        self._head_bytes = self._body_bytes = self._raw_bytes = 0
+        self._head_done = False
         self.receiving = False  # a request that is not here whole
 
     @property
@@ -83,6 +87,11 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
+            if self.receiving and not self._head_done:
+                # The parser tells of a header when it has it whole; what has no end is counted here.
+                self._raw_bytes += len(data)
+                if self._raw_bytes > self._host.head_bytes_max:
+                    self._head_too_large()
         except httptools.HttpParserUpgrade:
             self._refuse(HTTPStatus.BAD_REQUEST, "No other protocol is spoken here.")
         except httptools.HttpParserError as error:
@@ -98,8 +107,7 @@ class Connection(asyncio.Protocol):
         self._host.closed(self)
         self._refused = True
         self.resume_writing()
-        if self._task is not None:
-            self._task.cancel()
+        self._cancel()
         self._parser = None  # it holds this object
 
     def pause_writing(self) -> None:
@@ -121,8 +129,21 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Ends the connection once what was written has left; a call under way is cancelled."""
+        self._cancel()
         if self._transport is not None:
             self._transport.close()
+
+    def abort(self) -> None:
+        """Ends the connection at once, whatever the other side has not read."""
+        self._cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _cancel(self) -> None:
+        # Once: a second one would cut short what the first began to put in order.
+        if self._task is not None and not self._cancelled:
+            self._cancelled = True
+            self._task.cancel()
 
     # The parser
 
@@ -144,11 +165,13 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """See httptools."""
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        if not self._head_done:  # what follows a body in chunks is no header of the request
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
         self._count_head(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
         """See httptools."""
+        self._head_done = True
         length = self._headers.get("content-length", "")
         if length.isdigit() and int(length) > self._host.body_bytes_max:
             self._too_large()
@@ -169,23 +192,27 @@ class Connection(asyncio.Protocol):
             return
         self.receiving = False
         path = self._url.partition(b"?")[0].decode("latin-1")
-        if path == HEALTH_PATH:
+        self._last = not self._parser.should_keep_alive()
+        if path == HEALTH_PATH and self._parser.get_method() == b"GET":
             up = self._host.serving
             status = HTTPStatus.OK if up else HTTPStatus.SERVICE_UNAVAILABLE
-            self.send(plain_answer(status, "SERVING\n" if up else "NOT_SERVING\n", close=False))
+            self.send(plain_answer(status, "SERVING\n" if up else "NOT_SERVING\n", close=self.closing))
+            if self.closing:
+                self.close()
             return
         serve = self._host.methods.get(path)
         if serve is None or self._parser.get_method() != b"POST":
             served = ", ".join(f"POST {one}" for one in self._host.methods)
             self._refuse(HTTPStatus.NOT_FOUND, f"No method is served at this verb and path. Served are {served}.")
             return
-        self._last = not self._parser.should_keep_alive()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         message = HttpBody(content_type=self._headers.get("content-type", ""), data=body)
         exchange = Exchange(self, self._headers, self._time)
         self._body = []
-        self._expired = False
+        self._expired = self._cancelled = False
         self._task = self._loop.create_task(self._answer(serve, message, exchange))
+        self._host.tasks.add(self._task)
+        self._task.add_done_callback(self._host.tasks.discard)
         if exchange.deadline is not None:
             self._deadline = self._loop.call_later(exchange.deadline - self._time(), self._deadline_passed)
 
@@ -215,15 +242,19 @@ class Connection(asyncio.Protocol):
 
     def _deadline_passed(self) -> None:
         self._deadline = None
-        if self._task is not None:
+        if self._task is not None and not self._cancelled:
             self._expired = True
-            self._task.cancel()
+            self._cancel()
 
     # What is refused
 
     def _count_head(self, length: int) -> None:
         self._head_bytes += length
-        if self._head_bytes > self._host.head_bytes_max and not self._refused:
+        if self._head_bytes > self._host.head_bytes_max:
+            self._head_too_large()
+
+    def _head_too_large(self) -> None:
+        if not self._refused:
             self._refuse(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"The request's head has more than {self._host.head_bytes_max} bytes.",

@@ -117,11 +117,12 @@ class Exchange:
 
     def _take_headers(self, content_type: str) -> None:
         kind, parameter, said = content_type.partition(_PARAMETER)
-        self._kind = kind
+        self._kind = kind if kind.isprintable() else _printable(kind)
         if parameter:
             for pair in said.rstrip('"').split("|"):
                 name, _, value = pair.partition("=")
-                self._lines.append(_line(name, value))
+                if name.isascii() and name.replace("-", "").isalnum():  # as at the edge
+                    self._lines.append(_line(name, value))
 
     def _headers(self, length: int | None) -> bytes:
         body = "transfer-encoding: chunked\r\n" if length is None else f"content-length: {length}\r\n"

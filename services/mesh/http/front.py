@@ -16,6 +16,7 @@ from services.mesh.http.routes import RawMethods
 from services.mesh.telemetry.logs import get_logger
 
 SWEEP_S = 5.0
+CANCELLED_S = 1.0  # for calls that were cut off at the end of a drain, to end
 BACKLOG = 1024  # connections that wait to be accepted; an edge opens one for each call under way
 
 log = get_logger()
@@ -44,6 +45,7 @@ class HttpFront:
         self.draining = False
         self.port = 0
         self._options, self._serving = options, serving
+        self.tasks: set[asyncio.Task[None]] = set()  # calls under way
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -79,8 +81,6 @@ class HttpFront:
         self.draining = True
         self._server.close()
         self._server = None
-        if self._sweeper is not None:
-            self._sweeper.cancel()
         for connection in list(self._connections):
             if not connection.busy and not connection.receiving:
                 connection.close()
@@ -91,14 +91,21 @@ class HttpFront:
                     await self._empty.wait()
             except TimeoutError:
                 log.warning("calls were cut off at the end of the drain", calls=len(self._connections))
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         for connection in list(self._connections):
-            connection.close()
+            connection.abort()
+        # Whoever was cut off puts in order what they hold before the process takes it from them.
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=CANCELLED_S)
 
     # What connections use
 
     def opened(self, connection: Connection) -> None:
         """A connection was made."""
         self._connections.add(connection)
+        if self.draining:
+            connection.close()
 
     def closed(self, connection: Connection) -> None:
         """A connection is gone."""

@@ -175,9 +175,19 @@ async def test_what_is_refused_is_told_why_and_the_connection_ends(
 
 async def test_who_asks_before_they_were_answered_gets_nothing_more(world: World) -> None:
     world.handler.hang = True
-    assert await world.ask(REQUEST + REQUEST) == b""
+    async with world.connection() as (reader, writer):
+        writer.write(REQUEST)
+        await world.handler.began.wait()
+        writer.write(REQUEST)
+        assert await asyncio.wait_for(reader.read(), WAIT_S) == b""
     await asyncio.wait_for(world.handler.ended.wait(), WAIT_S)
     assert len(world.handler.requests) == 1
+
+
+async def test_a_call_that_is_dropped_before_it_began_leaves_nothing(world: World) -> None:
+    assert await world.ask(REQUEST + REQUEST) == b""
+    assert world.handler.requests == []
+    assert not world.front.tasks
 
 
 @pytest.mark.parametrize("up", [True, False])
@@ -238,6 +248,24 @@ async def test_headers_in_the_content_type_become_headers(world: World) -> None:
     head, _, _ = (await world.ask(closing())).partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     assert {b"content-type: application/json", b"x-a: 1", b"x-b: gpt=4", b"x-c: "} <= set(lines)
+
+
+async def test_what_follows_a_body_is_no_header(world: World) -> None:
+    head = b"POST /v1/x HTTP/1.1\r\nconnection: close\r\nauthorization: mine\r\ntransfer-encoding: chunked\r\n\r\n"
+    await world.ask(head + b"1\r\na\r\n0\r\nauthorization: another's\r\n\r\n")
+    assert world.handler.requests[0][1]["authorization"] == "mine"
+
+
+async def test_a_header_without_an_end_is_refused(world: World) -> None:
+    said = await world.ask(b"POST /v1/x HTTP/1.1\r\na: ", *[b"x" * 100] * 6)
+    assert said.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_name_with_a_line_break_makes_no_header(world: World) -> None:
+    world.handler.parts = [(f'{JSON}; promptmesh="x-a=1|x-b\r\nset-cookie: a=b"', b"{}")]
+    head, _, _ = (await world.ask(closing())).partition(b"\r\n\r\n")
+    assert b"x-a: 1" in head.split(b"\r\n")
+    assert b"set-cookie" not in head
 
 
 async def test_a_line_break_in_a_value_makes_no_header(world: World) -> None:
@@ -345,6 +373,18 @@ async def test_a_drain_that_takes_too_long_cuts_calls_off() -> None:
             await world.front.drain(0.01)
             assert await asyncio.wait_for(reader.read(), WAIT_S) == b""
         await asyncio.wait_for(world.handler.ended.wait(), WAIT_S)
+
+
+async def test_a_drain_ends_a_call_whose_caller_does_not_read() -> None:
+    async with running() as world:
+        world.handler.parts = [(SSE, b"x" * 100_000)] * 1000
+        async with world.connection() as (_, writer):
+            writer.write(REQUEST)
+            await world.handler.began.wait()
+            await world.front.drain(0.05)
+            assert world.handler.ended.is_set()
+            assert world.handler.written < 1000
+            assert not world.front.tasks
 
 
 async def test_an_address_that_is_taken_is_named(world: World) -> None:

@@ -8,9 +8,10 @@ export function Prose({ text, plain = false }: { text: string; plain?: boolean }
   return <div class={css["prose"]}>{blocks(text)}</div>;
 }
 
-const FENCE = /^(`{3,}|~{3,})\s*\S*\s*$/;
-const HEADING = /^(#{1,6})\s+(.+)$/;
-const ITEM = /^\s{0,3}([-*+]|\d{1,9}[.)])\s+(.*)$/;
+// Each in linear time: after `\s` comes what cannot be a space, and `[^]` is what `.` is not, U+2028 too.
+const FENCE = /^(`{3,}|~{3,})(?![`~])\s*(?:\S+\s*)?$/;
+const HEADING = /^(#{1,6})\s+(\S[^]*)$/;
+const ITEM = /^\s{0,3}([-*+]|\d{1,9}[.)])\s+(\S[^]*)?$/;
 const QUOTE = /^>\s?(.*)$/;
 
 function blocks(text: string): ComponentChildren[] {
@@ -80,16 +81,19 @@ function inline(text: string): ComponentChildren[] {
 
 /** A link out of the app; its host is shown where the words hide it. */
 function outside(address: string, label: string): ComponentChildren {
-  let host: string;
+  let url: URL;
   try {
-    host = new URL(address).host;
+    url = new URL(address);
   } catch {
     return label;
   }
+  const { host } = url;
+  // The words are the address itself, and it does not begin with another's name (https://bank.example@host).
+  const told = label === address && !url.username && !url.password;
   return (
     <a href={address} target="_blank" rel="noopener noreferrer nofollow ugc" title={address}>
-      {label}
-      {label.includes(host) ? null : <span class={css["host"]}> ({host})</span>}
+      {label.replace(/\p{Bidi_Control}/gu, "")}
+      {told ? null : <span class={css["host"]}> ({host})</span>}
     </a>
   );
 }

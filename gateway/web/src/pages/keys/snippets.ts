@@ -7,7 +7,8 @@ export const variables = (origin: string, secret: string): string =>
   `export OPENAI_BASE_URL=${origin}/v1\nexport OPENAI_API_KEY=${secret}`;
 
 export function snippet(language: Language, model: string): string {
-  const name = JSON.stringify(model); // quotes as all three languages have them
+  // Quotes as all three languages have them, and none that would end the shell's.
+  const name = JSON.stringify(model).replace(/'/g, "\\u0027");
   if (language === "python") {
     return `from openai import OpenAI
 
