@@ -112,12 +112,13 @@ async def test_its_head_can_be_asked_for_and_nothing_can_be_written_there(edge: 
     assert (await edge.ask("DELETE", PART)).status >= 400
 
 
-async def test_a_lost_person_sees_the_app_and_a_program_the_error(edge: Edge) -> None:
-    person = await edge.ask("GET", "/nothing/here", headers=BROWSER)
+@pytest.mark.parametrize("path", ["/nothing/here", "/nothing?ref=a.b"])
+async def test_a_lost_person_sees_the_app_and_a_program_the_error(edge: Edge, path: str) -> None:
+    person = await edge.ask("GET", path, headers=BROWSER)
     assert (person.status, person.body) == (404, PAGE)
     assert person.headers["content-type"] == "text/html; charset=utf-8"
 
-    program = await edge.ask("GET", "/nothing/here", headers={"accept": "application/json"})
+    program = await edge.ask("GET", path, headers={"accept": "application/json"})
     assert program.status == 404
     assert program.json["code"] == 12
 
