@@ -102,6 +102,7 @@ async def test_what_did_not_change_is_not_sent_again(edge: Edge, path: str) -> N
     other = await edge.ask("GET", path, headers={"if-none-match": 'W/"old"'})
 
     assert (again.status, again.body, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert again.headers.getall("vary") == ["accept-encoding"]
     assert other.status == 200
 
 
@@ -110,6 +111,9 @@ async def test_its_head_can_be_asked_for_and_nothing_can_be_written_there(edge: 
     assert (head.status, head.body) == (200, b"")
     assert (await edge.ask("POST", "/", data=b"x")).status >= 400
     assert (await edge.ask("DELETE", PART)).status >= 400
+    known = {"if-none-match": head.headers["etag"]}
+    assert (await edge.ask("HEAD", "/", headers=known)).status == 304
+    assert (await edge.ask("POST", "/", data=b"x", headers=known)).status >= 400
 
 
 @pytest.mark.parametrize("path", ["/nothing/here", "/nothing?ref=a.b"])
