@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import BrowserContext, ConsoleMessage, Page, expect
+from playwright.async_api import BrowserContext, ConsoleMessage, Locator, Page, expect
 
 from tests.browser.people import Person
 from tests.mesh.client import eventually
@@ -24,6 +24,20 @@ async def scrolled_to(page: Page, place: float) -> None:
         return abs(float(await page.evaluate("scrollY")) - place) < 2
 
     await eventually(f"the page stands at {place}", there)
+
+
+async def stands_at(page: Page, what: Locator, place: float) -> None:
+    """Waits until it is so many pixels below the window's upper edge."""
+
+    async def there() -> bool:
+        return abs(await place_of(what) - place) < 2
+
+    await eventually(f"it stands {place} pixels from the top", there)
+
+
+async def place_of(what: Locator) -> float:
+    """How far it is below the window's upper edge."""
+    return float(await what.evaluate("one => one.getBoundingClientRect().top"))
 
 
 class Tabs:
