@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -24,16 +23,8 @@ from tests.browser.people import NewPerson, Person
 from tests.browser.tabs import Tabs
 from tests.mesh.conftest import EDGE_WIDE_OPEN, LONG_SESSIONS
 from tests.mesh.upstreams import Upstreams, models_yaml, running_upstreams
+from tools.chromium import CHROMIUM, FLAGS, HOW_TO_GET
 
-CHROMIUM = os.environ.get("PROMPTMESH_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 TIMEOUT_S = 300  # the first test of a process waits for the mesh
 _numbers = itertools.count(1)
 
@@ -44,9 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         item.add_marker(pytest.mark.timeout(TIMEOUT_S))
         if not CHROMIUM:
-            item.add_marker(
-                pytest.mark.skip(reason="no Chromium: apt-get install chromium, or set PROMPTMESH_CHROMIUM")
-            )
+            item.add_marker(pytest.mark.skip(reason=HOW_TO_GET))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -6,7 +6,7 @@ import re
 import uuid
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Request, expect
 
 from tests.browser.people import NewPerson
 from tests.browser.tabs import Tabs, accessible, place_of, stands_at
@@ -86,7 +86,12 @@ async def test_several_tabs_share_one_watch_and_it_moves_on_with_its_tab(tabs: T
     ada, tag = await new_person("Ada"), a_tag()
     await ada.publish("The first", tags=(tag,))
     watches: list[str] = []
-    tabs.context.on("request", lambda request: "WatchFeed" in request.url and watches.append(request.url))
+
+    def see(request: Request) -> None:
+        if "WatchFeed" in request.url:
+            watches.append(request.url)
+
+    tabs.context.on("request", see)
     first = await tabs.open(f"/tag/{tag}")
     second = await tabs.open(f"/tag/{tag}")
     await ada.publish("The second", tags=(tag,))

@@ -6,14 +6,14 @@ import re
 import uuid
 
 import pytest
-from playwright.async_api import Route, expect
+from playwright.async_api import Route, ViewportSize, expect
 
 from tests.browser.people import NewPerson
 from tests.browser.tabs import Tabs, accessible
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PHONE = {"width": 360, "height": 740}
+PHONE: ViewportSize = {"width": 360, "height": 740}
 
 
 async def test_a_keyboard_reaches_the_content_and_a_new_page_is_announced(tabs: Tabs) -> None:
