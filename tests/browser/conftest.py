@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, async_playwright
+from playwright.async_api import Browser, BrowserContext, async_playwright, expect
 
 from gateway.settings import WEB_APP
 from services.local.testing import LocalMesh, local_mesh
@@ -23,8 +23,11 @@ from tests.browser.people import NewPerson, Person
 from tests.browser.tabs import Tabs
 from tests.mesh.conftest import EDGE_WIDE_OPEN, LONG_SESSIONS
 from tests.mesh.upstreams import Upstreams, models_yaml, running_upstreams
+from tests.support.provider import Behaviour
 from tools.chromium import CHROMIUM, FLAGS, HOW_TO_GET
 
+SEEN_WITHIN_MS = 20_000  # what a test expects to see; machines that run tests are busy
+ACTION_WITHIN_MS = 30_000
 TIMEOUT_S = 300  # the first test of a process waits for the mesh
 _numbers = itertools.count(1)
 
@@ -53,6 +56,23 @@ def mesh(upstreams: Upstreams) -> Iterator[LocalMesh]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    """How long `expect` looks."""
+    expect.set_options(timeout=SEEN_WITHIN_MS)
+    yield
+    expect.set_options(timeout=None)
+
+
+@pytest.fixture(autouse=True)
+def well_behaved(upstreams: Upstreams) -> Iterator[None]:
+    """No test finds a provider as another one left it."""
+    yield
+    for provider in (upstreams.calls, upstreams.examples):
+        provider.default = Behaviour()
+        provider.recover()
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
@@ -65,7 +85,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def context(browser: Browser, mesh: LocalMesh) -> AsyncIterator[BrowserContext]:
     """A browser of the test's own: nothing is remembered from others."""
     made = await browser.new_context(base_url=mesh.url, viewport={"width": 1200, "height": 900}, locale="en-GB")
-    made.set_default_timeout(15_000)
+    made.set_default_timeout(ACTION_WITHIN_MS)
     yield made
     await made.close()
 

@@ -73,6 +73,20 @@ class Tabs:
             self.problems.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
 
 
+async def answered(page: Page, method: str, press: Locator) -> None:
+    """Presses, and waits for the mesh's answer: what is shown before it may still be taken back."""
+    async with page.expect_response(lambda answer: answer.url.endswith(f"/{method}")) as coming:
+        await press.click()
+    await (await coming.value).finished()
+
+
+async def copied(page: Page, press: Locator) -> str:
+    """What a button that copies puts into the clipboard, which it does in its own time."""
+    await page.evaluate("navigator.clipboard.writeText('')")
+    await press.click()
+    return str(await eventually("something is copied", lambda: page.evaluate("navigator.clipboard.readText()")))
+
+
 async def settled(page: Page) -> None:
     """Once the page has its heading and shows nothing that loads."""
     await expect(page.locator("#main h1").first).to_be_visible()
@@ -86,6 +100,7 @@ async def log_in(page: Page, person: Person) -> None:
     await page.get_by_label("Password", exact=True).fill(person.password)
     await page.locator("#main").get_by_role("button", name="Log in").click()
     await expect(page.get_by_role("link", name="Write", exact=True)).to_be_visible()
+    await expect(page).not_to_have_url(re.compile("/log-in"))  # it goes on from there by itself
 
 
 async def accessible(page: Page) -> None:
