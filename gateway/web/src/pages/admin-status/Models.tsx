@@ -5,7 +5,6 @@ import { Badge, EmptyState, ErrorNote, Skeleton } from "../../components/Pieces"
 import { Table, wraps } from "../../components/Table";
 import { api } from "../../state/api";
 import { type Read } from "../../state/paged";
-import css from "./status.module.css";
 
 const PAGE_SIZE = 1000;
 /** How a route chooses, in words. */
