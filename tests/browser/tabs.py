@@ -75,9 +75,8 @@ class Tabs:
 
 async def answered(page: Page, method: str, press: Locator) -> None:
     """Presses, and waits for the mesh's answer: what is shown before it may still be taken back."""
-    async with page.expect_response(lambda answer: answer.url.endswith(f"/{method}")) as coming:
+    async with page.expect_response(lambda answer: answer.url.endswith(f"/{method}")):
         await press.click()
-    await (await coming.value).finished()
 
 
 async def copied(page: Page, press: Locator) -> str:
