@@ -103,14 +103,18 @@ class Sessions:
         self._passwords, self._issuer = passwords, issuer
         self._reuse = timedelta(seconds=reuse_s)
 
-    async def create(self, request: auth_pb2.CreateSessionRequest) -> auth_pb2.Session:
-        """Logs in. LOGIN_FAILED, whichever of the two is wrong; RATE_LIMITED."""
+    async def create(self, request: auth_pb2.CreateSessionRequest, replaced: str = "") -> auth_pb2.Session:
+        """Logs in. LOGIN_FAILED, whichever of the two is wrong; RATE_LIMITED.
+
+        replaced: the refresh token that a browser loses by this. Its session ends with the log-in: nobody could end
+        it any more. Any token that was ever the session's is enough; what is none changes nothing.
+        """
         for _ in range(_LOGIN_ATTEMPTS):
             found = await self._account(normal_email(request.email))
             checked = await self._passwords.check(found["password_hash"] if found else None, request.password)
             if found is None or not checked.right:
                 break
-            session = await self._opened(found)
+            session = await self._opened(found, replaced)
             if session is not None:
                 if checked.renewed_hash:
                     await self._renew(found, checked.renewed_hash)
@@ -147,8 +151,7 @@ class Sessions:
         refresh_token: of the browser, whose session ends as well; it may be another one. Any token that was ever the
         session's is enough: a used one would end it too.
         """
-        token = self._issuer.read(refresh_token)
-        session_ids = {caller.session_id, *((token.session_id,) if token is not None and token.ours else ())}
+        session_ids = {caller.session_id, *self._named(refresh_token)}
         async with self._database.transaction() as conn:
             for session_id in sorted(session_ids):
                 await store.end_session(conn, self._outbox, session_id)
@@ -171,7 +174,12 @@ class Sessions:
         async with self._database.connection() as conn:
             return await conn.fetchrow(SQL["user_by_email"], email)
 
-    async def _opened(self, found: Row) -> auth_pb2.Session | None:
+    def _named(self, refresh_token: str) -> tuple[str, ...]:
+        """The session that a token was made for, if this mesh made it."""
+        token = self._issuer.read(refresh_token)
+        return (token.session_id,) if token is not None and token.ours else ()
+
+    async def _opened(self, found: Row, replaced: str) -> auth_pb2.Session | None:
         """A session; None if the hash that was checked has been replaced since: a session outlives no password."""
         async with self._database.transaction() as conn:
             user = await conn.fetchrow(SQL["user_to_log_in"], found["user_id"])
@@ -188,6 +196,8 @@ class Sessions:
                 refresh_expire_time=_time(session.refresh_expire_time),
             )
             await conn.execute(SQL["logged_in"], user["user_id"], user["moment"])
+            for session_id in self._named(replaced):
+                await store.end_session(conn, self._outbox, session_id)
         return session
 
     async def _renew(self, found: Row, password_hash: str) -> None:

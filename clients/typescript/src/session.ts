@@ -1,6 +1,6 @@
 /** A person's session: who is logged in, and an access token that is always fresh. */
 import { createServiceClient, type ServiceClient } from "./calls.js";
-import { PromptmeshError } from "./errors.js";
+import { PromptmeshError, sessionStaysOpen } from "./errors.js";
 import { AuthService, type Session as Tokens, type User } from "./gen/promptmesh/auth/v1/auth_pb.js";
 import { createMeshTransport, type Credentials } from "./transport.js";
 import { openTabs, type Tabs } from "./tabs.js";
@@ -32,6 +32,8 @@ interface Access {
   readonly sessionId: string;
   /** When the mesh lets it end, in milliseconds of the mesh's clock: tells which of two is newer. */
   readonly expireAt: number;
+  /** When the session itself ends unless it is renewed, by the same clock; 0 where it was not said. */
+  readonly sessionExpireAt: number;
 }
 
 /**
@@ -98,20 +100,40 @@ export class Session implements Credentials {
     return this.#user;
   }
 
-  /** Ends the session here, in all tabs and at the mesh. Throws, and stays logged in, where the mesh cannot be asked. */
+  /**
+   * Ends the session here, in all tabs and at the mesh. Throws, and stays logged in, where the mesh cannot be asked.
+   * Where the access token was refused and no other could be had for the cookie, it throws with the reason
+   * SESSION_STAYS_OPEN: nobody is logged in here any more, but what holds the cookie still can be.
+   */
   async logOut(): Promise<void> {
     // A session that only the cookie knows of yet is to end as well.
     const token = (await this.token()) ?? (this.#cookie ? await this.#renew(undefined) : undefined);
-    if (token !== undefined) {
+    const until = this.#access?.sessionExpireAt;
+    let open: PromptmeshError | undefined;
+    // Whoever's token is refused may have a session yet: the cookie lives longer than any access token.
+    if (token !== undefined && !(await this.#ended(token)) && this.#cookie) {
       try {
-        const headers = { authorization: `Bearer ${token}`, ...(this.#cookie ? CSRF_HEADER : {}) };
-        await this.#alone(() => this.#auth.deleteSession({}, { headers }));
+        const renewed = await this.#renew(token);
+        if (renewed !== undefined && !(await this.#ended(renewed))) open = sessionStaysOpen(until);
       } catch (error) {
-        if (!isUnauthenticated(error)) throw error;
+        open = sessionStaysOpen(until, error);
       }
     }
     this.#forget();
     this.#tabs?.tell(undefined);
+    if (open) throw open;
+  }
+
+  /** Ends the session whose access token it is, and the cookie's; false: the mesh does not take the token. */
+  async #ended(token: string): Promise<boolean> {
+    const headers = { authorization: `Bearer ${token}`, ...(this.#cookie ? CSRF_HEADER : {}) };
+    try {
+      await this.#alone(() => this.#auth.deleteSession({}, { headers }));
+      return true;
+    } catch (error) {
+      if (!isUnauthenticated(error)) throw error;
+      return false;
+    }
   }
 
   /** The access token for a call; renewed before it ends. Undefined: nobody is logged in. */
@@ -188,7 +210,8 @@ export class Session implements Credentials {
     const lifetimeMs = lifetime(tokens);
     const renewInMs = Math.max(lifetimeMs / 2, lifetimeMs - RENEW_BEFORE_MS);
     const { accessToken: token, sessionId } = tokens;
-    this.#access = { token, renewAt: Date.now() + renewInMs, sessionId, expireAt: expireAt(tokens) };
+    const sessionExpireAt = milliseconds(tokens.refreshExpireTime);
+    this.#access = { token, renewAt: Date.now() + renewInMs, sessionId, expireAt: expireAt(tokens), sessionExpireAt };
     this.#refreshToken = tokens.refreshToken;
     this.#user = tokens.user;
     this.#state = "signed-in";
@@ -226,6 +249,7 @@ function lifetime(tokens: Tokens): number {
   return expireAt(tokens) - Date.now();
 }
 
-function expireAt({ accessExpireTime: time }: Tokens): number {
-  return time ? Number(time.seconds) * 1000 + time.nanos / 1e6 : 0;
-}
+const expireAt = ({ accessExpireTime }: Tokens): number => milliseconds(accessExpireTime);
+
+const milliseconds = (time: Tokens["accessExpireTime"]): number =>
+  time ? Number(time.seconds) * 1000 + time.nanos / 1e6 : 0;
