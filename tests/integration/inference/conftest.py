@@ -23,6 +23,11 @@ SECRET = "secret-of-a-test"
 NEWEST = max(one.number for one in migrations_of("inference") if one.component == "inference")
 
 
+@pytest.fixture(scope="session")
+def database_service() -> str:
+    return "inference"
+
+
 @pytest.fixture
 async def inference_url(database_url: str) -> str:
     """DSN of the service's own role, its schema migrated."""
