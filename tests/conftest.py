@@ -13,6 +13,7 @@ import redis
 from services.local.embedded.postgres import PostgresCluster, running_postgres, temporary_cluster
 from services.local.embedded.redis import RedisServer, running_redis, temporary_redis
 from tests.support.databases import Databases
+from tests.support.days import wait_for_whole
 
 # Before anything brings gRPC up: its handlers around fork would run in the children that start PostgreSQL and Redis
 # (which exec at once), and now and then they hang there (seen: 2 of 75 starts beside a busy gRPC server; 0 of 225 so).
@@ -73,6 +74,17 @@ def redis_url(redis_server: RedisServer) -> str:
         client.script_flush()
         client.config_resetstat()
     return redis_server.url()
+
+
+@pytest.fixture
+def one_day(request: pytest.FixtureRequest) -> None:
+    """The test sees one day of UTC: half of what it may take at most is left of it, or it begins after midnight.
+
+    For budgets of a day or a month, and partitions: what is spent today is not what is left tomorrow.
+    """
+    marker = request.node.get_closest_marker("timeout")
+    most_s = float(marker.args[0]) if marker else float(request.config.getini("timeout"))
+    wait_for_whole(most_s / 2 - 1.0)  # the wait counts as well
 
 
 def _template(shared: Path) -> Path:
