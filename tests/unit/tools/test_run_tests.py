@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tools import run_tests
-from tools.run_tests import AGAIN_MAX, environment_in, is_roomy, run_shared, temporary_folder
+from tools.run_tests import AGAIN_MAX, NO_TESTS, environment_in, is_roomy, run_shared, temporary_folder, worst
 from tools.test_outcomes import Outcomes, Recorder, read_outcomes
 
 OTHER_CODE = 4  # pytest's own: wrong usage
@@ -90,6 +90,14 @@ def test_what_does_not_pass_alone_is_red(
 ) -> None:
     assert shared((1, Outcomes(failed=failing(2))), (code, again))[0] == 1
     assert "PASSED ALONE" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"),
+    [((0, 0), 0), ((1, 0), 1), ((0, 1), 1), ((0, NO_TESTS), 0), ((NO_TESTS, 1), 1), ((NO_TESTS, NO_TESTS), NO_TESTS)],
+)
+def test_the_worst_pass_is_the_runs_result(codes: tuple[int, int], code: int) -> None:
+    assert worst(*codes) == code
 
 
 def test_failures_are_recorded_by_what_they_say_of_a_test(tmp_path: Path) -> None:
