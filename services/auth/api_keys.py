@@ -88,6 +88,10 @@ class ApiKeys:
             )
         return store.api_key_of(row)
 
+    async def rotate(self, caller: Caller, request: auth_pb2.RotateApiKeyRequest) -> auth_pb2.CreateApiKeyResponse:
+        """A second secret of a key of the caller's. API_KEY_NOT_FOUND."""
+        raise MeshError("METHOD_UNKNOWN", "not yet")
+
     async def resolve(self, digest: bytes) -> auth_pb2.KeyIdentity:
         """The identity behind a digest, a revoked key's too. API_KEY_NOT_FOUND."""
         async with self._database.connection() as conn:

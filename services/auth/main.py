@@ -21,7 +21,7 @@ from services.mesh.settings import secret_bytes
 from services.mesh.telemetry.logs import get_logger
 
 log = get_logger()
-SERVES = (2, 2)  # lowest and highest of our migrations that this code serves
+SERVES = (9, 9)  # lowest and highest of our migrations that this code serves
 
 
 async def main(mesh: Mesh[AuthSettings]) -> None:

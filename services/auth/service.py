@@ -88,6 +88,9 @@ class Auth(pb_grpc.AuthServiceServicer):
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Any) -> pb.ApiKey:
         return await self._api_keys.revoke(current().caller, request)
 
+    async def RotateApiKey(self, request: pb.RotateApiKeyRequest, context: Any) -> pb.CreateApiKeyResponse:
+        return await self._api_keys.rotate(current().caller, request)
+
     async def GetJwks(self, request: pb.GetJwksRequest, context: Any) -> pb.JsonWebKeySet:
         return await self._signing_keys.present()
 

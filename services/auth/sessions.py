@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -55,10 +56,12 @@ class Issuer:
         self._access_lifetime = timedelta(seconds=access_lifetime_s)
         self._refresh_lifetime = timedelta(seconds=refresh_lifetime_s)
 
-    def issue(self, user: Row, session_id: str, now: datetime, refresh: Refresh | None = None) -> auth_pb2.Session:
+    def issue(
+        self, user: Row, session_id: str, now: datetime, *, auth_time: datetime, refresh: Refresh | None = None
+    ) -> auth_pb2.Session:
         """A pair for a session, with a new refresh token or a given one.
 
-        user: a row of `users`; now: no later than that row was read.
+        user: a row of `users`; now: no later than that row was read; auth_time: when the session last proved who it is.
         """
         refresh = refresh or Refresh(self._refresh_tokens.make(session_id), now + self._refresh_lifetime)
         access_expire_time = now + self._access_lifetime
@@ -72,6 +75,7 @@ class Issuer:
             session_id=session_id,
             issue_time=now.timestamp(),
             expire_time=access_expire_time.timestamp(),
+            auth_time=auth_time.timestamp(),
         )
         session = auth_pb2.Session(
             session_id=session_id,
@@ -185,19 +189,27 @@ class Sessions:
             user = await conn.fetchrow(SQL["user_to_log_in"], found["user_id"])
             if user is None or user["password_hash"] != found["password_hash"]:
                 return None
-            session = self._issuer.issue(user, uuid7(), user["moment"])
-            await store.add_session(
-                conn,
-                user,
-                session_id=session.session_id,
-                refresh_digest=digest_of(session.refresh_token),
-                now=user["moment"],
-                access_expire_time=_time(session.access_expire_time),
-                refresh_expire_time=_time(session.refresh_expire_time),
-            )
-            await conn.execute(SQL["logged_in"], user["user_id"], user["moment"])
+            session = await self.open(conn, user, ["password"])
             for session_id in self._named(replaced):
                 await store.end_session(conn, self._outbox, session_id)
+            return session
+
+    async def open(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:
+        """A new session of a person. user: of the query `user_to_log_in`, in this transaction; methods: how they proved
+        who they are, as SessionInfo names them."""
+        now = user["moment"]
+        session = self._issuer.issue(user, uuid7(), now, auth_time=now)
+        await store.add_session(
+            conn,
+            user,
+            session_id=session.session_id,
+            refresh_digest=digest_of(session.refresh_token),
+            now=now,
+            access_expire_time=_time(session.access_expire_time),
+            refresh_expire_time=_time(session.refresh_expire_time),
+            methods=methods,
+        )
+        await conn.execute(SQL["logged_in"], user["user_id"], now)
         return session
 
     async def _renew(self, found: Row, password_hash: str) -> None:
@@ -220,11 +232,12 @@ class Sessions:
         if row["refresh_expire_time"] <= now:
             raise _expired()
         if again is not None:
-            session = self._issuer.issue(user, token.session_id, now, again)
+            session = self._issuer.issue(user, token.session_id, now, auth_time=_proved(row), refresh=again)
             await conn.execute(SQL["repeat_session"], token.session_id, _time(session.access_expire_time))
             return session
         salt = new_salt()
-        session = self._issuer.issue(user, token.session_id, now, self._issuer.next(token, salt, now))
+        successor = self._issuer.next(token, salt, now)
+        session = self._issuer.issue(user, token.session_id, now, auth_time=_proved(row), refresh=successor)
         await conn.execute(
             SQL["rotate_session"],
             token.session_id,
@@ -249,6 +262,12 @@ class Sessions:
         successor = self._issuer.next(token, row["rotate_salt"], now).token
         # Another where the mesh's pepper was changed meanwhile.
         return Refresh(successor, expire_time) if digest_of(successor) == row["refresh_digest"] else None
+
+
+def _proved(row: Row) -> datetime:
+    """When a session last proved who it is. row: of `sessions`."""
+    proved: datetime = row["auth_time"] or row["create_time"]
+    return proved
 
 
 def _time(timestamp: Any) -> datetime:

@@ -138,12 +138,13 @@ async def add_session(
     now: datetime,
     access_expire_time: datetime,
     refresh_expire_time: datetime,
+    methods: Sequence[str],
 ) -> None:
     """Opens a session of a person."""
     await conn.execute(
         SQL["insert_session"],
         *(session_id, user["org_id"], user["user_id"], refresh_digest),
-        *(access_expire_time, refresh_expire_time, now),
+        *(access_expire_time, refresh_expire_time, now, list(methods)),
     )
 
 

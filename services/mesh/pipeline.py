@@ -20,7 +20,9 @@ from google.protobuf.message import DecodeError
 
 from services.mesh.access.control import AccessControl
 from services.mesh.access.policies import EXEMPT_SERVICES, Policy
+from services.mesh.access.rules import check_address
 from services.mesh.accounting import MethodAccount
+from services.mesh.addresses import address_of_call
 from services.mesh.call import Call, enter
 from services.mesh.deadlines import too_short
 from services.mesh.dependencies import is_away, unavailable
@@ -150,6 +152,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             account.method,
             traceparent=self._tracing.traceparent_of(traceparent if isinstance(traceparent, str) else ""),
             metadata=metadata,
+            peer=context.peer,
         )
         left_s = context.time_remaining()
         if left_s is not None:
@@ -173,7 +176,9 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 f"This process has {self._limits.calls_max} calls under way, its limit. Retry after the delay.",
                 retry_after_s=_OVERLOAD_RETRY_S,
             )
-        call.caller = await self._access.authorize(policy, metadata)
+        call.caller = caller = await self._access.authorize(policy, metadata)
+        if caller.networks:
+            check_address(caller, address_of_call(call))
         left_s = call.remaining()
         if left_s is not None and left_s <= self._limits.margin_s:
             raise too_short(left_s, self._limits.margin_s)

@@ -150,6 +150,7 @@ class Mesh(Generic[S_co]):
             identities=Identities(keys_max=settings.key_cache_max),
             tokens_max=settings.token_cache_max,
             key_unknown_ttl_s=settings.key_unknown_ttl_s,
+            step_up_s=settings.step_up_s,
         )
         self.access = access
         self.on_close("access", access.close)

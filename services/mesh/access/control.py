@@ -12,7 +12,7 @@ from promptmesh.auth.v1.auth_pb2 import WatchIdentitiesResponse
 from services.mesh.access import keys, service_tokens, tokens
 from services.mesh.access.identities import Flights, Identities, IdentitySource, KnownKey, resolved_once
 from services.mesh.access.policies import Policy
-from services.mesh.access.rules import check_policy
+from services.mesh.access.rules import check_fresh, check_policy
 from services.mesh.access.service_tokens import ServiceTokens
 from services.mesh.access.tokens import UnknownKeyIdError, VerifiedToken
 from services.mesh.backoff import Backoff
@@ -29,6 +29,7 @@ _BEARER = "bearer "
 TOKENS_KNOWN_MAX = 50_000
 KEYS_UNKNOWN_MAX = 10_000
 KEY_UNKNOWN_TTL_S = 5.0
+STEP_UP_S = 600.0  # how old a session's proof may be where a method asks for a step-up
 # Longest sleep that the event loop takes in one piece; a credential that ends later is looked at again.
 _TIMER_S_MAX = 86_400.0
 # Keys that auth is asked about at a time after a gap.
@@ -51,6 +52,7 @@ class AccessControl:
         identities: Identities | None = None,
         tokens_max: int = TOKENS_KNOWN_MAX,
         key_unknown_ttl_s: float = KEY_UNKNOWN_TTL_S,
+        step_up_s: float = STEP_UP_S,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.identities = identities or Identities(clock=clock)
@@ -61,7 +63,7 @@ class AccessControl:
         self._clock = clock
         self._tokens: Lru[bytes, VerifiedToken] = Lru(tokens_max)
         self._unknown_keys: Lru[bytes, float] = Lru(KEYS_UNKNOWN_MAX)  # digest → until when (monotonic)
-        self._unknown_ttl_s = key_unknown_ttl_s
+        self._unknown_ttl_s, self._step_up_s = key_unknown_ttl_s, step_up_s
         self._flights: Flights = {}
         self._asking: asyncio.Task[None] | None = None
 
@@ -81,6 +83,8 @@ class AccessControl:
             return ANONYMOUS
         caller = await self.caller_of(credential)
         check_policy(policy, caller)
+        if policy.step_up:
+            check_fresh(policy, caller, self._clock.time(), self._step_up_s)
         return caller
 
     async def caller_of(self, credential: str) -> Caller:
@@ -123,7 +127,13 @@ class AccessControl:
             raise self._signed_by_nobody()  # an operator took the key away
         if self.identities.session_ended(caller.session_id):
             raise _refused("session", tokens.revoked())
-        return self.identities.with_present_roles(caller)
+        return self._unsuspended(self.identities.with_present_roles(caller))
+
+    def _unsuspended(self, caller: Caller) -> Caller:
+        until = self.identities.suspended_until(caller.user_id)
+        if until is not None and until > self._clock.time():
+            raise _refused(caller.kind.value, tokens.suspended(until))
+        return caller
 
     def _signed_by_nobody(self) -> MeshError:
         # A key may be newer than what we know of, but not while auth keeps us up to date.
@@ -151,7 +161,7 @@ class AccessControl:
             raise _refused("api_key", tokens.expired())
         if self._grace_over():
             raise _refused("api_key", tokens.unverifiable())
-        return caller
+        return self._unsuspended(caller)
 
     async def _resolve(self, digest: bytes, stale: KnownKey | None) -> KnownKey:
         until = self._unknown_keys.get(digest)

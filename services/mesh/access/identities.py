@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 from collections.abc import AsyncIterable, Callable, Iterable
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from promptmesh.auth.v1.auth_pb2 import (
     IdentityState,
     KeyIdentity,
+    OrgRestriction,
     SessionRestriction,
     UserRestriction,
     WatchIdentitiesResponse,
@@ -51,6 +54,15 @@ class KnownKey:
     epoch: int  # of the feed's whole states: a key of an older one has to be asked for again
 
 
+@dataclass(frozen=True, slots=True)
+class PresentUser:
+    """A person as they are, against what their tokens say. Times are seconds since the epoch."""
+
+    change_time: float
+    roles: frozenset[int]
+    suspend_time: float | None = None  # until when every credential is refused; infinite: the person is gone
+
+
 class Identities:
     """The snapshot. `apply` is called by the Follower with each message."""
 
@@ -59,7 +71,8 @@ class Identities:
         self.epoch = 0
         self.grace_s = GRACE_S
         self.jwks: dict[str, EllipticCurvePublicKey] = {}
-        self._users: dict[str, tuple[float, frozenset[int]]] = {}  # user → time of the change, roles
+        self._users: dict[str, PresentUser] = {}
+        self._orgs: dict[str, tuple[float, str]] = {}  # organisation → time of the change, plan
         self._sessions: dict[str, float] = {}  # ended session → when to forget it
         self._keys: Lru[bytes, KnownKey] = Lru(keys_max)
         self._clock = clock
@@ -96,16 +109,19 @@ class Identities:
             self._user_changed(message.user_changed)
         elif kind == "session_ended":
             self._session_ended(message.session_ended)
+        elif kind == "org_changed":
+            self._orgs[message.org_changed.org_id] = _plan_of(message.org_changed)
 
     def _replace(self, state: IdentityState) -> None:
         self.epoch += 1
         self.jwks = public_keys(state.jwks.keys)
         self.grace_s = float(state.grace_seconds) or GRACE_S
         known_users, known_sessions = self._users, self._sessions
-        self._users = {one.user_id: _roles_of(one) for one in state.users}
+        self._users = {one.user_id: _present(one) for one in state.users}
+        self._orgs = {one.org_id: _plan_of(one) for one in state.orgs}
         self._sessions = {one.session_id: one.forget_time.ToNanoseconds() / 1e9 for one in state.sessions}
         self._end(session for session in self._sessions if session not in known_sessions)
-        self._end(user for user, roles in self._users.items() if known_users.get(user) != roles)
+        self._end(user for user, present in self._users.items() if known_users.get(user) != present)
 
     def _key_changed(self, identity: KeyIdentity) -> None:
         # Learned even if it was not known: an answer to a question asked before the change may still be under way.
@@ -116,7 +132,7 @@ class Identities:
             self._end([identity.api_key_id])
 
     def _user_changed(self, restriction: UserRestriction) -> None:
-        self._users[restriction.user_id] = _roles_of(restriction)
+        self._users[restriction.user_id] = _present(restriction)
         self._end([restriction.user_id])
 
     def _session_ended(self, restriction: SessionRestriction) -> None:
@@ -134,35 +150,53 @@ class Identities:
         """Whether the session has ended though its tokens may still run."""
         return session_id in self._sessions
 
+    def suspended_until(self, user_id: str) -> float | None:
+        """Until when a person's credentials are refused, in seconds since the epoch; None: they are not."""
+        present = self._users.get(user_id)
+        return present.suspend_time if present is not None else None
+
     def with_present_roles(self, caller: Caller) -> Caller:
-        """The caller with the roles that the person has now, if they changed since the token was made."""
-        restriction = self._users.get(caller.user_id)
-        if restriction is None or caller.issue_time > restriction[0]:
+        """The caller with the roles and the plan of now, if they changed since the token was made."""
+        org = self._orgs.get(caller.org_id)
+        if org is not None and caller.issue_time <= org[0] and caller.plan != org[1]:
+            caller = replace(caller, plan=org[1])
+        present = self._users.get(caller.user_id)
+        if present is None or caller.issue_time > present.change_time:
             return caller
-        roles = restriction[1]
-        return replace(caller, roles=roles, scopes=scopes_of(roles))
+        return replace(caller, roles=present.roles, scopes=scopes_of(present.roles))
 
     def ended(self, caller: Caller) -> bool:
         """Whether what a caller was let in with is over by now: session ended, key revoked, or other roles."""
         if caller.key_digest:
             known = self.key(caller.key_digest)
+            until = self.suspended_until(caller.user_id)
+            if until is not None and until > self._clock.time():
+                return True
             if known is None or known.caller is caller:
                 return known is not None and known.revoked
             return known.revoked or _stands_for(known.caller) != _stands_for(caller)
         if caller.session_id and caller.session_id in self._sessions:
             return True
-        restriction = self._users.get(caller.user_id)
-        return restriction is not None and caller.issue_time <= restriction[0] and restriction[1] != caller.roles
+        present = self._users.get(caller.user_id)
+        if present is None:
+            return False
+        if present.suspend_time is not None and present.suspend_time > self._clock.time():
+            return True
+        return caller.issue_time <= present.change_time and present.roles != caller.roles
 
     def key(self, digest: bytes) -> KnownKey | None:
-        """The key with this digest, if it was heard of. Its roles are those that the person has now."""
+        """The key with this digest, if it was heard of. Its roles and its plan are those of now."""
         known = self._keys.get(digest)
         if known is None:
             return None
-        restriction = self._users.get(known.caller.user_id)
-        if restriction is None or restriction[1] == known.caller.roles:
-            return known
-        return replace(known, caller=_key_caller_with(known.caller, restriction[1]))
+        caller = known.caller
+        org = self._orgs.get(caller.org_id)
+        if org is not None and caller.plan != org[1]:
+            caller = replace(caller, plan=org[1])
+        present = self._users.get(caller.user_id)
+        if present is not None and present.roles != caller.roles:
+            caller = _key_caller_with(caller, present.roles)
+        return known if caller is known.caller else replace(known, caller=caller)
 
     def learn(self, identity: KeyIdentity, epoch: int | None = None) -> KnownKey:
         """Remembers a key that auth told of. Revoked stays revoked: an answer may be older than the feed.
@@ -181,6 +215,9 @@ class Identities:
             scopes=frozenset(identity.scopes) & scopes_of(roles),
             api_key_id=identity.api_key_id,
             expire_time=identity.expire_time.ToNanoseconds() / 1e9 if identity.HasField("expire_time") else None,
+            plan=identity.plan,
+            models=frozenset(identity.models),
+            networks=tuple(ip_network(one) for one in identity.allowed_networks),
             key_digest=identity.digest,
         )
         known = KnownKey(caller, revoked, self.epoch if epoch is None else epoch)
@@ -255,8 +292,18 @@ def _key_caller_with(caller: Caller, roles: frozenset[int]) -> Caller:
     return replace(caller, roles=roles, scopes=caller.scopes & scopes_of(roles))
 
 
-def _roles_of(restriction: UserRestriction) -> tuple[float, frozenset[int]]:
-    return restriction.change_time.ToNanoseconds() / 1e9, frozenset(int(role) for role in restriction.roles)
+def _present(restriction: UserRestriction) -> PresentUser:
+    suspend_time: float | None = None
+    if restriction.deleted:
+        suspend_time = math.inf
+    elif restriction.HasField("suspend_time"):
+        suspend_time = restriction.suspend_time.ToNanoseconds() / 1e9
+    roles = frozenset(int(role) for role in restriction.roles)
+    return PresentUser(restriction.change_time.ToNanoseconds() / 1e9, roles, suspend_time)
+
+
+def _plan_of(restriction: OrgRestriction) -> tuple[float, str]:
+    return restriction.change_time.ToNanoseconds() / 1e9, restriction.plan
 
 
 Flights = dict[tuple[int, bytes], asyncio.Task[KeyIdentity]]  # by epoch and digest

@@ -1,0 +1,2 @@
+-- Proved addresses, links that were mailed, log-ins that failed. Only adds.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Second factors. Only adds.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Persons of identity providers. Only adds.
+SELECT 1;

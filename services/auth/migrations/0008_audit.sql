@@ -1,0 +1,2 @@
+-- The audit trail. Only adds.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Plans and who has which. Only adds.
+SELECT 1;
