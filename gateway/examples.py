@@ -19,7 +19,7 @@ BODIES: Mapping[str, Any] = {
     "AuthService_Register": {"email": _EMAIL, "password": _PASSWORD, "displayName": "Ada"},
     "AuthService_CreateSession": {"email": _EMAIL, "password": _PASSWORD},
     "AuthService_RefreshSession": {"refreshToken": "$REFRESH_TOKEN"},
-    "AuthService_SetRoles": {"roles": ["ROLE_USER", "ROLE_MODERATOR"]},
+    "AuthService_SetRoles": {"roles": ["ROLE_USER", "ROLE_MODERATOR"], "reason": "Moderates from today."},
     "AuthService_CreateApiKey": {"displayName": "laptop", "scopes": ["posts:read", "inference:invoke"]},
     "PostService_CreatePost": {"title": "A haiku", "body": "Write a haiku about envoys.", "tags": ["poetry"]},
     "PostService_UpdatePost": {"title": "A better haiku"},
@@ -42,6 +42,13 @@ BODIES: Mapping[str, Any] = {
     "ConfigService_RollbackConfig": {"version": "1"},
     "LimitService_SetLimits": {"requestsPerMinute": "600", "nanosPerMonth": "50000000000"},
     "ProviderKeyService_CreateProviderKey": {"provider": "openai", "secret": "$PROVIDER_KEY", "displayName": "2026-11"},
+    "AccountService_RevokeOtherSessions": {},
+    "FactorService_ConfirmSession": {"proof": {"password": _PASSWORD}},
+    "AdministrationService_SuspendUser": {"expireTime": "2099-01-01T00:00:00Z", "reason": "Sells likes."},
+    "AdministrationService_RestoreUser": {"reason": "It was a mistake."},
+    "AdministrationService_EndSessions": {"reason": "Their laptop was stolen."},
+    "AdministrationService_ResetSecondFactor": {"reason": "Their phone was lost; they proved who they are."},
+    "AdministrationService_RevokeApiKeys": {"reason": "Their keys were published."},
 }
 # Bodies that a person writes in a file, which the command wraps.
 FILES: Mapping[str, str] = {

@@ -15,7 +15,7 @@ from gateway import contracts, examples, openapi
 from services.local.testing import LocalMesh
 from tests.mesh.calls import customer
 from tests.mesh.conftest import NewPerson
-from tests.mesh.people import DOUBTFUL, Person, cases_of
+from tests.mesh.people import DOUBTFUL, Person, cases_of, log_in
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
@@ -26,6 +26,7 @@ _TIMED_OUT = 28  # curl's exit code
 REFUSED = {
     "AuthService_Register": (409, "EMAIL_TAKEN"),  # Ada is there already, for the others
     "ProviderKeyService_CreateProviderKey": (400, "INVALID_FIELD"),  # there is no provider `openai`
+    "FactorService_ConfirmSession": (401, "PROOF_WRONG"),  # whoever leaves has another password than Ada
 }
 _STATUS = "\n%{http_code}"
 
@@ -55,6 +56,8 @@ async def variables(
     key = {"provider": "examples", "secret": "sk-of-an-example"}
     provider_key = (await admin.ask("POST", "/api/v1/providerKeys", key)).ok()
     leaving = await new_person()
+    await log_in(admin.client, mesh.admin_email, mesh.admin_password)
+    newest = (await admin.ask("GET", "/api/v1/sessions?pageSize=1")).ok()["sessions"][0]
     ada = examples.BODIES["AuthService_Register"]
     assert (await admin.client.ask("POST", "/api/v1/users", ada)).status in (200, 409)
     return {
@@ -72,11 +75,15 @@ async def variables(
         "ID": called.headers["x-promptmesh-record-id"],
         "KIND": "LIMIT_KIND_USER",
         "SUBJECT_ID": str(uuid.uuid4()),
+        "SESSION_ID": newest["sessionId"],
     }
 
 
 #: What takes something away comes last, and first of it what a later one could miss.
 _LAST = ("LimitService_DeleteLimits", "PostService_DeletePost", "AuthService_RevokeApiKey", "AuthService_DeleteSession")
+
+#: What would end the sessions of others, or takes a password, is done by somebody whom nobody needs.
+_LEAVING = ("AuthService_DeleteSession", "AccountService_RevokeOtherSessions", "FactorService_ConfirmSession")
 
 
 async def test_every_command_of_the_reference_does_what_it_says(
@@ -87,7 +94,7 @@ async def test_every_command_of_the_reference_does_what_it_says(
     wrong = {}
     for verb, path, operation in sorted(operations(), key=lambda one: _place(one[2]["operationId"])):
         name = operation["operationId"]
-        environment = variables | ({"TOKEN": variables["LEAVING_TOKEN"]} if name == "AuthService_DeleteSession" else {})
+        environment = variables | ({"TOKEN": variables["LEAVING_TOKEN"]} if name in _LEAVING else {})
         said = await ran(examples.curl(verb, path, operation), environment, tmp_path, endless="atch" in name)
         status, reason = REFUSED.get(name, (200, ""))
         if said[0] != status or (reason and reason not in said[1]):

@@ -10,6 +10,7 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from promptmesh.inference.v1 import inference_pb2, limits_pb2, usage_pb2
 from promptmesh.moderation.v1 import moderation_pb2
 from promptmesh.prompts.v1 import posts_pb2
@@ -77,6 +78,18 @@ BASES: Mapping[str, Mapping[str, Any]] = {
     "ProviderKeyService.CreateProviderKey": {"provider": "nobody", "secret": "sk-nothing"},
     "ProviderKeyService.ListProviderKeys": {},
     "ProviderKeyService.DeleteProviderKey": {"provider_key_id": NOWHERE},
+    "AccountService.ListSessions": {},
+    "AccountService.RevokeSession": {"session_id": NOWHERE},
+    "AdministrationService.GetUser": {"user_id": NOWHERE},
+    "AdministrationService.SuspendUser": {
+        "user_id": NOWHERE,
+        "expire_time": Timestamp(seconds=4_102_444_800),
+        "reason": "Limits.",
+    },
+    "AdministrationService.RestoreUser": {"user_id": NOWHERE, "reason": "Limits."},
+    "AdministrationService.EndSessions": {"user_id": NOWHERE, "reason": "Limits."},
+    "AdministrationService.ResetSecondFactor": {"user_id": NOWHERE, "reason": "Limits."},
+    "AdministrationService.RevokeApiKeys": {"user_id": NOWHERE, "reason": "Limits."},
 }
 
 
