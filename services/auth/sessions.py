@@ -57,19 +57,28 @@ class Issuer:
         self._refresh_lifetime = timedelta(seconds=refresh_lifetime_s)
 
     def issue(
-        self, user: Row, session_id: str, now: datetime, *, auth_time: datetime, refresh: Refresh | None = None
+        self,
+        user: Row,
+        session_id: str,
+        now: datetime,
+        *,
+        auth_time: datetime,
+        refresh: Refresh | None = None,
+        org_id: str = "",
     ) -> auth_pb2.Session:
         """A pair for a session, with a new refresh token or a given one.
 
-        user: a row of `users`; now: no later than that row was read; auth_time: when the session last proved who it is.
+        user: a row of `users`; now: no later than that row was read; auth_time: when the session last proved who it is;
+        org_id: that it acts for; "": the person's own.
         """
+        org_id = org_id or user["org_id"]
         refresh = refresh or Refresh(self._refresh_tokens.make(session_id), now + self._refresh_lifetime)
         access_expire_time = now + self._access_lifetime
         access_token = sign_access_token(
             self._key,
             self._kid,
             user_id=user["user_id"],
-            org_id=user["org_id"],
+            org_id=org_id,
             display_name=user["display_name"],
             roles=user["roles"],
             session_id=session_id,
@@ -82,6 +91,7 @@ class Issuer:
             access_token=access_token,
             refresh_token=refresh.token,
             user=store.user_of(user),
+            org_id=org_id,
         )
         session.access_expire_time.FromDatetime(access_expire_time)
         session.refresh_expire_time.FromDatetime(refresh.expire_time)
@@ -221,12 +231,16 @@ class Sessions:
         if row["refresh_expire_time"] <= now:
             raise _expired()
         if again is not None:
-            session = self._issuer.issue(user, token.session_id, now, auth_time=_proved(row), refresh=again)
+            session = self._issuer.issue(
+                user, token.session_id, now, auth_time=proved(row), refresh=again, org_id=row["org_id"]
+            )
             await conn.execute(SQL["repeat_session"], token.session_id, _time(session.access_expire_time))
             return session
         salt = new_salt()
         successor = self._issuer.next(token, salt, now)
-        session = self._issuer.issue(user, token.session_id, now, auth_time=_proved(row), refresh=successor)
+        session = self._issuer.issue(
+            user, token.session_id, now, auth_time=proved(row), refresh=successor, org_id=row["org_id"]
+        )
         await conn.execute(
             SQL["rotate_session"],
             token.session_id,
@@ -253,10 +267,10 @@ class Sessions:
         return Refresh(successor, expire_time) if digest_of(successor) == row["refresh_digest"] else None
 
 
-def _proved(row: Row) -> datetime:
+def proved(row: Row) -> datetime:
     """When a session last proved who it is. row: of `sessions`."""
-    proved: datetime = row["auth_time"] or row["create_time"]
-    return proved
+    moment: datetime = row["auth_time"] or row["create_time"]
+    return moment
 
 
 def _time(timestamp: Any) -> datetime:

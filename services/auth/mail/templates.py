@@ -57,6 +57,11 @@ TEMPLATES: Mapping[str, MailTemplate] = {
         "Your email address was changed",
         "The address of your account is now ${new_email}. If it was not you, tell the operators of this service.\n",
     ),
+    "invitation": MailTemplate(
+        "You are invited to ${organisation}",
+        "${inviter} invites you to the organisation ${organisation}. To join, log in with an account of this address and"
+        " open\nthis link within 7 days:\n\n${link}\n\nIf you do not know them, do nothing.\n",
+    ),
     "account_deleted": MailTemplate(
         "Your account was deleted",
         "Your account is deleted, and what was stored of you is being erased. There is nothing more to do.\n",
