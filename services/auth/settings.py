@@ -65,7 +65,7 @@ class AuthSettings(MeshSettings):
     signing_key_seen_s: float = Field(default=60.0, gt=0)  # how often a process says which key it signs with
 
     # Organisations
-    organisations_max: int = Field(default=50, ge=0)  # teams of a person, beside their own
+    organisations_max: int = Field(default=50, ge=1)  # of a person, their own included
     members_max: int = Field(default=1000, ge=1)  # of an organisation, invitations under way included
     service_accounts_max: int = Field(default=100, ge=0)  # of an organisation
     invitation_lifetime_s: int = Field(default=7 * 86_400, ge=1)

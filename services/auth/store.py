@@ -90,7 +90,7 @@ def api_key_of(row: Row) -> auth_pb2.ApiKey:
 
 
 def key_identity_of(row: Row, display_name: str, roles: Iterable[Any]) -> auth_pb2.KeyIdentity:
-    """What services are told of an API key, from its row and the present name and roles of its person or service account."""
+    """What services are told of an API key, from its row and the present name and roles of whom it acts for."""
     identity = auth_pb2.KeyIdentity(
         api_key_id=row["api_key_id"],
         digest=row["digest"],

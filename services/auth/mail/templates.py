@@ -1,4 +1,4 @@
-"""The mails that the mesh sends: subject and text by name. A place is `${name}`; every mail has one text alone, plain."""
+"""The mails that the mesh sends: subject and text by name. A place is `${name}`; every mail is one plain text."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ TEMPLATES: Mapping[str, MailTemplate] = {
     ),
     "invitation": MailTemplate(
         "You are invited to ${organisation}",
-        "${inviter} invites you to the organisation ${organisation}. To join, log in with an account of this address and"
-        " open\nthis link within 7 days:\n\n${link}\n\nIf you do not know them, do nothing.\n",
+        "${inviter} invites you to the organisation ${organisation}. To join, log in with an account of this address"
+        " and\nopen this link within 7 days:\n\n${link}\n\nIf you do not know them, do nothing.\n",
     ),
     "account_deleted": MailTemplate(
         "Your account was deleted",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from promptmesh.auth.v1 import organisations_pb2 as pb
 
 from services.auth.mail import Links, Mails
 from services.auth.organisations import memberships
-from services.auth.organisations.memberships import ADMIN, OWNER, ROLE_NAMES, member_message, organisation_of, party
+from services.auth.organisations.memberships import ADMIN, OWNER, ROLE_NAMES, member_message, organisation_of
 from services.auth.organisations.organisations import OrganisationLimits, refuse_more_teams
 from services.auth.store import SQL, Row
 from services.auth.users import normal_email
@@ -26,7 +27,7 @@ from services.mesh.paging import PageTokens, page_size
 from services.mesh.telemetry.logs import get_logger
 
 log = get_logger()
-TOKEN_PREFIX = "pml_"  # of links, so that a scanner finds a leaked one
+TOKEN_PREFIX = "pml_"  # noqa: S105 - of links, so that a scanner finds a leaked one
 TOKEN_BYTES = 32
 
 
@@ -51,7 +52,7 @@ class Members:
         filters = {"list": "members", "org_id": request.org_id.lower(), "user_id": caller.user_id}
         async with self._database.connection() as conn:
             own = await memberships.member_of(conn, request.org_id, caller.user_id)
-            after = self._pages.decode(request.page_token, filters) or [None, None]
+            after: Sequence[str | int | None] = self._pages.decode(request.page_token, filters) or (None, None)
             rows = await conn.fetch(SQL["list_members"], own["org_id"], *after, size + 1)
         told = own["role"] <= ADMIN
         response = pb.ListMembersResponse(
@@ -224,6 +225,6 @@ def _digest(token: str) -> bytes:
 def _no_such_link() -> MeshError:
     return MeshError(
         "LINK_INVALID",
-        "The invitation is none, was used, has ended, or went to another address than yours. Ask for a new one, sent to "
-        "the address of your account.",
+        "The invitation is none, was used, has ended, or went to another address than yours. Ask for a new one, sent "
+        "to the address of your account.",
     )

@@ -1,4 +1,4 @@
-"""CreateOrganisation, ListOrganisations, GetOrganisation, UpdateOrganisation, DeleteOrganisation, SwitchOrganisation."""
+"""Create-, List-, Get-, Update-, Delete- and SwitchOrganisation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from services.mesh.ids import uuid7
 
 @dataclass(frozen=True, slots=True)
 class OrganisationLimits:
-    """As many as there may be: teams of a person, members (with invitations under way) and service accounts of a team."""
+    """As many as there may be: organisations of a person, members (with invitations under way) and service accounts."""
 
     organisations_max: int = 50
     members_max: int = 1000
@@ -139,8 +139,8 @@ class Organisations:
 
 async def refuse_more_teams(conn: Connection, user_id: str, organisations_max: int) -> None:
     """Raises ORGANISATION_LIMIT for somebody who is in as many teams as one may. Their row is locked."""
-    if await conn.fetchval(SQL["count_teams"], user_id) >= organisations_max:
-        limit = f"{organisations_max} organisations are as many as a person may belong to, beside their own"
+    if await conn.fetchval(SQL["count_teams"], user_id) + 1 >= organisations_max:
+        limit = f"{organisations_max} organisations are as many as a person may belong to, their own included"
         raise MeshError(
             "ORGANISATION_LIMIT",
             f"{limit}. Leave or delete one that is no longer used.",

@@ -108,8 +108,8 @@ def no_such_account(service_account_id: str) -> MeshError:
     """The same for one that there is not and for one of others."""
     return MeshError(
         "MEMBER_NOT_FOUND",
-        f"There is no service account {service_account_id} in an organisation of yours. ListServiceAccounts shows those "
-        "that there are.",
+        f"There is no service account {service_account_id} in an organisation of yours. ListServiceAccounts shows "
+        "those that there are.",
         metadata={"service_account_id": service_account_id},
     )
 
