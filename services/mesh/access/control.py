@@ -74,15 +74,19 @@ class AccessControl:
         """Set once auth has told who is who."""
         return self.follower.ready
 
-    async def authorize(self, policy: Policy, metadata: Mapping[str, str | bytes]) -> Caller:
+    async def authorize(
+        self, policy: Policy, metadata: Mapping[str, str | bytes], workload: Caller | None = None
+    ) -> Caller:
         """The caller, who may make the call. Raises MeshError.
 
-        metadata: of the call, names in lower case.
+        metadata: of the call, names in lower case; workload: whose certificate the connection showed. A credential comes
+        before it.
         """
         credential = credential_of(metadata)
         if credential is None:
-            check_policy(policy, ANONYMOUS)
-            return ANONYMOUS
+            caller = workload or ANONYMOUS
+            check_policy(policy, caller)
+            return caller
         caller = await self.caller_of(credential)
         check_policy(policy, caller)
         if policy.step_up:
