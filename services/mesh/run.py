@@ -254,6 +254,9 @@ class Mesh(Generic[S_co]):
                 settings.connection_grace_s,
                 settings.drain_s,
                 settings.identity_wait_s,
+                settings.origins,
+                settings.tls,
+                settings.tls_listen,
                 HttpOptions(
                     settings.http_listen,
                     settings.message_bytes_max,

@@ -79,7 +79,7 @@ class AccessControl:
     ) -> Caller:
         """The caller, who may make the call. Raises MeshError.
 
-        metadata: of the call, names in lower case; workload: whose certificate the connection showed. A credential comes
+        metadata: of the call, names in lower case; workload: whose certificate the connection showed; a credential comes
         before it.
         """
         credential = credential_of(metadata)

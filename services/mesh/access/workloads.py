@@ -114,7 +114,7 @@ def forwarded_id(header: str) -> str | None:
         element.append((name.strip().lower(), value.strip('"')))
         if last == ",":
             element = []
-    uris = [value for name, value in element if name == "uri"]
+    uris = [value for name, value in element if name == "uri" and value]
     return uris[0] if len(uris) == 1 else None
 
 
