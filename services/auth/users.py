@@ -11,6 +11,7 @@ from promptmesh.auth.v1 import auth_pb2
 from services.auth import store
 from services.auth.passwords import Passwords
 from services.auth.store import SQL
+from services.mesh.access import tokens
 from services.mesh.call import Caller
 from services.mesh.database import Database
 from services.mesh.errors import MeshError
@@ -56,6 +57,8 @@ class Users:
             return store.user_of(row)
         if account is not None:
             return store.account_as_user(account)
+        if caller.is_(Role.ROLE_SERVICE):  # deleted a moment ago: that its keys are revoked has not come round yet
+            raise tokens.revoked()
         raise _no_such_user(caller.user_id)
 
     async def list(self, request: auth_pb2.ListUsersRequest) -> auth_pb2.ListUsersResponse:
