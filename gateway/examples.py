@@ -42,6 +42,14 @@ BODIES: Mapping[str, Any] = {
     "ConfigService_RollbackConfig": {"version": "1"},
     "LimitService_SetLimits": {"requestsPerMinute": "600", "nanosPerMonth": "50000000000"},
     "ProviderKeyService_CreateProviderKey": {"provider": "openai", "secret": "$PROVIDER_KEY", "displayName": "2026-11"},
+    "AuthService_RotateApiKey": {"overlapSeconds": 3600},
+    "OrganisationService_CreateOrganisation": {"displayName": "The Analysts"},
+    "OrganisationService_UpdateOrganisation": {"displayName": "The Analysts of 1843"},
+    "OrganisationService_SwitchOrganisation": {"orgId": "$ORG_ID"},
+    "OrganisationService_InviteMember": {"email": "charles@example.com", "role": "MEMBER_ROLE_MEMBER"},
+    "OrganisationService_AcceptInvitation": {"token": "$LINK_TOKEN"},
+    "OrganisationService_SetMemberRole": {"role": "MEMBER_ROLE_ADMIN"},
+    "OrganisationService_CreateServiceAccount": {"displayName": "nightly reports"},
 }
 # Bodies that a person writes in a file, which the command wraps.
 FILES: Mapping[str, str] = {

@@ -263,7 +263,7 @@ TABLE: Mapping[str, tuple[Try, ...]] = {
     "OpenAiService.Responses": (),
     "OpenAiService.CountInputTokens": (),
     "OpenAiService.ListModels": (own(),),
-    "OpenAiService.GetModel": (own(lambda t: {"model": MODEL}),),
+    "OpenAiService.GetModel": (),  # everybody's; what a key may not call has a test of its own
     "ConfigService.ApplyConfig": (admins(lambda t: _YAML),),
     "ConfigService.ListConfigVersions": (admins(),),
     "ConfigService.RollbackConfig": (admins(lambda t: {"version": 1}),),
@@ -296,7 +296,7 @@ TABLE: Mapping[str, tuple[Try, ...]] = {
     # Moderation
     "ModerationService.Screen": (own(lambda t: {"text": CLEAN}),),
     "ModerationService.BatchScreen": (own(lambda t: {"requests": [{"text": CLEAN}]}),),
-    "ModerationService.ListCases": (admins(lambda t: {"postId": t.post_id}),),
+    "ModerationService.ListCases": (admins(),),
     "ModerationService.GetCase": (admins(lambda t: {"caseId": t.case_id}),),
     "ModerationService.ResolveCase": (admins(lambda t: {"caseId": t.case_id, "decision": "VERDICT_ALLOW"}),),
     "PolicyService.ApplyPolicy": (admins(lambda t: _YAML),),
@@ -316,7 +316,7 @@ TABLE: Mapping[str, tuple[Try, ...]] = {
     "PostService.WatchPost": (refused(lambda t: {"postId": t.post_id}, "POST_NOT_FOUND"),),
     "PostService.WatchFeed": (),  # what is published, to everybody
 }
-#: Services that are being built: until then their methods are not known.
+#: Services that are being built: until they are, their rows are not tried. Empty once all are.
 UNBUILT = frozenset(
     {"AccountService", "AdministrationService", "AuditService", "FactorService", "FederationService", "PlanService"}
 )

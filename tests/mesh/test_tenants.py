@@ -47,6 +47,8 @@ def short_name(method: Method) -> str:
 
 def tries() -> Iterator[Any]:
     for method in open_methods():
+        if method.service.rpartition(".")[2] in UNBUILT:
+            continue
         for number, one in enumerate(TABLE.get(short_name(method), ())):
             yield pytest.param(method, one, id=f"{short_name(method)}-{number}")
 
@@ -82,8 +84,7 @@ async def test_with_anothers_ids(
             await by_grpc(channel, method, message, token),
             await by_rest(client, method, message, token),
         ):
-            allowed = {*one.answers, *(("METHOD_UNKNOWN",) if method.service.rpartition(".")[2] in UNBUILT else ())}
-            assert reason in allowed, said[:500]
+            assert reason in one.answers, said[:500]
             # An error may name what was asked for, and an answer what was sent; nothing else that is theirs.
             told = [mark for mark in victim.marks if mark.encode() in said and mark not in json.dumps(fields)]
             assert not told, said[:500]
@@ -130,7 +131,10 @@ async def test_what_a_post_is_made_with_is_its_callers_own(victim: Tenant, intru
     body = {
         "title": "Mine",
         "body": CLEAN,
-        "orgId": victim.org_id, "authorId": victim.person.user_id, "state": "POST_STATE_PUBLISHED", "revision": 9,
+        "orgId": victim.org_id,
+        "authorId": victim.person.user_id,
+        "state": "POST_STATE_PUBLISHED",
+        "revision": 9,
     }
     post = (await intruder.person.ask("POST", "/api/v1/posts", body)).ok()
     assert (post["authorId"], post["state"]) == (intruder.person.user_id, "POST_STATE_PENDING")
@@ -144,7 +148,7 @@ async def test_a_field_of_a_post_that_is_not_the_authors_is_refused(intruder: St
     for name, value in (("org_id", NIL), ("author_id", NIL), ("state", 3), ("like_count", 9), ("nothing", 1)):
         path = f"/api/v1/posts/{post['postId']}?updateMask={name}"
         answer = await intruder.person.ask("PATCH", path, {"title": "x", name: value})
-        assert fault_of(answer).reason == "INVALID_FIELD", name
+        assert fault_of(answer).reason == "FIELD_MASK_INVALID", name
 
 
 NIL = "00000000-0000-7000-8000-000000000000"
