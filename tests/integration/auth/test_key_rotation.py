@@ -100,11 +100,16 @@ async def test_rotations_at_once_leave_two_secrets(client: Client) -> None:
     _, person = await client.somebody()
     first = await make(person)
     answers = await asyncio.gather(*(rotate(person, first.api_key.api_key_id, 600) for _ in range(4)))
-    asked = [client.bearing(one.secret)("GetMe", pb.GetMeRequest()) for one in (first, *answers)]
-    results = await asyncio.gather(*asked, return_exceptions=True)
-    assert sum(isinstance(one, pb.User) for one in results) == 2
-    refused = {one.reason for one in results if isinstance(one, MeshError)}
-    assert refused <= {"CREDENTIAL_INVALID", "CREDENTIAL_REVOKED"}
+    async with asyncio.timeout(20):
+        while True:
+            asked = [client.bearing(one.secret)("GetMe", pb.GetMeRequest()) for one in (first, *answers)]
+            results = await asyncio.gather(*asked, return_exceptions=True)
+            good = sum(isinstance(one, pb.User) for one in results)
+            assert good >= 2
+            refused = {one.reason for one in results if isinstance(one, MeshError)}
+            assert refused <= {"CREDENTIAL_INVALID", "CREDENTIAL_REVOKED"}
+            if good == 2:  # that the others ended has come round
+                return
 
 
 @pytest.mark.parametrize("overlap_s", [-1, 2_592_001])
