@@ -115,6 +115,7 @@ class Organisations:
                 row["session_id"],
                 user["moment"],
                 auth_time=proved(row),
+                end_time=self._issuer.end_of(row["create_time"]),
                 refresh=Refresh("", row["refresh_expire_time"]),
                 org_id=organisation["org_id"],
             )
