@@ -246,7 +246,7 @@ async def test_a_removed_members_credentials_end_in_every_service(
         assert (await client.ask("GET", path, token=session["accessToken"])).status == 401
 
 
-async def by_grpc(channel: grpc.aio.Channel, method: Method, message: Message, token: str) -> tuple[str, bytes]:
+async def by_grpc(channel: Any, method: Method, message: Message, token: str) -> tuple[str, bytes]:
     """Reason and bytes of the answer, of a stream its first message."""
     metadata = (("authorization", f"Bearer {token}"),)
     raw = message.SerializeToString()

@@ -119,24 +119,6 @@ async def dissolve(conn: Connection, outbox: Outbox, organisation: Row) -> None:
     )
 
 
-async def leave_all(conn: Connection, outbox: Outbox, user_id: str) -> None:
-    """Takes a person who is about to be deleted out of all teams; one that has no other member is deleted. LAST_OWNER
-    where others would be left without an owner. The person's row is locked."""
-    for row in await conn.fetch(SQL["organisations_of_user"], user_id):
-        if row["personal"]:
-            continue
-        await conn.execute(SQL["lock_organisation"], row["org_id"])
-        membership = await conn.fetchrow(SQL["membership"], row["org_id"], user_id)
-        if membership is None:
-            continue
-        if await conn.fetchval(SQL["count_members"], row["org_id"]) == 1:
-            await dissolve(conn, outbox, membership)
-            continue
-        if membership["role"] == OWNER:
-            await refuse_last_owner(conn, row["org_id"], user_id)
-        await remove(conn, outbox, membership, user_id)
-
-
 def no_such_organisation(org_id: str) -> MeshError:
     """The same for one that there is not and for one of others."""
     return MeshError(
