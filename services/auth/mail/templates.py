@@ -57,6 +57,35 @@ TEMPLATES: Mapping[str, MailTemplate] = {
         "Your email address was changed",
         "The address of your account is now ${new_email}. If it was not you, tell the operators of this service.\n",
     ),
+    "factor_added": MailTemplate(
+        "A second factor was added to your account",
+        "Your account has a new second factor: ${factor}. If it was not you, set a new password at once and remove"
+        " it:\n\n${link}\n",
+    ),
+    "factor_removed": MailTemplate(
+        "A second factor was removed from your account",
+        "Your account has lost a second factor: ${factor}. If it was not you, set a new password at once:\n\n${link}\n",
+    ),
+    "second_factor_reset": MailTemplate(
+        "Your second factors were removed",
+        "An administrator removed the second factors of your account, and you were logged out everywhere. Your password"
+        " alone\nlogs you in now. If you did not ask for it, set a new password at once:\n\n${link}\n",
+    ),
+    "recovery_code_used": MailTemplate(
+        "A recovery code was used",
+        "One of your recovery codes was used; ${left} are left. If it was not you, set a new password at once:"
+        "\n\n${link}\n",
+    ),
+    "recovery_codes_created": MailTemplate(
+        "You have new recovery codes",
+        "New recovery codes were made for your account; the ones before are good no more. If it was not you, set a new"
+        " password at\nonce:\n\n${link}\n",
+    ),
+    "codes_guessed": MailTemplate(
+        "Somebody tries to guess your codes",
+        "Many wrong codes of an authenticator app were given for your account. If it was not you, somebody knows your"
+        " password: set a\nnew one, which ends their tries:\n\n${link}\n",
+    ),
     "account_deleted": MailTemplate(
         "Your account was deleted",
         "Your account is deleted, and what was stored of you is being erased. There is nothing more to do.\n",
