@@ -137,6 +137,8 @@ def message_of(event: Event, version: int, newest: Mapping[str, int]) -> WatchId
             message.user_changed.user_id = payload.user_id
             message.user_changed.roles.extend(payload.roles)
             message.user_changed.change_time.CopyFrom(payload.change_time)
+            if payload.HasField("suspend_time"):
+                message.user_changed.suspend_time.CopyFrom(payload.suspend_time)
     elif isinstance(payload, events_pb2.SessionEnded):
         message.session_ended.session_id = payload.session_id
         message.session_ended.forget_time.CopyFrom(payload.forget_time)

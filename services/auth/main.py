@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 
+from promptmesh.auth.v1.accounts_pb2_grpc import add_AccountServiceServicer_to_server
+from promptmesh.auth.v1.administration_pb2_grpc import add_AdministrationServiceServicer_to_server
 from promptmesh.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
+from promptmesh.auth.v1.factors_pb2_grpc import add_FactorServiceServicer_to_server
 
+from services.auth.administration import Administration
+from services.auth.administration_service import AdministrationFace
 from services.auth.api_keys import ApiKeys
+from services.auth.confirmations import Confirmations
+from services.auth.factors.parts import factor_parts
 from services.auth.identities import FeedOptions, IdentityFeed
+from services.auth.mail.outgoing import OutgoingMails
 from services.auth.passwords import Passwords
 from services.auth.refresh_tokens import RefreshTokens
 from services.auth.service import Auth
+from services.auth.session_list import SessionList
+from services.auth.session_service import AccountSessions
 from services.auth.sessions import Issuer, Sessions
 from services.auth.settings import AuthSettings
-from services.auth.signing import load_signing_key, public_jwk, readable_by_others
+from services.auth.signing import key_files, load_signing_keys, readable_by_others
 from services.auth.signing_keys import SigningKeys
 from services.auth.users import Users
 from services.mesh.run import Mesh
@@ -27,9 +37,9 @@ SERVES = (9, 9)  # lowest and highest of our migrations that this code serves
 async def main(mesh: Mesh[AuthSettings]) -> None:
     """Serves until told to stop."""
     settings = mesh.settings
-    key = load_signing_key(settings.auth_signing_key_file)
-    if readable_by_others(settings.auth_signing_key_file):
-        log.warning("other users may read the signing key; chmod 600", path=str(settings.auth_signing_key_file))
+    for file in key_files(settings.auth_signing_key_file):
+        if readable_by_others(file):
+            log.warning("other users may read the signing key; chmod 600", path=str(file))
     pepper = secret_bytes(settings.key_pepper)
     database = await mesh.open_database(serves=SERVES)
     outbox = mesh.outbox(database)
@@ -38,22 +48,24 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     passwords = passwords_of(settings)
     mesh.on_close("passwords", lambda: asyncio.to_thread(passwords.close))
     users = Users(database, outbox, passwords, mesh.page_tokens())
-    issuer = Issuer(
-        key,
-        RefreshTokens(pepper),
-        access_lifetime_s=settings.access_lifetime_s,
-        refresh_lifetime_s=settings.refresh_lifetime_s,
-    )
-    sessions = Sessions(database, outbox, passwords, issuer, reuse_s=settings.refresh_reuse_s)
-    api_keys = ApiKeys(database, outbox, mesh.page_tokens(), key_pepper=pepper, keys_max=settings.api_keys_max)
     signing_keys = SigningKeys(
         database,
         outbox,
-        public_jwk(key),
+        lambda: load_signing_keys(settings.auth_signing_key_file),
         seen_s=settings.signing_key_seen_s,
+        publish_s=settings.signing_key_publish_s,
         access_lifetime_s=settings.access_lifetime_s,
     )
     await signing_keys.keep()
+    issuer = Issuer(
+        signing_keys.signer,
+        RefreshTokens(pepper),
+        access_lifetime_s=settings.access_lifetime_s,
+        refresh_lifetime_s=settings.refresh_lifetime_s,
+        session_lifetime_s=settings.session_lifetime_s,
+    )
+    sessions = Sessions(database, outbox, passwords, issuer, reuse_s=settings.refresh_reuse_s)
+    api_keys = ApiKeys(database, outbox, mesh.page_tokens(), key_pepper=pepper, keys_max=settings.api_keys_max)
     feed = IdentityFeed(
         database,
         tail,
@@ -69,6 +81,14 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     server = mesh.server(access)
     auth = Auth(users, sessions, api_keys, signing_keys, feed, mesh, cookie=settings.cookie)
     server.add(add_AuthServiceServicer_to_server, auth)
+
+    # Sessions looked after by their owners, confirmed, and people looked after by administrators
+    session_list = SessionList(database, outbox, mesh.page_tokens(), session_lifetime_s=settings.session_lifetime_s)
+    confirmations = Confirmations(database, outbox, passwords, issuer, tries_max=settings.proof_tries_max)
+    administration = Administration(database, outbox)
+    server.add(add_AccountServiceServicer_to_server, AccountSessions(session_list))  # type: ignore[abstract]
+    server.add(add_FactorServiceServicer_to_server, PasswordFactors(confirmations))  # type: ignore[abstract]
+    server.add(add_AdministrationServiceServicer_to_server, AdministrationFace(administration))
     await server.serve()
 
 

@@ -1,4 +1,4 @@
-"""The key that access tokens are signed with: an EC key on P-256, from a PEM file."""
+"""The keys that access tokens are signed with: EC keys on P-256, from a PEM file or a folder of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import stat
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -23,6 +24,14 @@ _MAKE_ONE = "Make one with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_c
 
 class SigningKeyError(ValueError):
     """The file holds no key that can be used; the message says why and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A private key and the id that its public half is published under."""
+
+    key: EllipticCurvePrivateKey = field(repr=False)
+    kid: str
 
 
 def load_signing_key(path: Path) -> EllipticCurvePrivateKey:
@@ -44,6 +53,28 @@ def load_signing_key(path: Path) -> EllipticCurvePrivateKey:
     if not isinstance(key.curve, SECP256R1):
         raise SigningKeyError(f"{path} holds a key on {key.curve.name}; expected {CURVE} (secp256r1). {_MAKE_ONE}")
     return key
+
+
+def load_signing_keys(path: Path) -> list[Signer]:
+    """The keys of a PEM file, or of all files `*.pem` of a folder in the order of their names: the newest is the last.
+
+    Raises SigningKeyError.
+    """
+    files = key_files(path)
+    if not files:
+        raise SigningKeyError(f"{path} holds no file *.pem. {_MAKE_ONE}")
+    signers = [Signer(key, public_jwk(key).kid) for key in map(load_signing_key, files)]
+    if len({one.kid for one in signers}) < len(signers):
+        raise SigningKeyError(f"Two files in {path} hold the same key: a rotation needs another one. {_MAKE_ONE}")
+    return signers
+
+
+def key_files(path: Path) -> list[Path]:
+    """The files with keys, as load_signing_keys reads them. Raises SigningKeyError."""
+    try:
+        return sorted(path.glob("*.pem")) if path.is_dir() else [path]
+    except OSError as error:
+        raise SigningKeyError(f"{path} cannot be read ({error.strerror}). {_MAKE_ONE}") from None
 
 
 def readable_by_others(path: Path) -> bool:

@@ -6,13 +6,15 @@ A change and its event are one transaction, which is the caller's. Rows are lock
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 from promptmesh.auth.v1 import auth_pb2, events_pb2
 
+from services.auth.devices import Origin
 from services.auth.signing import jwk_of
+from services.mesh.access import tokens
 from services.mesh.database import Connection, queries
 from services.mesh.events import NewEvent, Outbox
 from services.mesh.ids import uuid7
@@ -53,6 +55,15 @@ def listed_user_of(row: Row) -> auth_pb2.User:
     return user
 
 
+def administered_user_of(row: Row) -> auth_pb2.User:
+    """The same with what administrators are told beside it. row: with `moment`, or at least read just now."""
+    user = listed_user_of(row)
+    if suspended(row):
+        user.suspend_time.FromDatetime(row["suspend_time"])
+        user.suspend_reason = row["suspend_reason"]
+    return user
+
+
 def api_key_of(row: Row) -> auth_pb2.ApiKey:
     """The contract's API key from a row of `api_keys`."""
     key = auth_pb2.ApiKey(
@@ -90,7 +101,10 @@ def key_identity_of(row: Row, display_name: str, roles: Iterable[Any]) -> auth_p
 def user_restriction_of(row: Row) -> auth_pb2.UserRestriction:
     """A person's roles as they are since they changed, from a row of `users`."""
     restriction = auth_pb2.UserRestriction(user_id=row["user_id"], roles=row["roles"])
-    restriction.change_time.FromDatetime(row["roles_change_time"])
+    if row["roles_change_time"] is not None:
+        restriction.change_time.FromDatetime(row["roles_change_time"])
+    if row["suspend_time"] is not None:
+        restriction.suspend_time.FromDatetime(row["suspend_time"])
     return restriction
 
 
@@ -119,12 +133,34 @@ async def add_user(
 
 async def change_roles(conn: Connection, outbox: Outbox, user_id: str, roles: Sequence[int]) -> Row:
     """Replaces a person's roles; the row as it then is."""
-    row = await conn.fetchrow(SQL["set_roles"], user_id, roles)
+    return await _restricted(conn, outbox, await conn.fetchrow(SQL["set_roles"], user_id, roles))
+
+
+async def suspend(conn: Connection, outbox: Outbox, user_id: str, until: datetime | None, reason: str) -> Row:
+    """Suspends a person until a time, or no more (None); the row as it then is."""
+    return await _restricted(conn, outbox, await conn.fetchrow(SQL["set_suspension"], user_id, until, reason))
+
+
+async def _restricted(conn: Connection, outbox: Outbox, row: Row | None) -> Row:
     assert row is not None, "the caller holds the lock of the row"
-    changed = events_pb2.UserRolesChanged(user_id=user_id, roles=row["roles"])
-    changed.change_time.FromDatetime(row["roles_change_time"])
-    await outbox.append(conn, [NewEvent(row["org_id"], user_id, row["version"], changed)])
+    told = user_restriction_of(row)
+    changed = events_pb2.UserRolesChanged(user_id=row["user_id"], roles=row["roles"], change_time=told.change_time)
+    if told.HasField("suspend_time"):
+        changed.suspend_time.CopyFrom(told.suspend_time)
+    await outbox.append(conn, [NewEvent(row["org_id"], row["user_id"], row["version"], changed)])
     return row
+
+
+def suspended(user: Row) -> bool:
+    """Whether a person is suspended. user: a row of `users`, with the `moment` of its reading if it matters."""
+    until: datetime | None = user["suspend_time"]
+    return until is not None and until > (user.get("moment") or datetime.now(UTC))
+
+
+def refuse_suspended(user: Row) -> None:
+    """Raises SUSPENDED for a person who is. Only what they have proved to be theirs may be answered so."""
+    if suspended(user):
+        raise tokens.suspended(user["suspend_time"].timestamp())
 
 
 # Sessions
@@ -140,12 +176,13 @@ async def add_session(
     access_expire_time: datetime,
     refresh_expire_time: datetime,
     methods: Sequence[str],
+    origin: Origin,
 ) -> None:
     """Opens a session of a person."""
     await conn.execute(
         SQL["insert_session"],
         *(session_id, user["org_id"], user["user_id"], refresh_digest),
-        *(access_expire_time, refresh_expire_time, now, list(methods)),
+        *(access_expire_time, refresh_expire_time, now, list(methods), origin.device, origin.network),
     )
 
 
@@ -154,9 +191,9 @@ async def end_session(conn: Connection, outbox: Outbox, session_id: str) -> bool
     return await _ended(conn, outbox, await conn.fetch(SQL["end_session"], session_id)) > 0
 
 
-async def end_sessions_of(conn: Connection, outbox: Outbox, user_id: str) -> int:
-    """Ends all sessions of a person; how many there were."""
-    return await _ended(conn, outbox, await conn.fetch(SQL["end_sessions_of_user"], user_id))
+async def end_sessions_of(conn: Connection, outbox: Outbox, user_id: str, *, spared: str | None = None) -> int:
+    """Ends all sessions of a person, but one that is spared; how many there were."""
+    return await _ended(conn, outbox, await conn.fetch(SQL["end_sessions_of_user"], user_id, spared))
 
 
 async def _ended(conn: Connection, outbox: Outbox, rows: Sequence[Row]) -> int:

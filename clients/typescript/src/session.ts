@@ -90,8 +90,6 @@ export class Session implements Credentials {
   #refreshToken = "";
   #renewing: Promise<string | undefined> | undefined;
   #steppingUp: Promise<boolean> | undefined;
-  /** What changes tokens, one after the other, where there are no tabs to wait for. */
-  #turn: Promise<unknown> = Promise.resolve();
   /** Counts what replaced the session, so that a renewal that comes late does not bring an old one back. */
   #changes = 0;
   /** As in SessionOptions; can be set later, when there is a page that asks. */
@@ -154,6 +152,8 @@ export class Session implements Credentials {
    * proofs end the session. `challengeToken`: of BeginPasskeyProof, with a passkey alone.
    */
   async confirm(proof: ProofInit, challengeToken = ""): Promise<void> {
+    // Not beside a renewal, whose refresh token must not be lost.
+    await this.#renewing?.catch(() => {});
     const headers = await this.#own();
     const tokens = await this.#alone(() => this.#factors.confirmSession({ proof: { proof }, challengeToken }, { headers }));
     this.#take(tokens, this.#refreshToken); // which stays
@@ -227,12 +227,9 @@ export class Session implements Credentials {
     return this.#renewing;
   }
 
-  /** Runs what changes the tokens while nothing else does, nor in another tab. */
+  /** Runs what changes the cookie while no other tab does. */
   #alone<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#tabs) return this.#tabs.exclusively(work);
-    const turn = this.#turn.then(work);
-    this.#turn = turn.catch(() => {});
-    return turn;
+    return this.#tabs ? this.#tabs.exclusively(work) : work();
   }
 
   /** Of calls that set or use the cookie. */

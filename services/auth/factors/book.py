@@ -114,15 +114,15 @@ class Book:
             org_id=user["org_id"],
         )
 
-    async def reset(self, conn: Connection, user: Row) -> int:
-        """Removes every factor, the recovery codes and all sessions; how many factors there were. The person is told;
-        the trail is for who calls this to write, with their reason."""
-        removed = await conn.fetch(SQL["delete_factors_of_user"], user["user_id"])
-        await conn.execute(SQL["delete_recovery_codes"], user["user_id"])
-        await self._challenges.end_all(conn, user["user_id"])
-        await conn.fetchval(SQL["set_second_factor"], user["user_id"])
-        await store.end_sessions_of(conn, self._outbox, user["user_id"])
-        await self._notices.tell(conn, user, "second_factor_reset")
+    async def reset(self, conn: Connection, user_id: str) -> int:
+        """Removes every factor and recovery code of a person, and what they had begun; how many factors there were.
+
+        For administrators: they end the sessions, tell the person ("second_factor_reset") and write the trail.
+        """
+        removed = await conn.fetch(SQL["delete_factors_of_user"], user_id)
+        await conn.execute(SQL["delete_recovery_codes"], user_id)
+        await self._challenges.end_all(conn, user_id)
+        await conn.fetchval(SQL["set_second_factor"], user_id)
         return len(removed)
 
     async def _settle(self, conn: Connection, user: Row, session_id: str) -> bool:
