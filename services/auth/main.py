@@ -85,9 +85,26 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     # Sessions looked after by their owners, confirmed, and people looked after by administrators
     session_list = SessionList(database, outbox, mesh.page_tokens(), session_lifetime_s=settings.session_lifetime_s)
     confirmations = Confirmations(database, outbox, passwords, issuer, tries_max=settings.proof_tries_max)
-    administration = Administration(database, outbox)
+    mails = OutgoingMails(on=True)
+
+    # Second factors
+    factors = factor_parts(
+        settings,
+        database,
+        outbox,
+        sessions,
+        confirmations,
+        mails,
+        cookie=settings.cookie,
+        pepper=pepper,
+        public_url=settings.public_url,
+    )
+    sessions.ask_second_factor(factors.second_factor.challenge)
+    server.add(add_FactorServiceServicer_to_server, factors.service)
+    mesh.background("challenge purge", lambda: factors.challenges.purge(database, every_s=settings.challenge_purge_s))
+
+    administration = Administration(database, outbox, factors.book, mails)
     server.add(add_AccountServiceServicer_to_server, AccountSessions(session_list))  # type: ignore[abstract]
-    server.add(add_FactorServiceServicer_to_server, PasswordFactors(confirmations))  # type: ignore[abstract]
     server.add(add_AdministrationServiceServicer_to_server, AdministrationFace(administration))
     await server.serve()
 

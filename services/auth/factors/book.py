@@ -49,7 +49,7 @@ class Book:
         session_id: str,
         *,
         factor_id: str,
-        kind: auth_pb2.FactorKind,
+        kind: auth_pb2.FactorKind.ValueType,
         display_name: str,
         secret: bytes | None = None,
         last_step: int | None = None,

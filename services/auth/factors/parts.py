@@ -61,9 +61,7 @@ def factor_parts(
     proofs = Proofs(outbox, sealer, digests, passkeys, tries, notices)
     setup = Setup(database, challenges, book, sealer, passkeys)
     logins = Logins(database, outbox, sessions, confirmations, challenges, proofs, passkeys)
-    return FactorParts(
-        Factors(setup, logins, cookie=cookie), book, SecondFactor(challenges, passkeys), challenges
-    )
+    return FactorParts(Factors(setup, logins, cookie=cookie), book, SecondFactor(challenges, passkeys), challenges)
 
 
 def _sealer(settings: FactorSettings, pepper: bytes) -> Sealer:

@@ -71,7 +71,7 @@ class RelyingParty:
     def creation_options(
         self, challenge: bytes, user_handle: bytes, email: str, display_name: str, existing: Sequence[bytes]
     ) -> str:
-        """PublicKeyCredentialCreationOptionsJSON. existing: ids that the same authenticator shall not register again."""
+        """PublicKeyCredentialCreationOptionsJSON. existing: passkeys that no authenticator shall add to."""
         return _json(
             {
                 "rp": {"id": self.rp_id, "name": NAME},

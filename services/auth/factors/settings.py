@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
-from services.mesh.settings import MeshSettings
 
 from services.mesh.sealing import keys_of
+from services.mesh.settings import MeshSettings
 
 
 def _factor_secret(value: SecretStr) -> SecretStr:

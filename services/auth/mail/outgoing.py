@@ -25,9 +25,7 @@ class OutgoingMails:
         subject, body = rendered(template, values)
         if not self._on:
             return
-        await conn.execute(
-            SQL["insert_mail"], uuid7(), org_id or None, user_id or None, to, template, subject, body
-        )
+        await conn.execute(SQL["insert_mail"], uuid7(), org_id or None, user_id or None, to, template, subject, body)
         after_commit(self.wake)
 
 

@@ -69,8 +69,8 @@ TEMPLATES: Mapping[str, MailTemplate] = {
     "second_factor_reset": MailTemplate(
         "Your second factors were removed",
         "An administrator removed the second factors of your account, and you were logged out everywhere. Your password"
-        " alone\nlogs you in now. Their reason: ${reason}\n\nIf you did not ask for it, set a new password at once, and a"
-        " second factor.\n",
+        " alone\nlogs you in now. Their reason: ${reason}\n\nIf you did not ask for it, set a new password at once,"
+        " and a second factor.\n",
     ),
     "recovery_code_used": MailTemplate(
         "A recovery code was used",
