@@ -42,6 +42,14 @@ BODIES: Mapping[str, Any] = {
     "ConfigService_RollbackConfig": {"version": "1"},
     "LimitService_SetLimits": {"requestsPerMinute": "600", "nanosPerMonth": "50000000000"},
     "ProviderKeyService_CreateProviderKey": {"provider": "openai", "secret": "$PROVIDER_KEY", "displayName": "2026-11"},
+    "FactorService_BeginTotp": {},
+    "FactorService_CreateTotp": {"setupToken": "$SETUP_TOKEN", "code": "123456", "displayName": "phone"},
+    "FactorService_BeginPasskey": {},
+    "FactorService_CreatePasskey": {"setupToken": "$SETUP_TOKEN", "credential": "{}", "displayName": "laptop"},
+    "FactorService_CreateRecoveryCodes": {},
+    "FactorService_BeginPasskeyProof": {},
+    "FactorService_CompleteSession": {"challengeToken": "$CHALLENGE_TOKEN", "proof": {"totpCode": "123456"}},
+    "FactorService_ConfirmSession": {"proof": {"password": "$PASSWORD"}},
 }
 # Bodies that a person writes in a file, which the command wraps.
 FILES: Mapping[str, str] = {

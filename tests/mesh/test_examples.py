@@ -25,6 +25,13 @@ _TIMED_OUT = 28  # curl's exit code
 #: What is refused here, and why it would not be elsewhere: (status, reason or code).
 REFUSED = {
     "AuthService_Register": (409, "EMAIL_TAKEN"),  # Ada is there already, for the others
+    **dict.fromkeys(
+        ("FactorService_CreateTotp", "FactorService_CreatePasskey", "FactorService_CompleteSession"),
+        (400, "LINK_INVALID"),
+    ),  # nothing of the kind was begun: it takes an app or a browser
+    **dict.fromkeys(
+        ("FactorService_CreateRecoveryCodes", "FactorService_DeleteFactor"), (404, "FACTOR_NOT_FOUND")
+    ),  # the admin has none
     "ProviderKeyService_CreateProviderKey": (400, "INVALID_FIELD"),  # there is no provider `openai`
 }
 _STATUS = "\n%{http_code}"
@@ -67,6 +74,10 @@ async def variables(
         "CASE_ID": case["caseId"],
         "USER_ID": owner.user_id,
         "API_KEY_ID": spare["apiKey"]["apiKeyId"],
+        "SETUP_TOKEN": "pmc_none",
+        "CHALLENGE_TOKEN": "pmc_none",
+        "PASSWORD": mesh.admin_password,
+        "FACTOR_ID": str(uuid.uuid4()),
         "PROVIDER_KEY_ID": provider_key["providerKeyId"],
         "PROVIDER_KEY": "sk-something-else",
         "ID": called.headers["x-promptmesh-record-id"],
