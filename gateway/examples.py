@@ -51,12 +51,19 @@ BODIES: Mapping[str, Any] = {
     "OrganisationService_SetMemberRole": {"role": "MEMBER_ROLE_ADMIN"},
     "OrganisationService_CreateServiceAccount": {"displayName": "nightly reports"},
     "AccountService_RevokeOtherSessions": {},
-    "FactorService_ConfirmSession": {"proof": {"password": _PASSWORD}},
     "AdministrationService_SuspendUser": {"expireTime": "2099-01-01T00:00:00Z", "reason": "Sells likes."},
     "AdministrationService_RestoreUser": {"reason": "It was a mistake."},
     "AdministrationService_EndSessions": {"reason": "Their laptop was stolen."},
     "AdministrationService_ResetSecondFactor": {"reason": "Their phone was lost; they proved who they are."},
     "AdministrationService_RevokeApiKeys": {"reason": "Their keys were published."},
+    "FactorService_BeginTotp": {},
+    "FactorService_CreateTotp": {"setupToken": "$SETUP_TOKEN", "code": "123456", "displayName": "phone"},
+    "FactorService_BeginPasskey": {},
+    "FactorService_CreatePasskey": {"setupToken": "$SETUP_TOKEN", "credential": "{}", "displayName": "laptop"},
+    "FactorService_CreateRecoveryCodes": {},
+    "FactorService_BeginPasskeyProof": {},
+    "FactorService_CompleteSession": {"challengeToken": "$CHALLENGE_TOKEN", "proof": {"totpCode": "123456"}},
+    "FactorService_ConfirmSession": {"proof": {"password": "$PASSWORD"}},
 }
 # Bodies that a person writes in a file, which the command wraps.
 FILES: Mapping[str, str] = {

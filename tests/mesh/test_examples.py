@@ -29,8 +29,14 @@ REFUSED = {
         ("OrganisationService_SetMemberRole", "OrganisationService_RemoveMember"), (404, "MEMBER_NOT_FOUND")
     ),  # nobody has joined: that takes a mail
     "OrganisationService_AcceptInvitation": (400, "LINK_INVALID"),
+    **dict.fromkeys(
+        ("FactorService_CreateTotp", "FactorService_CreatePasskey", "FactorService_CompleteSession"),
+        (400, "LINK_INVALID"),
+    ),  # nothing of the kind was begun: it takes an app or a browser
+    **dict.fromkeys(
+        ("FactorService_CreateRecoveryCodes", "FactorService_DeleteFactor"), (404, "FACTOR_NOT_FOUND")
+    ),  # the admin has none
     "ProviderKeyService_CreateProviderKey": (400, "INVALID_FIELD"),  # there is no provider `openai`
-    "FactorService_ConfirmSession": (401, "PROOF_WRONG"),  # whoever leaves has another password than Ada
 }
 _STATUS = "\n%{http_code}"
 
@@ -81,6 +87,10 @@ async def variables(
         "CASE_ID": case["caseId"],
         "USER_ID": owner.user_id,
         "API_KEY_ID": spare["apiKey"]["apiKeyId"],
+        "SETUP_TOKEN": "pmc_none",
+        "CHALLENGE_TOKEN": "pmc_none",
+        "PASSWORD": mesh.admin_password,
+        "FACTOR_ID": str(uuid.uuid4()),
         "PROVIDER_KEY_ID": provider_key["providerKeyId"],
         "PROVIDER_KEY": "sk-something-else",
         "ID": called.headers["x-promptmesh-record-id"],
@@ -96,8 +106,8 @@ _LAST = (
     *("OrganisationService_DeleteServiceAccount", "OrganisationService_DeleteOrganisation"),
 )
 
-#: What would end the sessions of others, or takes a password, is done by somebody whom nobody needs.
-_LEAVING = ("AuthService_DeleteSession", "AccountService_RevokeOtherSessions", "FactorService_ConfirmSession")
+#: What would end the sessions of others is done by somebody whom nobody needs.
+_LEAVING = ("AuthService_DeleteSession", "AccountService_RevokeOtherSessions")
 
 
 async def test_every_command_of_the_reference_does_what_it_says(
