@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import asyncio
 
+from promptmesh.auth.v1.accounts_pb2_grpc import add_AccountServiceServicer_to_server
+from promptmesh.auth.v1.administration_pb2_grpc import add_AdministrationServiceServicer_to_server
 from promptmesh.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
+from promptmesh.auth.v1.factors_pb2_grpc import add_FactorServiceServicer_to_server
+from promptmesh.auth.v1.organisations_pb2_grpc import add_OrganisationServiceServicer_to_server
 
+from services.auth.administration import Administration
+from services.auth.administration_service import AdministrationFace
 from services.auth.api_keys import ApiKeys
+from services.auth.confirmations import Confirmations
+from services.auth.factors.parts import factor_parts
 from services.auth.identities import FeedOptions, IdentityFeed
+from services.auth.key_rotation import KeyRotation
+from services.auth.mail import Links, Unmailed
+from services.auth.mail.outgoing import OutgoingMails
+from services.auth.organisations.members import Members
+from services.auth.organisations.organisations import Organisations
+from services.auth.organisations.service import OrganisationFace
+from services.auth.organisations.service_accounts import ServiceAccounts
 from services.auth.passwords import Passwords
 from services.auth.refresh_tokens import RefreshTokens
 from services.auth.service import Auth
+from services.auth.session_list import SessionList
+from services.auth.session_service import AccountSessions
 from services.auth.sessions import Issuer, Sessions
 from services.auth.settings import AuthSettings
-from services.auth.signing import load_signing_key, public_jwk, readable_by_others
+from services.auth.signing import key_files, load_signing_keys, readable_by_others
 from services.auth.signing_keys import SigningKeys
 from services.auth.users import Users
 from services.mesh.run import Mesh
@@ -27,9 +44,9 @@ SERVES = (9, 9)  # lowest and highest of our migrations that this code serves
 async def main(mesh: Mesh[AuthSettings]) -> None:
     """Serves until told to stop."""
     settings = mesh.settings
-    key = load_signing_key(settings.auth_signing_key_file)
-    if readable_by_others(settings.auth_signing_key_file):
-        log.warning("other users may read the signing key; chmod 600", path=str(settings.auth_signing_key_file))
+    for file in key_files(settings.auth_signing_key_file):
+        if readable_by_others(file):
+            log.warning("other users may read the signing key; chmod 600", path=str(file))
     pepper = secret_bytes(settings.key_pepper)
     database = await mesh.open_database(serves=SERVES)
     outbox = mesh.outbox(database)
@@ -38,22 +55,24 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     passwords = passwords_of(settings)
     mesh.on_close("passwords", lambda: asyncio.to_thread(passwords.close))
     users = Users(database, outbox, passwords, mesh.page_tokens())
-    issuer = Issuer(
-        key,
-        RefreshTokens(pepper),
-        access_lifetime_s=settings.access_lifetime_s,
-        refresh_lifetime_s=settings.refresh_lifetime_s,
-    )
-    sessions = Sessions(database, outbox, passwords, issuer, reuse_s=settings.refresh_reuse_s)
-    api_keys = ApiKeys(database, outbox, mesh.page_tokens(), key_pepper=pepper, keys_max=settings.api_keys_max)
     signing_keys = SigningKeys(
         database,
         outbox,
-        public_jwk(key),
+        lambda: load_signing_keys(settings.auth_signing_key_file),
         seen_s=settings.signing_key_seen_s,
+        publish_s=settings.signing_key_publish_s,
         access_lifetime_s=settings.access_lifetime_s,
     )
     await signing_keys.keep()
+    issuer = Issuer(
+        signing_keys.signer,
+        RefreshTokens(pepper),
+        access_lifetime_s=settings.access_lifetime_s,
+        refresh_lifetime_s=settings.refresh_lifetime_s,
+        session_lifetime_s=settings.session_lifetime_s,
+    )
+    sessions = Sessions(database, outbox, passwords, issuer, reuse_s=settings.refresh_reuse_s)
+    api_keys = ApiKeys(database, outbox, mesh.page_tokens(), key_pepper=pepper, keys_max=settings.api_keys_max)
     feed = IdentityFeed(
         database,
         tail,
@@ -67,8 +86,43 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         lambda: sessions.purge(retention_s=settings.session_retention_s, every_s=settings.session_purge_s),
     )
     server = mesh.server(access)
-    auth = Auth(users, sessions, api_keys, signing_keys, feed, mesh, cookie=settings.cookie)
+    rotation = KeyRotation(database, outbox, key_pepper=pepper)
+    auth = Auth(users, sessions, api_keys, signing_keys, feed, mesh, rotation, cookie=settings.cookie)
     server.add(add_AuthServiceServicer_to_server, auth)
+
+    # Organisations
+    organisation_limits = settings.organisation_limits
+    organisations = Organisations(database, outbox, issuer, organisation_limits)
+    members = Members(database, outbox, mesh.page_tokens(), Unmailed(), Links(settings.public_url), organisation_limits)
+    accounts = ServiceAccounts(database, outbox, organisation_limits)
+    mesh.background("invitation purge", lambda: members.purge(every_s=settings.invitation_purge_s))
+    face = OrganisationFace(organisations, members, accounts)
+    server.add(add_OrganisationServiceServicer_to_server, face)
+
+    # Sessions looked after by their owners, confirmed, and people looked after by administrators
+    session_list = SessionList(database, outbox, mesh.page_tokens(), session_lifetime_s=settings.session_lifetime_s)
+    confirmations = Confirmations(database, outbox, passwords, issuer, tries_max=settings.proof_tries_max)
+    mails = OutgoingMails(on=True)
+
+    # Second factors
+    factors = factor_parts(
+        settings,
+        database,
+        outbox,
+        sessions,
+        confirmations,
+        mails,
+        cookie=settings.cookie,
+        pepper=pepper,
+        public_url=settings.public_url,
+    )
+    sessions.ask_second_factor(factors.second_factor.challenge)
+    server.add(add_FactorServiceServicer_to_server, factors.service)
+    mesh.background("challenge purge", lambda: factors.challenges.purge(database, every_s=settings.challenge_purge_s))
+
+    administration = Administration(database, outbox, factors.book, mails)
+    server.add(add_AccountServiceServicer_to_server, AccountSessions(session_list))  # type: ignore[abstract]
+    server.add(add_AdministrationServiceServicer_to_server, AdministrationFace(administration))
     await server.serve()
 
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from promptmesh.auth.v1 import auth_pb2
 
 from services.auth import store
+from services.auth.devices import origin_of_call
 from services.auth.passwords import Passwords
 from services.auth.refresh_tokens import RefreshToken, RefreshTokens, digest_of, new_salt
-from services.auth.signing import public_jwk
+from services.auth.signing import Signer
 from services.auth.store import SQL, Row
 from services.auth.users import normal_email
+from services.mesh import audit
 from services.mesh.access.tokens import sign_access_token
+from services.mesh.audit import Party
 from services.mesh.call import Caller
 from services.mesh.database import Connection, Database
 from services.mesh.errors import MeshError
@@ -30,6 +32,10 @@ log = get_logger()
 
 # The hash may be replaced while it is checked; the one after that is checked once more.
 _LOGIN_ATTEMPTS = 2
+
+
+# What is still to be proved by a person (a row of `users`, locked) who has proved something; None: nothing.
+SecondFactor = Callable[[Connection, Row, Sequence[str]], Awaitable[auth_pb2.SecondFactorChallenge | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,31 +51,50 @@ class Issuer:
 
     def __init__(
         self,
-        key: EllipticCurvePrivateKey,
+        signer: Callable[[], Signer],
         refresh_tokens: RefreshTokens,
         *,
         access_lifetime_s: int,
         refresh_lifetime_s: int,
+        session_lifetime_s: int,
     ) -> None:
-        self._key, self._kid = key, public_jwk(key).kid
+        """signer: answers the key to sign with now; refresh_lifetime_s: after which a session that is not used ends;
+        session_lifetime_s: after which it ends whatever happens."""
+        self._signer = signer
         self._refresh_tokens = refresh_tokens
         self._access_lifetime = timedelta(seconds=access_lifetime_s)
         self._refresh_lifetime = timedelta(seconds=refresh_lifetime_s)
+        self._session_lifetime = timedelta(seconds=session_lifetime_s)
+
+    def end_of(self, create_time: datetime) -> datetime:
+        """When a session that was opened then ends whatever happens."""
+        return create_time + self._session_lifetime
 
     def issue(
-        self, user: Row, session_id: str, now: datetime, *, auth_time: datetime, refresh: Refresh | None = None
+        self,
+        user: Row,
+        session_id: str,
+        now: datetime,
+        *,
+        auth_time: datetime,
+        end_time: datetime,
+        refresh: Refresh | None = None,
+        org_id: str = "",
     ) -> auth_pb2.Session:
         """A pair for a session, with a new refresh token or a given one.
 
-        user: a row of `users`; now: no later than that row was read; auth_time: when the session last proved who it is.
+        user: a row of `users`; now: no later than that row was read; auth_time: when the session last proved who it is;
+        end_time: which no token of it outlives; org_id: that it acts for; "": the person's own.
         """
+        org_id = org_id or user["org_id"]
         refresh = refresh or Refresh(self._refresh_tokens.make(session_id), now + self._refresh_lifetime)
-        access_expire_time = now + self._access_lifetime
+        access_expire_time = min(now + self._access_lifetime, end_time)
+        signer = self._signer()
         access_token = sign_access_token(
-            self._key,
-            self._kid,
+            signer.key,
+            signer.kid,
             user_id=user["user_id"],
-            org_id=user["org_id"],
+            org_id=org_id,
             display_name=user["display_name"],
             roles=user["roles"],
             session_id=session_id,
@@ -82,9 +107,11 @@ class Issuer:
             access_token=access_token,
             refresh_token=refresh.token,
             user=store.user_of(user),
+            org_id=org_id,
         )
         session.access_expire_time.FromDatetime(access_expire_time)
-        session.refresh_expire_time.FromDatetime(refresh.expire_time)
+        session.refresh_expire_time.FromDatetime(min(refresh.expire_time, end_time))
+        session.end_time.FromDatetime(end_time)
         return session
 
     def next(self, token: RefreshToken, salt: bytes, now: datetime) -> Refresh:
@@ -106,9 +133,11 @@ class Sessions:
         self._database, self._outbox = database, outbox
         self._passwords, self._issuer = passwords, issuer
         self._reuse = timedelta(seconds=reuse_s)
+        self._second_factor: SecondFactor | None = None
 
     async def create(self, request: auth_pb2.CreateSessionRequest, replaced: str = "") -> auth_pb2.Session:
-        """Logs in. LOGIN_FAILED, whichever of the two is wrong; RATE_LIMITED.
+        """Logs in. LOGIN_FAILED, whichever of the two is wrong; SUSPENDED, only to who knows both;
+        RATE_LIMITED.
 
         replaced: the refresh token that a browser loses by this. Its session ends with the log-in: nobody could end
         it any more. Any token that was ever the session's is enough; what is none changes nothing.
@@ -118,12 +147,18 @@ class Sessions:
             checked = await self._passwords.check(found["password_hash"] if found else None, request.password)
             if found is None or not checked.right:
                 break
-            session = await self._opened(found, replaced)
+            try:
+                session = await self._opened(found, replaced)
+            except MeshError as error:
+                await self._refused(found, error)
+                raise
             if session is not None:
                 if checked.renewed_hash:
                     await self._renew(found, checked.renewed_hash)
                 return session
-        raise MeshError("LOGIN_FAILED", "Email or password is wrong.")
+        failed = MeshError("LOGIN_FAILED", "Email or password is wrong.")
+        await self._refused(found, failed)
+        raise failed
 
     async def refresh(self, refresh_token: str) -> auth_pb2.Session:
         """A new pair for the last one's refresh token, which is used up. CREDENTIAL_INVALID, _EXPIRED, _REVOKED.
@@ -132,7 +167,10 @@ class Sessions:
         use it gets the same successor instead: an answer may have been lost, and tabs of one browser share a cookie. A
         thief gains nothing by that: they hold what the owner holds, and the first use of it by either, the window being
         over, makes the other's next one end the session. No token follows another within the window, so that what was
-        sent before it is never two tokens behind.
+        sent before it is never two tokens behind. A thief who refreshes in step with the owner, always within the
+        window, is not found so: the session's end, which no refresh moves, bounds that.
+
+        A person who is suspended is told so (SUSPENDED), and the token stays good for when they are not.
         """
         token = self._issuer.read(refresh_token)
         if token is None:
@@ -158,7 +196,8 @@ class Sessions:
         session_ids = {caller.session_id, *self._named(refresh_token)}
         async with self._database.transaction() as conn:
             for session_id in sorted(session_ids):
-                await store.end_session(conn, self._outbox, session_id)
+                if await store.end_session(conn, self._outbox, session_id):
+                    await self._record(conn, "session.delete", session_id, caller.user_id)
 
     async def purge(self, *, retention_s: int, every_s: float) -> None:
         """Removes sessions that are over, for ever."""
@@ -189,16 +228,31 @@ class Sessions:
             user = await conn.fetchrow(SQL["user_to_log_in"], found["user_id"])
             if user is None or user["password_hash"] != found["password_hash"]:
                 return None
-            session = await self.open(conn, user, ["password"])
-            for session_id in self._named(replaced):
-                await store.end_session(conn, self._outbox, session_id)
+            session = await self.log_in(conn, user, ["password"])
+            if not session.HasField("challenge"):
+                await self.end_replaced(conn, replaced)
             return session
+
+    async def end_replaced(self, conn: Connection, refresh_token: str) -> None:
+        """Ends the session whose cookie is replaced by a log-in, if this mesh made the token."""
+        for session_id in self._named(refresh_token):
+            await store.end_session(conn, self._outbox, session_id)
+
+    async def log_in(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:
+        """As open, but where the person has a second factor, which `methods` are not: the challenge to prove it."""
+        challenge = await self._second_factor(conn, user, methods) if self._second_factor else None
+        return auth_pb2.Session(challenge=challenge) if challenge else await self.open(conn, user, methods)
+
+    def ask_second_factor(self, ask: SecondFactor) -> None:
+        """Sets who says what is still to be proved (services/auth/factors)."""
+        self._second_factor = ask
 
     async def open(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:
         """A new session of a person. user: of the query `user_to_log_in`, in this transaction; methods: how they proved
-        who they are, as SessionInfo names them."""
+        who they are, as SessionInfo names them. SUSPENDED."""
+        store.refuse_suspended(user)
         now = user["moment"]
-        session = self._issuer.issue(user, uuid7(), now, auth_time=now)
+        session = self._issuer.issue(user, uuid7(), now, auth_time=now, end_time=self._issuer.end_of(now))
         await store.add_session(
             conn,
             user,
@@ -208,9 +262,41 @@ class Sessions:
             access_expire_time=_time(session.access_expire_time),
             refresh_expire_time=_time(session.refresh_expire_time),
             methods=methods,
+            origin=origin_of_call(),
         )
         await conn.execute(SQL["logged_in"], user["user_id"], now)
+        who = Party("user", user["user_id"], user["display_name"])
+        await audit.record(
+            conn,
+            self._outbox,
+            "session.create",
+            Party("session", session.session_id),
+            actor=who,
+            subject_user_id=user["user_id"],
+            org_id=user["org_id"],
+            after={"methods": list(methods)},
+        )
         return session
+
+    async def _refused(self, found: Row | None, error: MeshError) -> None:
+        """Tells the trail of a log-in that was refused; of one to no account too, so that neither takes longer."""
+        user_id, org_id = (found["user_id"], found["org_id"]) if found is not None else ("", "")
+        async with self._database.transaction() as conn:
+            await audit.record(
+                conn,
+                self._outbox,
+                "session.create",
+                Party("user", user_id),
+                actor=Party("anonymous", ""),
+                subject_user_id=user_id,
+                org_id=org_id,
+                reason=error.reason,
+                succeeded=False,
+            )
+
+    async def _record(self, conn: Connection, action: str, session_id: str, user_id: str, reason: str = "") -> None:
+        subject = Party("session", session_id)
+        await audit.record(conn, self._outbox, action, subject, subject_user_id=user_id, reason=reason)
 
     async def _renew(self, found: Row, password_hash: str) -> None:
         """Keeps the password under the present parameters, unless it was replaced meanwhile."""
@@ -228,16 +314,38 @@ class Sessions:
             raise _revoked("its session has ended")
         if not present and again is None:
             await store.end_session(conn, self._outbox, token.session_id)
+            await self._record(
+                conn, "session.end", token.session_id, user["user_id"], "a used refresh token came again"
+            )
             return None
-        if row["refresh_expire_time"] <= now:
+        end_time = self._issuer.end_of(row["create_time"])
+        if min(row["refresh_expire_time"], end_time) <= now:
             raise _expired()
+        store.refuse_suspended(user)
         if again is not None:
-            session = self._issuer.issue(user, token.session_id, now, auth_time=_proved(row), refresh=again)
+            session = self._issuer.issue(
+                user,
+                token.session_id,
+                now,
+                auth_time=proved(row),
+                end_time=end_time,
+                refresh=again,
+                org_id=row["org_id"],
+            )
             await conn.execute(SQL["repeat_session"], token.session_id, _time(session.access_expire_time))
             return session
         salt = new_salt()
         successor = self._issuer.next(token, salt, now)
-        session = self._issuer.issue(user, token.session_id, now, auth_time=_proved(row), refresh=successor)
+        session = self._issuer.issue(
+            user,
+            token.session_id,
+            now,
+            auth_time=proved(row),
+            end_time=end_time,
+            refresh=successor,
+            org_id=row["org_id"],
+        )
+        origin = origin_of_call()
         await conn.execute(
             SQL["rotate_session"],
             token.session_id,
@@ -246,6 +354,8 @@ class Sessions:
             _time(session.refresh_expire_time),
             salt,
             now,
+            origin.device,
+            origin.network,
         )
         return session
 
@@ -264,10 +374,10 @@ class Sessions:
         return Refresh(successor, expire_time) if digest_of(successor) == row["refresh_digest"] else None
 
 
-def _proved(row: Row) -> datetime:
+def proved(row: Row) -> datetime:
     """When a session last proved who it is. row: of `sessions`."""
-    proved: datetime = row["auth_time"] or row["create_time"]
-    return proved
+    moment: datetime = row["auth_time"] or row["create_time"]
+    return moment
 
 
 def _time(timestamp: Any) -> datetime:

@@ -8,14 +8,15 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from services.auth.cookies import RefreshCookie, origin_of
-from services.auth.signing import load_signing_key
+from services.auth.factors.settings import FactorSettings
+from services.auth.organisations.organisations import OrganisationLimits
+from services.auth.signing import load_signing_keys
 from services.mesh.access.tokens import LIFETIME_S_MAX
-from services.mesh.settings import MeshSettings
 
 
 def _signing_key_file(path: Path) -> Path:
     # So that a wrong file is named together with all that is wrong in the environment.
-    load_signing_key(path)
+    load_signing_keys(path)
     return path
 
 
@@ -26,19 +27,23 @@ def _origins(value: str) -> str:
     return value
 
 
-class AuthSettings(MeshSettings):
+class AuthSettings(FactorSettings):
     """`PROMPTMESH_…` variables of the auth service, beside those of the kit."""
 
     service: ClassVar[str] = "auth"
 
     auth_signing_key_file: Annotated[Path, AfterValidator(_signing_key_file)] = Field(
         description="the path of a PEM file with an EC private key on P-256, as from "
-        "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`"
+        "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`, or of a folder of such files (*.pem, the "
+        "newest the last by name; a file may hold several keys, the newest last)"
     )
 
     # Tokens
     access_lifetime_s: int = Field(default=600, ge=1, le=int(LIFETIME_S_MAX))  # of an access token
-    refresh_lifetime_s: int = Field(default=30 * 86_400, ge=1)  # of a refresh token; a refresh gives a new one
+    # Of a refresh token; a refresh gives a new one, so this is how long a session lasts that is not used.
+    refresh_lifetime_s: int = Field(default=14 * 86_400, ge=1)
+    # After which a session ends whatever happens. NIST SP 800-63B, section 2.1.3: at most 30 days at AAL1.
+    session_lifetime_s: int = Field(default=30 * 86_400, ge=1)
     # A used refresh token is answered as before for so long, and its successor is not replaced: answers get lost, and
     # tabs of a browser ask at once. 0: each is good for one call, whatever happened to the answer.
     refresh_reuse_s: float = Field(default=10.0, ge=0, le=300)
@@ -62,6 +67,25 @@ class AuthSettings(MeshSettings):
     identity_grace_s: int = Field(default=600, ge=1)  # how long services may go on with what they know, auth being away
     identity_heartbeat_s: float = Field(default=5.0, gt=0)
     signing_key_seen_s: float = Field(default=60.0, gt=0)  # how often a process says which key it signs with
+
+    # Organisations
+    organisations_max: int = Field(default=50, ge=1)  # of a person, their own included
+    members_max: int = Field(default=1000, ge=1)  # of an organisation, invitations under way included
+    service_accounts_max: int = Field(default=100, ge=0)  # of an organisation
+    invitation_lifetime_s: int = Field(default=7 * 86_400, ge=1)
+    invitation_purge_s: float = Field(default=3600.0, gt=0)  # between two removals of those that have ended
+
+    # Sessions
+    proof_tries_max: int = Field(default=5, ge=1)  # of ConfirmSession without a right one among them; then it ends
+    # How long a signing key is published before it signs: longer than services go on without hearing of it.
+    signing_key_publish_s: float = Field(default=660.0, ge=0)
+
+    @property
+    def organisation_limits(self) -> OrganisationLimits:
+        """What these settings allow of organisations."""
+        return OrganisationLimits(
+            self.organisations_max, self.members_max, self.service_accounts_max, self.invitation_lifetime_s
+        )
 
     @property
     def cookie(self) -> RefreshCookie:

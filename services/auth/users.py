@@ -9,8 +9,12 @@ from promptmesh.access.v1.access_pb2 import Role
 from promptmesh.auth.v1 import auth_pb2
 
 from services.auth import store
+from services.auth.administration import refuse_last_admin
 from services.auth.passwords import Passwords
 from services.auth.store import SQL
+from services.mesh import audit
+from services.mesh.access import tokens
+from services.mesh.audit import Party
 from services.mesh.call import Caller
 from services.mesh.database import Database
 from services.mesh.errors import MeshError
@@ -48,12 +52,17 @@ class Users:
         return user
 
     async def me(self, caller: Caller) -> auth_pb2.User:
-        """The person who calls. USER_NOT_FOUND."""
+        """The person who calls, or the service account. USER_NOT_FOUND."""
         async with self._database.connection() as conn:
             row = await conn.fetchrow(SQL["user_by_id"], caller.user_id)
-        if row is None:
-            raise _no_such_user(caller.user_id)
-        return store.user_of(row)
+            account = None if row is not None else await conn.fetchrow(SQL["service_account"], caller.user_id)
+        if row is not None:
+            return store.user_of(row)
+        if account is not None:
+            return store.account_as_user(account)
+        if caller.is_(Role.ROLE_SERVICE):  # deleted a moment ago: that its keys are revoked has not come round yet
+            raise tokens.revoked()
+        raise _no_such_user(caller.user_id)
 
     async def list(self, request: auth_pb2.ListUsersRequest) -> auth_pb2.ListUsersResponse:
         """A page of people, newest first, all or those that a query finds. PAGE_TOKEN_INVALID."""
@@ -69,7 +78,7 @@ class Users:
                 rows = await conn.fetch(SQL["search_users"], after, size + 1, prefix, query)
             else:
                 rows = await conn.fetch(SQL["list_users"], after, size + 1)
-        response = auth_pb2.ListUsersResponse(users=[store.listed_user_of(row) for row in rows[:size]])
+        response = auth_pb2.ListUsersResponse(users=[store.administered_user_of(row) for row in rows[:size]])
         if len(rows) > size:
             response.next_page_token = self._pages.encode([rows[size - 1]["user_id"]], filters)
         return response
@@ -85,15 +94,20 @@ class Users:
             before = list(row["roles"])
             if before == roles:
                 return store.user_of(row)
-            loses_admin = Role.ROLE_ADMIN in before and Role.ROLE_ADMIN not in roles
-            if loses_admin and not await conn.fetchval(SQL["another_admin"], row["user_id"]):
-                raise MeshError(
-                    "LAST_ADMIN",
-                    "This is the last administrator: without one, nobody could make another. Give the role to "
-                    "somebody else first.",
-                    metadata={"user_id": row["user_id"]},
-                )
+            if Role.ROLE_ADMIN in before and Role.ROLE_ADMIN not in roles:
+                await refuse_last_admin(conn, row["user_id"])
             changed = await store.change_roles(conn, self._outbox, row["user_id"], roles)
+            await audit.record(
+                conn,
+                self._outbox,
+                "user.set_roles",
+                Party("user", row["user_id"], row["display_name"]),
+                subject_user_id=row["user_id"],
+                org_id=row["org_id"],
+                reason=request.reason,
+                before={"roles": before},
+                after={"roles": roles},
+            )
         log.info("roles changed", user_id=changed["user_id"], by=caller.user_id, before=before, after=roles)
         return store.user_of(changed)
 
