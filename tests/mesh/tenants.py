@@ -317,9 +317,7 @@ TABLE: Mapping[str, tuple[Try, ...]] = {
     "PostService.WatchFeed": (),  # what is published, to everybody
 }
 #: Services that are being built: until they are, their rows are not tried. Empty once all are.
-UNBUILT = frozenset(
-    {"AccountService", "AdministrationService", "AuditService", "FactorService", "FederationService", "PlanService"}
-)
+UNBUILT = frozenset({"AccountService", "AuditService", "FactorService", "FederationService", "PlanService"})
 #: Fields that belong to others or to the mesh, sent along with every body that does not have them.
 FOREIGN_FIELDS: Mapping[str, Fields] = {
     "orgId": lambda t: {"orgId": t.org_id},
