@@ -33,8 +33,8 @@ class AuthSettings(FactorSettings):
 
     auth_signing_key_file: Annotated[Path, AfterValidator(_signing_key_file)] = Field(
         description="the path of a PEM file with an EC private key on P-256, as from "
-        "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`, or of a folder of such files (*.pem; the "
-        "newest is the last by name)"
+        "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`, or of a folder of such files (*.pem, the "
+        "newest the last by name; a file may hold several keys, the newest last)"
     )
 
     # Tokens

@@ -200,6 +200,12 @@ class AccessControl:
             self._ask_again()
         return off
 
+    def why_ended(self, caller: Caller) -> MeshError:
+        """What to tell a caller whose credential is good no more: suspended, or revoked."""
+        until = self.identities.suspended_until(caller.user_id)
+        suspended = until is not None and until > self._clock.time()
+        return tokens.suspended(until) if until is not None and suspended else tokens.revoked()
+
     def on_end(self, caller: Caller, told: Callable[[MeshError], None]) -> Callable[[], None]:
         """Calls `told` once when the caller's credential expires, is revoked, or stands for other roles; before this
         returns, if that came about since the caller was let in. Returns what takes that back.
@@ -231,7 +237,7 @@ class AccessControl:
             else:
                 timer = loop.call_later(min(left_s, _TIMER_S_MAX), look_at_time)
 
-        off = self.on_revoked(caller, lambda: tell(tokens.revoked()))
+        off = self.on_revoked(caller, lambda: tell(self.why_ended(caller)))
         if over:
             off()
         elif caller.expire_time is not None and caller.kind is not CallerKind.SERVICE:
