@@ -3,8 +3,9 @@ lock somebody out.
 
 A log-in counts for three: its address; its account from its address; and its account from all addresses that it was
 never logged in to from. Who has logged in from where they are is not held back by what strangers try, and whoever is
-held back comes in by a reset of the password, which makes their address a known one. What was refused by one count does
-not add to the next, so that one stranger's flood does not use up the tries of others. A try that succeeds is given back.
+held back comes in by a reset of the password, which makes their address a known one. What was refused by one count
+does not add to the next, so that one stranger's flood does not use up the tries of others. A try that succeeds is
+given back.
 
 An address is an IPv4 address or the /64 of an IPv6 one. The loopback address is nobody's own (a proxy on the machine
 has it for everyone), so there is no count of it alone. Counts are in PostgreSQL: where that is away, nobody can log in

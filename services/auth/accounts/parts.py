@@ -23,7 +23,7 @@ FORGOT_PAGE = "forgot-password"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """verification: whether accounts can be used only once their address is proved; step_up_s: how old a proof may be."""
+    """verification: whether accounts can be used only once their address is proved; step_up_s: age of a proof."""
 
     database: Database
     outbox: Outbox
