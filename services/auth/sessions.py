@@ -17,6 +17,7 @@ from services.auth.passwords import Passwords
 from services.auth.refresh_tokens import RefreshToken, RefreshTokens, digest_of, new_salt
 from services.auth.signing import Signer
 from services.auth.store import SQL, Row
+from services.auth.throttle import LogInTry, Throttle
 from services.auth.users import normal_email
 from services.mesh import audit
 from services.mesh.access.tokens import sign_access_token
@@ -127,28 +128,41 @@ class Sessions:
     """Sessions of people. Raises MeshError for what a caller did wrong."""
 
     def __init__(
-        self, database: Database, outbox: Outbox, passwords: Passwords, issuer: Issuer, *, reuse_s: float
+        self,
+        database: Database,
+        outbox: Outbox,
+        passwords: Passwords,
+        issuer: Issuer,
+        throttle: Throttle,
+        *,
+        reuse_s: float,
+        verification: bool,
     ) -> None:
-        """reuse_s: how long after a refresh its token is answered as before instead of ending the session."""
+        """reuse_s: how long after a refresh its token is answered as before instead of ending the session.
+        verification: whether only who proved their address can log in."""
         self._database, self._outbox = database, outbox
-        self._passwords, self._issuer = passwords, issuer
+        self._passwords, self._issuer, self._throttle = passwords, issuer, throttle
+        self._verification = verification
         self._reuse = timedelta(seconds=reuse_s)
         self._second_factor: SecondFactor | None = None
 
     async def create(self, request: auth_pb2.CreateSessionRequest, replaced: str = "") -> auth_pb2.Session:
-        """Logs in. LOGIN_FAILED, whichever of the two is wrong; SUSPENDED, only to who knows both;
-        RATE_LIMITED.
+        """Logs in. LOGIN_FAILED, whichever of the two is wrong or whether the address is unproved; RATE_LIMITED;
+        SUSPENDED, only to who knows both.
 
         replaced: the refresh token that a browser loses by this. Its session ends with the log-in: nobody could end
         it any more. Any token that was ever the session's is enough; what is none changes nothing.
         """
+        email = normal_email(request.email)
+        log_in = await self._throttle.log_in(email)
+        found: Row | None = None
         for _ in range(_LOGIN_ATTEMPTS):
-            found = await self._account(normal_email(request.email))
+            found = await self._account(email)
             checked = await self._passwords.check(found["password_hash"] if found else None, request.password)
-            if found is None or not checked.right:
+            if found is None or not checked.right or (self._verification and found["email_verify_time"] is None):
                 break
             try:
-                session = await self._opened(found, replaced)
+                session = await self._opened(found, log_in, replaced)
             except MeshError as error:
                 await self._refused(found, error)
                 raise
@@ -156,7 +170,8 @@ class Sessions:
                 if checked.renewed_hash:
                     await self._renew(found, checked.renewed_hash)
                 return session
-        failed = MeshError("LOGIN_FAILED", "Email or password is wrong.")
+        unproved = ", or the address is not confirmed yet: open the link that was mailed" if self._verification else ""
+        failed = MeshError("LOGIN_FAILED", f"Email or password is wrong{unproved}.")
         await self._refused(found, failed)
         raise failed
 
@@ -222,12 +237,13 @@ class Sessions:
         token = self._issuer.read(refresh_token)
         return (token.session_id,) if token is not None and token.ours else ()
 
-    async def _opened(self, found: Row, replaced: str) -> auth_pb2.Session | None:
+    async def _opened(self, found: Row, log_in: LogInTry, replaced: str) -> auth_pb2.Session | None:
         """A session; None if the hash that was checked has been replaced since: a session outlives no password."""
         async with self._database.transaction() as conn:
             user = await conn.fetchrow(SQL["user_to_log_in"], found["user_id"])
             if user is None or user["password_hash"] != found["password_hash"]:
                 return None
+            await self._throttle.logged_in(conn, log_in, user)
             session = await self.log_in(conn, user, ["password"])
             if not session.HasField("challenge"):
                 await self.end_replaced(conn, replaced)
