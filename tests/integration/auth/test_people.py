@@ -132,7 +132,7 @@ async def test_an_address_is_proved_once(client: Client, nobody: Person, mailbox
     assert len(mailbox.to(user.email)) == sent + 1
 
 
-@pytest.mark.parametrize("token", ["pml_never", "x", "pml_" + "A" * 200, "päml", "a\0b"])
+@pytest.mark.parametrize("token", ["pml_never", "?", "pml_" + "A" * 200, "päml"])
 async def test_what_is_no_link_is_told_like_one_that_is_over(nobody: Person, token: str) -> None:
     for method, more in (("VerifyEmail", {"password": "x"}), ("ResetPassword", {"new_password": ANOTHER})):
         refused = await refusal_of(nobody(method, token=token, **more))
@@ -157,9 +157,7 @@ async def test_where_proof_is_required_nothing_tells_who_has_an_account(
         unproved = await refusal_of(client.log_in(email))
         unknown = await refusal_of(client.log_in("unknown@example.test"))
         wrong = await refusal_of(client.log_in(email, "not the password"))
-        assert {(one.reason, one.message) for one in (unproved, unknown, wrong)} == {
-            ("LOGIN_FAILED", unknown.message)
-        }
+        assert {(one.reason, one.message) for one in (unproved, unknown, wrong)} == {("LOGIN_FAILED", unknown.message)}
         await stranger("VerifyEmail", token=token, password=PASSWORD)
         session = await client.log_in(email)
         assert session.user.email_verified
@@ -193,7 +191,7 @@ async def test_a_password_is_reset_once_and_ends_every_session(
 ) -> None:
     user, me = await known(client, nobody)
     session = await client.log_in(user.email)
-    key = (await client.bearing(session.access_token)("CreateApiKey", auth_pb2.CreateApiKeyRequest(display_name="k")))
+    key = await client.bearing(session.access_token)("CreateApiKey", auth_pb2.CreateApiKeyRequest(display_name="k"))
     await nobody("RequestPasswordReset", email=user.email.upper())
     await nobody("RequestPasswordReset", email="nobody-has-it@example.test")
     token = await mailbox.token(user.email, "new password")
@@ -303,9 +301,7 @@ async def test_a_new_address_is_taken_by_its_link(client: Client, nobody: Person
     assert await reason_of(nobody("VerifyEmail", token=old_link, password=PASSWORD)) == "LINK_INVALID"
 
 
-async def test_an_address_that_somebody_has_is_not_given_away(
-    client: Client, nobody: Person, mailbox: Mailbox
-) -> None:
+async def test_an_address_that_somebody_has_is_not_given_away(client: Client, nobody: Person, mailbox: Mailbox) -> None:
     owner, _ = await known(client, nobody)
     user, me = await known(client, nobody)
     assert await me("RequestEmailChange", new_email=owner.email) is not None  # told as any other
@@ -443,8 +439,8 @@ async def test_an_export_holds_all_and_no_secret(
     assert len(document["sessions"]) == 1
     assert token.encode() not in body.data
     secret = await rows.fetchrow(
-        "SELECT u.password_hash, encode(s.refresh_digest, 'hex') AS refresh, encode(k.digest, 'hex') AS key FROM users AS u"
-        " JOIN sessions AS s USING (user_id) JOIN api_keys AS k USING (user_id) WHERE user_id = $1",
+        "SELECT u.password_hash, encode(s.refresh_digest, 'hex') AS refresh, encode(k.digest, 'hex') AS key"
+        " FROM users AS u JOIN sessions AS s USING (user_id) JOIN api_keys AS k USING (user_id) WHERE user_id = $1",
         user.user_id,
     )
     assert secret is not None
@@ -480,39 +476,16 @@ async def test_a_deleted_account_is_gone(
 
 async def until_refused_at_all(person: Client) -> None:
     """Waits until calls of the person are refused, for whichever reason comes first."""
+    reasons = {"SUSPENDED", "CREDENTIAL_REVOKED", "CREDENTIAL_INVALID"}
     async with asyncio.timeout(30):
-        while True:
-            try:
-                await person("GetMe", auth_pb2.GetMeRequest())
-            except MeshError as error:
-                assert error.reason in {"SUSPENDED", "CREDENTIAL_REVOKED", "CREDENTIAL_INVALID", "USER_NOT_FOUND"}
-                if error.reason != "USER_NOT_FOUND":
-                    return
+        while await reason_of_or_ok(person("GetMe", auth_pb2.GetMeRequest())) not in reasons:
+            await asyncio.sleep(0.02)
 
 
-async def test_the_last_administrator_stays(
-    client: Client, nobody: Person, rows: asyncpg.Connection
-) -> None:
+async def test_the_last_administrator_stays(client: Client, nobody: Person, rows: asyncpg.Connection) -> None:
     user, me = await known(client, nobody)
     await rows.execute("UPDATE users SET roles = '{1,3}' WHERE user_id = $1", user.user_id)
     try:
         assert await reason_of(me("DeleteMe")) == "LAST_ADMIN"
     finally:
         await rows.execute("UPDATE users SET roles = '{1}' WHERE user_id = $1", user.user_id)
-
-
-# Mail
-
-
-async def test_mail_waits_for_its_server(place: Place, tmp_path: Any) -> None:
-    with running_mailbox(tmp_path / "gone") as gone:
-        port = gone.port
-    settings = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": port, "SMTP_TLS": "none", "MAIL_RETRY_S": 0.1}
-    with place.running(**settings, WORKER="waits-0", MAIL_RETRY_MAX_S=0.2) as process:
-        async with client_of(process) as client:
-            user = await client.register()
-            async with asyncio.timeout(30):
-                while "could not be sent" not in process.log_text():
-                    await asyncio.sleep(0.05)
-            with mailbox_at(port, tmp_path / "back") as back:
-                await back.wait(user.email, "Confirm")
