@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from promptmesh.auth.v1.audit_pb2_grpc import add_AuditServiceServicer_to_server
 from promptmesh.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 
 from services.auth.api_keys import ApiKeys
+from services.auth.audit.wiring import AuditParts
 from services.auth.identities import FeedOptions, IdentityFeed
 from services.auth.passwords import Passwords
 from services.auth.refresh_tokens import RefreshTokens
@@ -66,9 +68,15 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         "session purge",
         lambda: sessions.purge(retention_s=settings.session_retention_s, every_s=settings.session_purge_s),
     )
+
+    # The audit trail
+    trail = AuditParts(mesh, database)
+    trail.consume()
+
     server = mesh.server(access)
     auth = Auth(users, sessions, api_keys, signing_keys, feed, mesh, cookie=settings.cookie)
     server.add(add_AuthServiceServicer_to_server, auth)
+    server.add(add_AuditServiceServicer_to_server, trail.service(outbox, access))
     await server.serve()
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr
 
 from services.auth.cookies import RefreshCookie, origin_of
 from services.auth.signing import load_signing_key
 from services.mesh.access.tokens import LIFETIME_S_MAX
-from services.mesh.settings import MeshSettings
+from services.mesh.sealing import Sealer, keys_of
+from services.mesh.settings import MeshSettings, secret_bytes
 
 
 def _signing_key_file(path: Path) -> Path:
@@ -23,6 +26,11 @@ def _origins(value: str) -> str:
     for origin in filter(None, (one.strip() for one in value.split(","))):
         if not origin.startswith(("http://", "https://")) or origin_of(origin) != origin:
             raise ValueError("expected origins separated by commas, for example https://app.example.com")
+    return value
+
+
+def _keys(value: SecretStr) -> SecretStr:
+    keys_of(value)
     return value
 
 
@@ -68,3 +76,17 @@ class AuthSettings(MeshSettings):
         """The cookie that these settings describe."""
         allowed = [one.strip() for one in self.cookie_origins.split(",") if one.strip()]
         return RefreshCookie(self.cookie_secure, frozenset({origin_of(self.public_url), *allowed}))
+
+    # The audit trail
+    # What the keys of persons are sealed under: 32 random bytes in base64url, or several such, the newest first. None:
+    # one that follows from key_pepper, which then must not change.
+    audit_secret: Annotated[SecretStr, AfterValidator(_keys)] | None = None
+    audit_retention_days: int = Field(default=400, ge=0)  # 0: for ever; a year, and time to look back at it
+    audit_exports_max: int = Field(default=2, ge=1)  # exports at once in a process, and walks over the chain
+
+    @property
+    def audit_sealer(self) -> Sealer:
+        """What seals the keys of persons. The one that follows from key_pepper opens still when another is set."""
+        given = keys_of(self.audit_secret) if self.audit_secret is not None else []
+        own = hmac.digest(secret_bytes(self.key_pepper), b"promptmesh audit trail", hashlib.sha256)
+        return Sealer([*given, own])
