@@ -186,7 +186,7 @@ class Mesh(Generic[S_co]):
         handle: Handler,
         options: ConsumerOptions | None = None,
     ) -> Consumer:
-        """Consumes a service's events, or one's own. group: unique among all services, for example "prompts.screened"."""
+        """Consumes a service's events, or one's own. group: unique in the mesh, for example "prompts.screened"."""
         if self._database is None:
             raise RuntimeError(f"consume({producer!r}) remembers in the database what it did: open that first")
         blocking = connect_streams(self.settings.redis_url.get_secret_value(), command_timeout_s=BLOCKING_TIMEOUT_S)

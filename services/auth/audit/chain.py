@@ -146,7 +146,7 @@ class Walk:
             return
         if expected.sequence in (0, self._link.sequence) and expected.hash == self._link.hash:
             self._met = True
-        elif expected.sequence == self._link.sequence and self._broken is None:
+        elif 0 < expected.sequence == self._link.sequence and self._broken is None:
             self._break(
                 expected.sequence,
                 f"record {expected.sequence} has another hash than was kept of it: the chain was made anew",

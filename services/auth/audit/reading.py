@@ -47,8 +47,8 @@ class TrailReader:
     async def page(self, query: Query, before: str | None, size: int) -> tuple[list[pb.AuditRecord], str | None]:
         """Newest first; and the id of the last one if there are more."""
         whole, prefix = query.action, None
-        if whole is not None and whole.endswith(".*"):
-            whole, prefix = None, whole[:-1].replace("_", r"\_") + "%"
+        if query.action is not None and query.action.endswith(".*"):
+            whole, prefix = None, query.action[:-1].replace("_", r"\_") + "%"
         async with self._database.connection() as conn:
             rows = await conn.fetch(
                 SQL["audit_list"],
