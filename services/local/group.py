@@ -28,6 +28,7 @@ _COMMANDS = {
     "usage": "usage",
     "events": "events",
     "access": "access",
+    "audit": "audit",
 }
 
 

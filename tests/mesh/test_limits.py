@@ -77,6 +77,8 @@ BASES: Mapping[str, Mapping[str, Any]] = {
     "ProviderKeyService.CreateProviderKey": {"provider": "nobody", "secret": "sk-nothing"},
     "ProviderKeyService.ListProviderKeys": {},
     "ProviderKeyService.DeleteProviderKey": {"provider_key_id": NOWHERE},
+    "AuditService.ListAuditRecords": {},
+    "AuditService.VerifyAuditChain": {},
 }
 
 

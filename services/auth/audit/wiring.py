@@ -16,8 +16,6 @@ from services.mesh.telemetry.logs import get_logger
 
 log = get_logger()
 
-OTHERS = ("prompts", "moderation", "inference")
-
 
 class AuditParts:
     """Writer, readers and maintenance of the trail."""
@@ -31,11 +29,18 @@ class AuditParts:
         """Takes the acts of every service, from now on, and keeps the trail in order. After `mesh.outbox`."""
         mesh, trail = self._mesh, self._trail
         mesh.consume("auth", group="auth.audit", types=OWN_EVENT_TYPES, handle=Acts(trail, "auth"))
-        for producer in OTHERS:
-            if not getattr(mesh.settings, f"{producer}_target"):
-                log.warning("acts of a service are not in the audit trail: its target is not set", producer=producer)
-                continue
-            mesh.consume(producer, group=f"auth.audit.{producer}", types=EVENT_TYPES, handle=Acts(trail, producer))
+        settings = mesh.settings
+        if settings.prompts_target:
+            mesh.consume("prompts", group="auth.audit.prompts", types=EVENT_TYPES, handle=Acts(trail, "prompts"))
+        if settings.moderation_target:
+            mesh.consume(
+                "moderation", group="auth.audit.moderation", types=EVENT_TYPES, handle=Acts(trail, "moderation")
+            )
+        if settings.inference_target:
+            mesh.consume("inference", group="auth.audit.inference", types=EVENT_TYPES, handle=Acts(trail, "inference"))
+        for target in ("prompts_target", "moderation_target", "inference_target"):
+            if not getattr(settings, target):
+                log.warning("acts of a service are not in the audit trail: it is not known where it is", missing=target)
         retention = Retention(self._database, trail, self._keys, mesh.settings.audit_retention_days)
         mesh.background("audit retention", retention.run)
 
