@@ -32,6 +32,7 @@ PATTERNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 #: What a field of this name is filled with, and begins with: it must be well-formed at any length.
 FILLERS = {
+    "action": "a",
     **dict.fromkeys(("tag", "tags", "data_url", "url"), "a"),
     **dict.fromkeys(("page_token", "etag"), "A"),
     "yaml": "#",
