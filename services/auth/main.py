@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from promptmesh.auth.v1.accounts_pb2_grpc import add_AccountServiceServicer_to_server
 from promptmesh.auth.v1.audit_pb2_grpc import add_AuditServiceServicer_to_server
 from promptmesh.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 
+from services.auth.accounts.wiring import accounts_of
 from services.auth.api_keys import ApiKeys
 from services.auth.audit.wiring import AuditParts
 from services.auth.identities import FeedOptions, IdentityFeed
@@ -39,14 +41,23 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
 
     passwords = passwords_of(settings)
     mesh.on_close("passwords", lambda: asyncio.to_thread(passwords.close))
-    users = Users(database, outbox, passwords, mesh.page_tokens())
+    users = Users(database, outbox, mesh.page_tokens())
+    accounts = accounts_of(mesh, database, outbox, passwords)
     issuer = Issuer(
         key,
         RefreshTokens(pepper),
         access_lifetime_s=settings.access_lifetime_s,
         refresh_lifetime_s=settings.refresh_lifetime_s,
     )
-    sessions = Sessions(database, outbox, passwords, issuer, reuse_s=settings.refresh_reuse_s)
+    sessions = Sessions(
+        database,
+        outbox,
+        passwords,
+        issuer,
+        accounts.throttle,
+        reuse_s=settings.refresh_reuse_s,
+        verification=accounts.verification,
+    )
     api_keys = ApiKeys(database, outbox, mesh.page_tokens(), key_pepper=pepper, keys_max=settings.api_keys_max)
     signing_keys = SigningKeys(
         database,
@@ -74,9 +85,12 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     trail.consume()
 
     server = mesh.server(access)
-    auth = Auth(users, sessions, api_keys, signing_keys, feed, mesh, cookie=settings.cookie)
+    auth = Auth(
+        users, sessions, api_keys, signing_keys, feed, mesh, registration=accounts.registration, cookie=settings.cookie
+    )
     server.add(add_AuthServiceServicer_to_server, auth)
     server.add(add_AuditServiceServicer_to_server, trail.service(outbox, access))
+    server.add(add_AccountServiceServicer_to_server, accounts.service)
     await server.serve()
 
 
