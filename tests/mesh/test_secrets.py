@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets as randomness
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,7 @@ import pytest
 import pytest_asyncio
 
 from services.local.data_folder import DataFolder
+from services.local.mail_files import read_mails
 from services.local.secrets import load_or_make_secrets
 from services.local.testing import LocalMesh, local_mesh
 from tests.mesh import secrets_places as places
@@ -33,6 +35,7 @@ LOUD = {
     "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
     "OTEL_BSP_SCHEDULE_DELAY": "100",
 }
+LINK_TOKEN = re.compile(r"token=([\w-]+)")
 HELLO = [{"role": "user", "content": "Hello."}]
 
 
@@ -62,6 +65,19 @@ class Run:
     def secret(self, what: str, prefix: str = "") -> str:
         """A new secret of one's own choice."""
         return self.made.note(what, f"{prefix}{randomness.token_urlsafe(24)}")
+
+    async def link(self, subject: str, recipient: str) -> str:
+        """The token in the link of a mail, once it was sent."""
+        found: list[str] = []
+
+        async def came() -> bool:
+            for mail in read_mails(DataFolder(self.mesh.data).mail):
+                if (mail.subject, mail.recipient) == (subject, recipient):
+                    found.extend(LINK_TOKEN.findall(mail.body))
+            return bool(found)
+
+        await eventually(f"the mail {subject!r} came", came)
+        return self.made.note("the link of a mail", found[-1])
 
     def session(self, answer: Answer) -> dict[str, Any]:
         """A session with its tokens noted."""
@@ -158,9 +174,33 @@ async def provider_keys(run: Run) -> None:
     await run.ask("DELETE", f"{path}/{made['providerKeyId']}", token=run.admin)
 
 
+async def links_of_mails(run: Run) -> None:
+    """Asked for, come, used, used again, made up."""
+    users = "/api/v1/users"
+    email, password = "mailed@example.com", run.secret("a password")
+    body = {"email": email, "password": password, "displayName": "Mailed"}
+    await run.ask("POST", users, body)
+    mine = {"email": email, "password": password}
+    person = run.session(await run.ask("POST", "/api/v1/sessions", mine))["accessToken"]
+    await run.ask("POST", f"{users}/me:sendVerification", {}, token=person)
+    await run.ask("POST", f"{users}:requestPasswordReset", {"email": email})
+    changed = {"currentPassword": password, "newPassword": run.secret("a changed password")}
+    wrong = changed | {"currentPassword": run.secret("a wrong password")}
+    await run.ask("POST", f"{users}/me:changePassword", wrong, token=person, fails=True)
+    await run.ask("POST", f"{users}/me:requestEmailChange", {"newEmail": "mailed-2@example.com"}, token=person)
+    made_up = run.secret("a link made up")
+    await run.ask("POST", f"{users}:resetPassword", {"token": made_up, "newPassword": password}, fails=True)
+    verify = {"token": await run.link("Confirm your email address", email), "password": password}
+    await run.ask("POST", f"{users}:verifyEmail", verify)
+    reset = {"token": await run.link("Set a new password", email), "newPassword": run.secret("a new password")}
+    await run.link("Confirm your new email address", "mailed-2@example.com")
+    await run.ask("POST", f"{users}:resetPassword", reset)
+    await run.ask("POST", f"{users}:resetPassword", reset, fails=True)
+
+
 Step = Callable[[Run], Awaitable[None]]
 #: What makes secrets, in order. A new kind of secret: a step of its own, here.
-STEPS: tuple[Step, ...] = (own_secrets, passwords, sessions, api_keys, provider_keys)
+STEPS: tuple[Step, ...] = (own_secrets, passwords, sessions, api_keys, provider_keys, links_of_mails)
 
 
 @pytest.fixture(scope="module")
