@@ -12,6 +12,7 @@ import pytest
 
 from services.local.testing import LocalMesh
 from tests.mesh.client import Answer, Json, eventually
+from tests.mesh.conftest import NewPerson
 from tests.mesh.errors import fault_of
 from tests.mesh.people import DOUBTFUL, Person, cases_of
 
@@ -137,3 +138,24 @@ async def test_the_command(mesh: LocalMesh, admin: Person) -> None:
     assert wrong.returncode == 2
     assert exported.returncode == 0, exported.stderr
     assert file.read_text().splitlines()[-1].startswith('{"done":')
+
+
+async def test_who_is_deleted_is_gone_from_the_trail_and_the_chain_holds(admin: Person, new_person: NewPerson) -> None:
+    person = await new_person()
+    path = f"/api/v1/limits/LIMIT_KIND_USER/{person.user_id}"
+    (await admin.ask("PUT", path, {"requestsPerDay": "7"})).ok()
+    told = await record_of(admin, person.user_id, "limits.set")
+    assert (told["erased"], "requests_per_day" in told["change"]) == (False, True)
+
+    (await person.ask("DELETE", "/api/v1/users/me")).ok()
+
+    async def erased() -> bool:
+        return bool((await record_of(admin, person.user_id, "limits.set"))["erased"])
+
+    await eventually("what names them is unreadable", erased)
+    left = await record_of(admin, person.user_id, "limits.set")
+    assert (left["change"], left["subject"]["name"], left["hash"]) == ("", "", told["hash"])
+    assert left["actor"]["id"] == admin.user_id
+    deleted = await record_of(admin, person.user_id, "user.delete")
+    assert (deleted["erased"], deleted["actor"]["name"], deleted["address"]) == (True, "", "")
+    assert (await verified(admin, expectedSequence=told["sequence"], expectedHash=told["hash"]))["holds"]
