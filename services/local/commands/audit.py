@@ -18,7 +18,7 @@ from services.local.data_folder import DataFolder
 from services.local.errors import PlainError
 from services.local.options import data_option, json_option
 
-VERIFY_TIMEOUT_S = 600.0
+VERIFY_TIMEOUT_S = 600.0  # the chain is walked whole
 HASH_DIGITS = 64
 _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 _STDOUT = "-"
