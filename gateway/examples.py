@@ -41,6 +41,7 @@ BODIES: Mapping[str, Any] = {
     "InferenceService_CountTokens": {"messages": _MESSAGES},
     "ConfigService_RollbackConfig": {"version": "1"},
     "LimitService_SetLimits": {"requestsPerMinute": "600", "nanosPerMonth": "50000000000"},
+    "AuditService_VerifyAuditChain": {},
     "ProviderKeyService_CreateProviderKey": {"provider": "openai", "secret": "$PROVIDER_KEY", "displayName": "2026-11"},
     "AuthService_RotateApiKey": {"overlapSeconds": 3600},
     "OrganisationService_CreateOrganisation": {"displayName": "The Analysts"},
@@ -86,6 +87,8 @@ QUERIES: Mapping[str, str] = {
     "PostService_UpdatePost": "updateMask=title",
     "PostService_WatchFeed": "tag=poetry",
     "ModerationService_ListCases": "state=CASE_STATE_OPEN",
+    "AuditService_ListAuditRecords": "pageSize=10&action=user.*",
+    "AuditService_ExportAuditRecords": "beginTime=2026-01-01T00:00:00Z",
 }
 
 

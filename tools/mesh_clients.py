@@ -50,7 +50,9 @@ def _clients_in(name: str, file: Path) -> Iterator[Client]:
             f"{file}:{channel.lineno}: a channel outside of a stub; write SomethingStub(mesh.channel(…))."
         )
     for call in _methods(calls, "consume"):
-        yield Client(name, _word(file, call), "EventSourceService")
+        producer = _word(file, call)
+        if producer != name:  # its own events need no network
+            yield Client(name, producer, "EventSourceService")
     for _ in _methods(calls, "follow_identities"):
         yield Client(name, "auth", "AuthService")
 

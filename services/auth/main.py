@@ -6,6 +6,7 @@ import asyncio
 
 from promptmesh.auth.v1.accounts_pb2_grpc import add_AccountServiceServicer_to_server
 from promptmesh.auth.v1.administration_pb2_grpc import add_AdministrationServiceServicer_to_server
+from promptmesh.auth.v1.audit_pb2_grpc import add_AuditServiceServicer_to_server
 from promptmesh.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from promptmesh.auth.v1.factors_pb2_grpc import add_FactorServiceServicer_to_server
 from promptmesh.auth.v1.organisations_pb2_grpc import add_OrganisationServiceServicer_to_server
@@ -14,6 +15,7 @@ from services.auth.accounts.wiring import accounts_of
 from services.auth.administration import Administration
 from services.auth.administration_service import AdministrationFace
 from services.auth.api_keys import ApiKeys
+from services.auth.audit.wiring import AuditParts
 from services.auth.confirmations import Confirmations
 from services.auth.factors.parts import factor_parts
 from services.auth.identities import FeedOptions, IdentityFeed
@@ -95,6 +97,11 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         "session purge",
         lambda: sessions.purge(retention_s=settings.session_retention_s, every_s=settings.session_purge_s),
     )
+
+    # The audit trail
+    trail = AuditParts(mesh, database)
+    trail.consume()
+
     server = mesh.server(access)
     rotation = KeyRotation(database, outbox, key_pepper=pepper)
     auth = Auth(
@@ -140,6 +147,7 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     mesh.background("challenge purge", lambda: factors.challenges.purge(database, every_s=settings.challenge_purge_s))
 
     administration = Administration(database, outbox, factors.book, mails)
+    server.add(add_AuditServiceServicer_to_server, trail.service(outbox, access))
     server.add(add_AccountServiceServicer_to_server, accounts.service)
     server.add(add_AdministrationServiceServicer_to_server, AdministrationFace(administration))
     await server.serve()

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from services.auth.accounts.options import AccountOptions
+from services.auth.audit.settings import AuditSettings
 from services.auth.cookies import RefreshCookie, origin_of
 from services.auth.factors.settings import FactorSettings
 from services.auth.mail.sender import SendingOptions
@@ -31,7 +32,7 @@ def _origins(value: str) -> str:
     return value
 
 
-class AuthSettings(FactorSettings):
+class AuthSettings(FactorSettings, AuditSettings):
     """`PROMPTMESH_…` variables of the auth service, beside those of the kit."""
 
     service: ClassVar[str] = "auth"

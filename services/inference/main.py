@@ -55,11 +55,11 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
     client = open_client(settings.provider_connections_max, os.environ)
     mesh.on_close("providers", client.close)
     offers = Offers(client, os.environ, settings.provider_timeouts, settings.demo_tokens_per_second)
-    configs = Configs(database, offers, os.environ)
+    configs = Configs(database, offers, os.environ, outbox)
     await configs.start(settings.models_file)
     mesh.background("configs", lambda: configs.follow(settings.config_poll_s))
     mesh.background("discovery", Discovery(os.environ, offers).run)
-    keys = ProviderKeys(database, offers, settings.provider_key_sealer, look_again=configs.refresh)
+    keys = ProviderKeys(database, offers, settings.provider_key_sealer, look_again=configs.refresh, outbox=outbox)
     mesh.background("provider keys", lambda: keys.follow(settings.config_poll_s))
 
     # Where calls go, what they may take and what they took
@@ -82,6 +82,7 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
         org_calls_max=settings.org_calls_max,
         roll_back=guard.roll_back,
     )
+    parts.overrides.record_to(outbox)
     mesh.on_close("engine", parts.close)
     for name, run in parts.background:
         mesh.background(name, run)
@@ -129,6 +130,7 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
             tokens,
             access,
             exports_max=settings.ledger_exports_max,
+            outbox=outbox,
         ),
     )
     server.add(limits_pb2_grpc.add_LimitServiceServicer_to_server, LimitAdmin(parts.limits, parts.overrides, tokens))

@@ -29,6 +29,7 @@ _COMMANDS = {
     "events": "events",
     "mail": "mail",
     "access": "access",
+    "audit": "audit",
 }
 
 

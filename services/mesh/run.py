@@ -189,7 +189,7 @@ class Mesh(Generic[S_co]):
         handle: Handler,
         options: ConsumerOptions | None = None,
     ) -> Consumer:
-        """Consumes another service's events. group: unique among all services, for example "prompts.screened"."""
+        """Consumes a service's events, or one's own. group: unique in the mesh, for example "prompts.screened"."""
         if self._database is None:
             raise RuntimeError(f"consume({producer!r}) remembers in the database what it did: open that first")
         blocking = connect_streams(self.settings.redis_url.get_secret_value(), command_timeout_s=BLOCKING_TIMEOUT_S)
@@ -204,12 +204,18 @@ class Mesh(Generic[S_co]):
             partitions=self.settings.event_partitions,
             types=types,
             handle=handle,
-            replay=cast(Replay, EventSourceServiceStub(self.channel(producer)).Replay),
+            replay=self._replay_of(producer),
             options=options,
             tracer=self.tracing,
         )
         self.background(group, consumer.run)
         return consumer
+
+    def _replay_of(self, producer: str) -> Replay:
+        if producer == self.service and self._sources:
+            source = self._sources[-1]  # its own events need no network
+            return lambda request: source.Replay(request, None)
+        return cast(Replay, EventSourceServiceStub(self.channel(producer)).Replay)
 
     def _event_streams(self) -> aioredis.Redis:
         if self._streams is None:

@@ -37,6 +37,7 @@ BETWEEN = {
     ("prompts", "inference", REPLAY),
     ("moderation", "prompts", REPLAY),
     ("inference", "prompts", REPLAY),
+    *(("auth", target, REPLAY) for target in ("prompts", "moderation", "inference")),  # services/auth/audit/wiring.py
 }
 
 
@@ -58,6 +59,7 @@ def test_clients_are_read_from_the_code() -> None:
         ("prompts", "inference", "EventSourceService"),
         ("moderation", "prompts", "EventSourceService"),
         ("inference", "prompts", "EventSourceService"),
+        *(("auth", target, "EventSourceService") for target in ("prompts", "moderation", "inference")),
     }
 
 

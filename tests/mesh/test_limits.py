@@ -118,6 +118,8 @@ BASES: Mapping[str, Mapping[str, Any]] = {
     "AccountService.ChangePassword": {"current_password": "not the password", "new_password": PASSWORD},
     "AccountService.RequestEmailChange": {"new_email": "limits-new@example.com"},
     "AccountService.ConfirmEmailChange": {"token": "pml_none"},
+    "AuditService.ListAuditRecords": {},
+    "AuditService.VerifyAuditChain": {},
 }
 
 
