@@ -98,7 +98,7 @@ class ApiKeys:
             row = await conn.fetchrow(SQL["resolve_api_key"], digest)
         if row is None:
             raise MeshError("API_KEY_NOT_FOUND", "There is no API key with this digest.")
-        return store.key_identity_of(row, row["user_name"], row["roles"])
+        return store.key_identity_of(row, row["user_name"], row["roles"], row["plan"])
 
     async def _refuse_repeated(self, conn: Connection, user: Row, request: auth_pb2.CreateApiKeyRequest) -> None:
         found = await conn.fetchrow(SQL["api_key_of_request"], user["user_id"], request.request_id)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from promptmesh.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
+from promptmesh.auth.v1.plans_pb2_grpc import add_PlanServiceServicer_to_server
 
 from services.auth.api_keys import ApiKeys
 from services.auth.identities import FeedOptions, IdentityFeed
 from services.auth.passwords import Passwords
+from services.auth.plans.service import PlanAdmin
+from services.auth.plans.versions import Plans
 from services.auth.refresh_tokens import RefreshTokens
 from services.auth.service import Auth
 from services.auth.sessions import Issuer, Sessions
@@ -69,6 +72,12 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     server = mesh.server(access)
     auth = Auth(users, sessions, api_keys, signing_keys, feed, mesh, cookie=settings.cookie)
     server.add(add_AuthServiceServicer_to_server, auth)
+
+    # Plans
+    plans = Plans(database, outbox)
+    await plans.start(settings.plans_file)
+    mesh.background("plans", lambda: plans.follow(settings.plans_poll_s))
+    server.add(add_PlanServiceServicer_to_server, PlanAdmin(plans, mesh, heartbeat_s=settings.identity_heartbeat_s))
     await server.serve()
 
 

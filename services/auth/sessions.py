@@ -57,11 +57,19 @@ class Issuer:
         self._refresh_lifetime = timedelta(seconds=refresh_lifetime_s)
 
     def issue(
-        self, user: Row, session_id: str, now: datetime, *, auth_time: datetime, refresh: Refresh | None = None
+        self,
+        user: Row,
+        session_id: str,
+        now: datetime,
+        *,
+        auth_time: datetime,
+        plan: str,
+        refresh: Refresh | None = None,
     ) -> auth_pb2.Session:
         """A pair for a session, with a new refresh token or a given one.
 
-        user: a row of `users`; now: no later than that row was read; auth_time: when the session last proved who it is.
+        user: a row of `users`; now: no later than that row was read; auth_time: when the session last proved who it is;
+        plan: of the organisation, read no earlier than `now`.
         """
         refresh = refresh or Refresh(self._refresh_tokens.make(session_id), now + self._refresh_lifetime)
         access_expire_time = now + self._access_lifetime
@@ -76,6 +84,7 @@ class Issuer:
             issue_time=now.timestamp(),
             expire_time=access_expire_time.timestamp(),
             auth_time=auth_time.timestamp(),
+            plan=plan,
         )
         session = auth_pb2.Session(
             session_id=session_id,
@@ -83,6 +92,7 @@ class Issuer:
             refresh_token=refresh.token,
             user=store.user_of(user),
         )
+        session.user.plan = plan
         session.access_expire_time.FromDatetime(access_expire_time)
         session.refresh_expire_time.FromDatetime(refresh.expire_time)
         return session
@@ -187,7 +197,8 @@ class Sessions:
         """A new session of a person. user: of the query `user_to_log_in`, in this transaction; methods: how they proved
         who they are, as SessionInfo names them."""
         now = user["moment"]
-        session = self._issuer.issue(user, uuid7(), now, auth_time=now)
+        plan = await store.held_plan(conn, user["org_id"])
+        session = self._issuer.issue(user, uuid7(), now, auth_time=now, plan=plan)
         await store.add_session(
             conn,
             user,
@@ -220,13 +231,14 @@ class Sessions:
             return None
         if row["refresh_expire_time"] <= now:
             raise _expired()
+        plan = await store.held_plan(conn, user["org_id"])
         if again is not None:
-            session = self._issuer.issue(user, token.session_id, now, auth_time=_proved(row), refresh=again)
+            session = self._issuer.issue(user, token.session_id, now, auth_time=_proved(row), plan=plan, refresh=again)
             await conn.execute(SQL["repeat_session"], token.session_id, _time(session.access_expire_time))
             return session
         salt = new_salt()
         successor = self._issuer.next(token, salt, now)
-        session = self._issuer.issue(user, token.session_id, now, auth_time=_proved(row), refresh=successor)
+        session = self._issuer.issue(user, token.session_id, now, auth_time=_proved(row), plan=plan, refresh=successor)
         await conn.execute(
             SQL["rotate_session"],
             token.session_id,

@@ -63,6 +63,10 @@ class AuthSettings(MeshSettings):
     identity_heartbeat_s: float = Field(default=5.0, gt=0)
     signing_key_seen_s: float = Field(default=60.0, gt=0)  # how often a process says which key it signs with
 
+    # Plans
+    plans_file: Path | None = None  # applied at the first start; the release's default_plans.yaml where there is none
+    plans_poll_s: float = Field(default=0.5, gt=0)  # how often a process looks for plans that another one applied
+
     @property
     def cookie(self) -> RefreshCookie:
         """The cookie that these settings describe."""

@@ -69,8 +69,8 @@ def api_key_of(row: Row) -> auth_pb2.ApiKey:
     return key
 
 
-def key_identity_of(row: Row, display_name: str, roles: Iterable[Any]) -> auth_pb2.KeyIdentity:
-    """What services are told of an API key, from its row and its person's present name and roles."""
+def key_identity_of(row: Row, display_name: str, roles: Iterable[Any], plan: str) -> auth_pb2.KeyIdentity:
+    """What services are told of an API key, from its row, its person's present name and roles, and the present plan."""
     identity = auth_pb2.KeyIdentity(
         api_key_id=row["api_key_id"],
         digest=row["digest"],
@@ -80,6 +80,7 @@ def key_identity_of(row: Row, display_name: str, roles: Iterable[Any]) -> auth_p
         roles=roles,
         scopes=row["scopes"],
         revoked=row["revoke_time"] is not None,
+        plan=plan,
     )
     if row["expire_time"] is not None:
         identity.expire_time.FromDatetime(row["expire_time"])
@@ -174,8 +175,32 @@ async def _ended(conn: Connection, outbox: Outbox, rows: Sequence[Row]) -> int:
 async def tell_of_key(conn: Connection, outbox: Outbox, row: Row, user: Row) -> None:
     """Tells that a key was made or revoked. user: a row of `users`."""
     version = _FIRST_VERSION if row["revoke_time"] is None else _REVOKED_VERSION
-    changed = events_pb2.ApiKeyChanged(identity=key_identity_of(row, user["display_name"], user["roles"]))
+    plan = await held_plan(conn, row["org_id"])
+    changed = events_pb2.ApiKeyChanged(identity=key_identity_of(row, user["display_name"], user["roles"], plan))
     await outbox.append(conn, [NewEvent(row["org_id"], row["api_key_id"], version, changed)])
+
+
+# Plans
+
+
+async def held_plan(conn: Connection, org_id: str) -> str:
+    """An organisation's plan, which stays until the transaction ends; "": the default one."""
+    plan: str | None = await conn.fetchval(SQL["share_plan"], org_id)
+    return plan or ""
+
+
+async def add_plans(conn: Connection, users: Sequence[auth_pb2.User]) -> None:
+    """Says of people which plan the organisations of their own have."""
+    plans = {row["org_id"]: row["plan"] for row in await conn.fetch(SQL["plans_of"], [one.org_id for one in users])}
+    for user in users:
+        user.plan = plans.get(user.org_id, "")
+
+
+def org_restriction_of(row: Row) -> auth_pb2.OrgRestriction:
+    """An organisation's plan since it changed, from a row of `organisations`."""
+    restriction = auth_pb2.OrgRestriction(org_id=row["org_id"], plan=row["plan"])
+    restriction.change_time.FromDatetime(row["plan_change_time"])
+    return restriction
 
 
 # Signing keys

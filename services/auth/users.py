@@ -51,9 +51,12 @@ class Users:
         """The person who calls. USER_NOT_FOUND."""
         async with self._database.connection() as conn:
             row = await conn.fetchrow(SQL["user_by_id"], caller.user_id)
-        if row is None:
+            user = store.user_of(row) if row is not None else None
+            if user is not None:
+                await store.add_plans(conn, [user])
+        if user is None:
             raise _no_such_user(caller.user_id)
-        return store.user_of(row)
+        return user
 
     async def list(self, request: auth_pb2.ListUsersRequest) -> auth_pb2.ListUsersResponse:
         """A page of people, newest first, all or those that a query finds. PAGE_TOKEN_INVALID."""
@@ -69,7 +72,8 @@ class Users:
                 rows = await conn.fetch(SQL["search_users"], after, size + 1, prefix, query)
             else:
                 rows = await conn.fetch(SQL["list_users"], after, size + 1)
-        response = auth_pb2.ListUsersResponse(users=[store.listed_user_of(row) for row in rows[:size]])
+            response = auth_pb2.ListUsersResponse(users=[store.listed_user_of(row) for row in rows[:size]])
+            await store.add_plans(conn, response.users)
         if len(rows) > size:
             response.next_page_token = self._pages.encode([rows[size - 1]["user_id"]], filters)
         return response
