@@ -43,9 +43,10 @@ from services.mesh.run import Mesh
 async def main(mesh: Mesh[InferenceSettings]) -> None:
     """Serves until told to stop."""
     settings = mesh.settings
-    database = await mesh.open_database(serves=(4, 4))
+    database = await mesh.open_database(serves=(5, 5))
     redis = await mesh.open_redis()
     access = await mesh.follow_identities()
+    plans = mesh.follow_plans()
     outbox = mesh.outbox(database)
 
     # What is on offer
@@ -78,6 +79,8 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
         screening_options=settings.screening_options,
         org_calls_max=settings.org_calls_max,
         roll_back=guard.roll_back,
+        plans=plans,
+        outbox=outbox,
     )
     mesh.on_close("engine", parts.close)
     for name, run in parts.background:
@@ -123,7 +126,10 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
             exports_max=settings.ledger_exports_max,
         ),
     )
-    server.add(limits_pb2_grpc.add_LimitServiceServicer_to_server, LimitAdmin(parts.limits, parts.overrides, tokens))
+    server.add(
+        limits_pb2_grpc.add_LimitServiceServicer_to_server,
+        LimitAdmin(parts.limits, parts.overrides, tokens, parts.plan_name),
+    )
     server.add(provider_keys_pb2_grpc.add_ProviderKeyServiceServicer_to_server, ProviderKeyAdmin(keys))
     try:
         await server.serve()

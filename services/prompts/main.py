@@ -13,6 +13,7 @@ from services.prompts.example_buffer import ExampleBuffer
 from services.prompts.examples import ExampleHandler
 from services.prompts.follower import Follower
 from services.prompts.places import Places
+from services.prompts.quotas import PostQuotas
 from services.prompts.screened import ScreenedHandler
 from services.prompts.service import PostService
 from services.prompts.settings import PromptsSettings
@@ -20,7 +21,7 @@ from services.prompts.shell import Shell
 from services.prompts.store import PostStore
 from services.prompts.waiters import Waiters
 
-SERVES = (2, 2)  # lowest and highest of our migrations that this code serves
+SERVES = (3, 3)  # lowest and highest of our migrations that this code serves
 
 
 async def main(mesh: Mesh[PromptsSettings]) -> None:
@@ -29,6 +30,8 @@ async def main(mesh: Mesh[PromptsSettings]) -> None:
     database = await mesh.open_database(serves=SERVES)
     redis = await mesh.open_redis()
     access = await mesh.follow_identities()
+    quotas = PostQuotas(mesh.follow_plans())
+    mesh.background("post counts", lambda: quotas.purge(database))
     outbox = mesh.outbox(database)
     tail = mesh.tail(
         outbox,
@@ -61,6 +64,7 @@ async def main(mesh: Mesh[PromptsSettings]) -> None:
         PostService(
             store,
             mesh.page_tokens(),
+            quotas=quotas,
             host=mesh,
             tail=tail,
             follower=follower,
