@@ -42,11 +42,13 @@ BODIES: Mapping[str, Any] = {
     "ConfigService_RollbackConfig": {"version": "1"},
     "LimitService_SetLimits": {"requestsPerMinute": "600", "nanosPerMonth": "50000000000"},
     "ProviderKeyService_CreateProviderKey": {"provider": "openai", "secret": "$PROVIDER_KEY", "displayName": "2026-11"},
+    "PlanService_SetPlan": {"userId": "$USER_ID", "plan": "pro", "reason": "They paid."},
 }
 # Bodies that a person writes in a file, which the command wraps.
 FILES: Mapping[str, str] = {
     "ConfigService_ApplyConfig": "models.yaml",
     "PolicyService_ApplyPolicy": "policy.yaml",
+    "PlanService_ApplyPlans": "plans.yaml",
 }
 QUERIES: Mapping[str, str] = {
     "UsageService_GetUsage": "interval=USAGE_INTERVAL_DAY&groupBy=USAGE_DIMENSION_MODEL",

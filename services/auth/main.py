@@ -9,9 +9,12 @@ from promptmesh.auth.v1.plans_pb2_grpc import add_PlanServiceServicer_to_server
 
 from services.auth.api_keys import ApiKeys
 from services.auth.identities import FeedOptions, IdentityFeed
+from services.auth.mail.outgoing import OutgoingMails
 from services.auth.passwords import Passwords
 from services.auth.plans.service import PlanAdmin
 from services.auth.plans.versions import Plans
+from services.auth.plans.warnings import EVENT_TYPES as LIMIT_EVENT_TYPES
+from services.auth.plans.warnings import LimitWarnings
 from services.auth.refresh_tokens import RefreshTokens
 from services.auth.service import Auth
 from services.auth.sessions import Issuer, Sessions
@@ -78,6 +81,9 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     await plans.start(settings.plans_file)
     mesh.background("plans", lambda: plans.follow(settings.plans_poll_s))
     server.add(add_PlanServiceServicer_to_server, PlanAdmin(plans, mesh, heartbeat_s=settings.identity_heartbeat_s))
+    # No server for mail is known yet: warnings are read and none is written.
+    warnings = LimitWarnings(OutgoingMails(on=False))
+    mesh.consume("inference", group="auth.limit_warnings", types=LIMIT_EVENT_TYPES, handle=warnings)
     await server.serve()
 
 

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import grpc
 from promptmesh.auth.v1 import plans_pb2 as pb
 from promptmesh.auth.v1.plans_pb2_grpc import PlanServiceStub
 
 Amounts = Mapping[str, int]
-NO_AMOUNTS: Amounts = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +20,9 @@ class Plan:
     """Limits by kind of subject, each under the names of promptmesh.auth.v1.PlanLimits; what is not there has none."""
 
     name: str
-    api_key: Amounts = field(default=NO_AMOUNTS)
-    user: Amounts = field(default=NO_AMOUNTS)
-    org: Amounts = field(default=NO_AMOUNTS)
+    api_key: Amounts = field(default_factory=dict)
+    user: Amounts = field(default_factory=dict)
+    org: Amounts = field(default_factory=dict)
 
 
 NO_PLAN = Plan("")
@@ -77,4 +75,4 @@ def _plan(plan: pb.Plan) -> Plan:
 
 def _amounts(limits: pb.PlanLimits) -> Amounts:
     # A limit of 0 is set, and is a limit: presence tells the two apart.
-    return MappingProxyType({descriptor.name: value for descriptor, value in limits.ListFields()})
+    return {descriptor.name: value for descriptor, value in limits.ListFields()}

@@ -36,6 +36,8 @@ BETWEEN = {
     ("prompts", "inference", REPLAY),
     ("moderation", "prompts", REPLAY),
     ("inference", "prompts", REPLAY),
+    ("auth", "inference", REPLAY),
+    *((name, "auth", "/promptmesh.auth.v1.PlanService/WatchPlans") for name in ("prompts", "inference")),
 }
 
 
@@ -56,6 +58,8 @@ def test_clients_are_read_from_the_code() -> None:
         ("prompts", "inference", "EventSourceService"),
         ("moderation", "prompts", "EventSourceService"),
         ("inference", "prompts", "EventSourceService"),
+        ("auth", "inference", "EventSourceService"),
+        *((name, "auth", "PlanService") for name in ("prompts", "inference")),
     }
 
 

@@ -77,6 +77,8 @@ BASES: Mapping[str, Mapping[str, Any]] = {
     "ProviderKeyService.CreateProviderKey": {"provider": "nobody", "secret": "sk-nothing"},
     "ProviderKeyService.ListProviderKeys": {},
     "ProviderKeyService.DeleteProviderKey": {"provider_key_id": NOWHERE},
+    "PlanService.ApplyPlans": {"yaml": "# none", "validate_only": True},
+    "PlanService.SetPlan": {"user_id": NOWHERE, "reason": "A test."},
 }
 
 

@@ -61,6 +61,16 @@ TEMPLATES: Mapping[str, MailTemplate] = {
         "Your account was deleted",
         "Your account is deleted, and what was stored of you is being erased. There is nothing more to do.\n",
     ),
+    "limit_warning": MailTemplate(
+        "A limit is nearly used up",
+        "Of a limit of ${whose} more than 80 percent are used: ${used}${used_cents} of ${limit}${limit_cents} ${what}.\n"
+        "It is whole again on ${end}. When it is used up, calls are refused until then.\n",
+    ),
+    "limit_reached": MailTemplate(
+        "A limit is used up",
+        "A limit of ${whose} is used up: ${used}${used_cents} of ${limit}${limit_cents} ${what}. Calls that need more"
+        " are\nrefused until it is whole again, on ${end}.\n",
+    ),
 }
 
 
