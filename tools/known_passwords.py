@@ -2,8 +2,8 @@
 
     python -m tools.known_passwords LIST…
 
-A list is a text with a password a line, or a JSON array of strings. The file that is committed was made from the lists in
-the npm package @zxcvbn-ts/language-common 4.1.3 (MIT; passwords.json), the PyPI packages zxcvbn 4.5.0 (MIT;
+A list is a text with a password a line, or a JSON array of strings. The file that is committed was made from the lists
+in the npm package @zxcvbn-ts/language-common 4.1.3 (MIT; passwords.json), the PyPI packages zxcvbn 4.5.0 (MIT;
 FREQUENCY_LISTS["passwords"]) and django 5.2 (BSD-3-Clause; common-passwords.txt), which were all made from published
 breaches. It holds no password, only the first bytes of their SHA-256, sorted.
 """

@@ -1,8 +1,8 @@
 """Passwords known from breaches, offline: whether one of them is a given text, or hides in it.
 
-The list is short beside what attackers have (some 53,000, those of fewer than 10 characters as well), so what people make
-of a known one is looked for too: other case, digits and signs around it, letters written as digits, itself repeated.
-A wrong hit: with 53,000 digests of 5 bytes one look-up in 20 million.
+The list is short beside what attackers have (some 53,000, those of fewer than 10 characters as well), so what people
+make of a known one is looked for too: other case, digits and signs around it, letters written as digits, itself
+repeated. A wrong hit: with 53,000 digests of 5 bytes one look-up in 20 million.
 """
 
 from __future__ import annotations

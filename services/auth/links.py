@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
 from collections.abc import Mapping
 from enum import IntEnum
 
+from services.auth.purge import purge_on
 from services.auth.store import SQL, Row
 from services.mesh.database import Connection, Database
 from services.mesh.errors import MeshError
@@ -66,12 +66,7 @@ class MailedLinks:
 
 async def purge_links(database: Database) -> None:
     """Removes links that have expired, for ever."""
-    while True:
-        rows = [b""]
-        while rows:
-            async with database.connection() as conn:
-                rows = await conn.fetch(SQL["purge_links"])
-        await asyncio.sleep(PURGE_EVERY_S)
+    await purge_on(database, SQL["purge_links"], every_s=PURGE_EVERY_S)
 
 
 def link_invalid() -> MeshError:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+from promptmesh.auth.v1.accounts_pb2_grpc import add_AccountServiceServicer_to_server
 from promptmesh.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from promptmesh.auth.v1.plans_pb2_grpc import add_PlanServiceServicer_to_server
 
+from services.auth.accounts.wiring import accounts_of
 from services.auth.api_keys import ApiKeys
 from services.auth.identities import FeedOptions, IdentityFeed
-from services.auth.mail.outgoing import OutgoingMails
 from services.auth.passwords import Passwords
 from services.auth.plans.service import PlanAdmin
 from services.auth.plans.versions import Plans
@@ -43,14 +44,23 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
 
     passwords = passwords_of(settings)
     mesh.on_close("passwords", lambda: asyncio.to_thread(passwords.close))
-    users = Users(database, outbox, passwords, mesh.page_tokens())
+    users = Users(database, outbox, mesh.page_tokens())
+    accounts = accounts_of(mesh, database, outbox, passwords)
     issuer = Issuer(
         key,
         RefreshTokens(pepper),
         access_lifetime_s=settings.access_lifetime_s,
         refresh_lifetime_s=settings.refresh_lifetime_s,
     )
-    sessions = Sessions(database, outbox, passwords, issuer, reuse_s=settings.refresh_reuse_s)
+    sessions = Sessions(
+        database,
+        outbox,
+        passwords,
+        issuer,
+        accounts.throttle,
+        reuse_s=settings.refresh_reuse_s,
+        verification=accounts.verification,
+    )
     api_keys = ApiKeys(database, outbox, mesh.page_tokens(), key_pepper=pepper, keys_max=settings.api_keys_max)
     signing_keys = SigningKeys(
         database,
@@ -73,16 +83,18 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         lambda: sessions.purge(retention_s=settings.session_retention_s, every_s=settings.session_purge_s),
     )
     server = mesh.server(access)
-    auth = Auth(users, sessions, api_keys, signing_keys, feed, mesh, cookie=settings.cookie)
+    auth = Auth(
+        users, sessions, api_keys, signing_keys, feed, mesh, registration=accounts.registration, cookie=settings.cookie
+    )
     server.add(add_AuthServiceServicer_to_server, auth)
+    server.add(add_AccountServiceServicer_to_server, accounts.service)
 
     # Plans
     plans = Plans(database, outbox)
     await plans.start(settings.plans_file)
     mesh.background("plans", lambda: plans.follow(settings.plans_poll_s))
     server.add(add_PlanServiceServicer_to_server, PlanAdmin(plans, mesh, heartbeat_s=settings.identity_heartbeat_s))
-    # No server for mail is known yet: warnings are read and none is written.
-    warnings = LimitWarnings(OutgoingMails(on=False))
+    warnings = LimitWarnings(accounts.mails)
     mesh.consume("inference", group="auth.limit_warnings", types=LIMIT_EVENT_TYPES, handle=warnings)
     await server.serve()
 

@@ -1,7 +1,7 @@
 """Which passwords are taken: NIST SP 800-63B, section 3.1.1.2, and OWASP ASVS 5, section 6.2.
 
 Length alone, no rules of composition, no expiry; not one that is known from breaches or easily made of one, of few
-different characters or a run of neighbours, or of what is known of the person or the place. Lengths are in the contract.
+different characters or a run of neighbours, or of what is known of the person or the place. Lengths: in the contract.
 """
 
 from __future__ import annotations

@@ -17,8 +17,11 @@ from services.auth.passwords import Passwords
 from services.auth.refresh_tokens import RefreshToken, RefreshTokens, digest_of, new_salt
 from services.auth.signing import public_jwk
 from services.auth.store import SQL, Row
+from services.auth.throttle import LogInTry, Throttle
 from services.auth.users import normal_email
+from services.mesh import audit
 from services.mesh.access.tokens import sign_access_token
+from services.mesh.audit import Party
 from services.mesh.call import Caller
 from services.mesh.database import Connection, Database
 from services.mesh.errors import MeshError
@@ -110,26 +113,41 @@ class Sessions:
     """Sessions of people. Raises MeshError for what a caller did wrong."""
 
     def __init__(
-        self, database: Database, outbox: Outbox, passwords: Passwords, issuer: Issuer, *, reuse_s: float
+        self,
+        database: Database,
+        outbox: Outbox,
+        passwords: Passwords,
+        issuer: Issuer,
+        throttle: Throttle,
+        *,
+        reuse_s: float,
+        verification: bool,
     ) -> None:
-        """reuse_s: how long after a refresh its token is answered as before instead of ending the session."""
+        """reuse_s: how long after a refresh its token is answered as before instead of ending the session.
+        verification: whether only who proved their address can log in."""
         self._database, self._outbox = database, outbox
-        self._passwords, self._issuer = passwords, issuer
+        self._passwords, self._issuer, self._throttle = passwords, issuer, throttle
+        self._verification = verification
         self._reuse = timedelta(seconds=reuse_s)
 
     async def create(self, request: auth_pb2.CreateSessionRequest) -> auth_pb2.Session:
-        """Logs in. LOGIN_FAILED, whichever of the two is wrong; RATE_LIMITED."""
+        """Logs in. LOGIN_FAILED, whichever of the two is wrong or whether the address is unproved; RATE_LIMITED."""
+        email = normal_email(request.email)
+        log_in = await self._throttle.log_in(email)
+        found: Row | None = None
         for _ in range(_LOGIN_ATTEMPTS):
-            found = await self._account(normal_email(request.email))
+            found = await self._account(email)
             checked = await self._passwords.check(found["password_hash"] if found else None, request.password)
-            if found is None or not checked.right:
+            if found is None or not checked.right or (self._verification and found["email_verify_time"] is None):
                 break
-            session = await self._opened(found)
+            session = await self._opened(found, log_in)
             if session is not None:
                 if checked.renewed_hash:
                     await self._renew(found, checked.renewed_hash)
                 return session
-        raise MeshError("LOGIN_FAILED", "Email or password is wrong.")
+        await self._failed(found)
+        unproved = ", or the address is not confirmed yet: open the link that was mailed" if self._verification else ""
+        raise MeshError("LOGIN_FAILED", f"Email or password is wrong{unproved}.")
 
     async def refresh(self, refresh_token: str) -> auth_pb2.Session:
         """A new pair for the last one's refresh token, which is used up. CREDENTIAL_INVALID, _EXPIRED, _REVOKED.
@@ -185,12 +203,27 @@ class Sessions:
         async with self._database.connection() as conn:
             return await conn.fetchrow(SQL["user_by_email"], email)
 
-    async def _opened(self, found: Row) -> auth_pb2.Session | None:
+    async def _failed(self, found: Row | None) -> None:
+        """Tells the trail; the same work whether there is an account. What a stranger typed is not kept."""
+        user_id = found["user_id"] if found is not None else ""
+        async with self._database.transaction() as conn:
+            await audit.record(
+                conn,
+                self._outbox,
+                "session.create",
+                Party("user", user_id),
+                subject_user_id=user_id,
+                org_id=found["org_id"] if found is not None else "",
+                succeeded=False,
+            )
+
+    async def _opened(self, found: Row, log_in: LogInTry) -> auth_pb2.Session | None:
         """A session; None if the hash that was checked has been replaced since: a session outlives no password."""
         async with self._database.transaction() as conn:
             user = await conn.fetchrow(SQL["user_to_log_in"], found["user_id"])
             if user is None or user["password_hash"] != found["password_hash"]:
                 return None
+            await self._throttle.logged_in(conn, log_in, user)
             return await self.open(conn, user, ["password"])
 
     async def open(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:

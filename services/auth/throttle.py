@@ -1,23 +1,24 @@
-"""Tries are counted, so that nobody guesses passwords or floods others with mail; and so that nobody can use that to lock
-somebody out.
+"""Tries are counted, so that nobody guesses passwords or floods others with mail; and so that nobody can use that to
+lock somebody out.
 
-A log-in counts for three: its address; its account from its address; and its account from all addresses that it was never
-logged in to from. Who has logged in from where they are is not held back by what strangers try, and whoever is held back
-comes in by a reset of the password, which makes their address a known one. What was refused by one count does not add to
-the next, so that one stranger's flood does not use up the tries of others. A try that succeeds is given back.
+A log-in counts for three: its address; its account from its address; and its account from all addresses that it was
+never logged in to from. Who has logged in from where they are is not held back by what strangers try, and whoever is
+held back comes in by a reset of the password, which makes their address a known one. What was refused by one count
+does not add to the next, so that one stranger's flood does not use up the tries of others. A try that succeeds is
+given back.
 
-An address is an IPv4 address or the /64 of an IPv6 one. The loopback address is nobody's own (a proxy on the machine has
-it for everyone), so there is no count of it alone. Counts are in PostgreSQL: where that is away, nobody can log in anyway.
-The table is bounded by the work that each try costs, and windows that are over are removed.
+An address is an IPv4 address or the /64 of an IPv6 one. The loopback address is nobody's own (a proxy on the machine
+has it for everyone), so there is no count of it alone. Counts are in PostgreSQL: where that is away, nobody can log in
+anyway. The table is bounded by the work that each try costs, and windows that are over are removed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.auth.purge import purge_on
 from services.auth.store import SQL, Row
 from services.mesh.addresses import address_of_call, household
 from services.mesh.call import Call, current_or_none
@@ -31,8 +32,8 @@ _RETRY_MIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ThrottleOptions:
-    """How many in a window of so many seconds. mails_*: the window is that of the links in them, so that whoever's mails
-    are held back has one with a link that is still good."""
+    """How many in a window of so many seconds. mails_*: the window is that of the links in them, so that whoever's
+    mails are held back has one with a link that is still good."""
 
     window_s: int
     logins_per_address: int
@@ -117,6 +118,11 @@ class Throttle:
         """Counts a password that a session is asked for."""
         await self._take([self._limited("proof", session_id, self._options.proofs_per_session)])
 
+    async def proof_given(self, session_id: str) -> None:
+        """The password was right."""
+        async with self._database.connection() as conn:
+            await conn.execute(SQL["forget_tries"], [self._limited("proof", session_id, 0).key])
+
     async def link_proof(self, digest: bytes) -> None:
         """Counts a password that comes with a link."""
         await self._take([self._limited("link", digest.hex(), self._options.logins_per_account_and_address)])
@@ -138,9 +144,7 @@ class Throttle:
     async def may_mail(self, conn: Connection, email: str, what: str) -> bool:
         """Counts a mail of a kind to an address; False: there were enough. Nobody is told."""
         options = self._options
-        limited = Limited(
-            self._digest(f"mail {what}", email), options.mails_per_recipient, options.mails_window_s
-        )
+        limited = Limited(self._digest(f"mail {what}", email), options.mails_per_recipient, options.mails_window_s)
         return not await self._over(conn, [limited])
 
     async def _from_address(self, what: str, most: int) -> None:
@@ -150,12 +154,7 @@ class Throttle:
 
     async def purge(self) -> None:
         """Removes windows that are over, for ever."""
-        while True:
-            rows = [b""]
-            while rows:
-                async with self._database.connection() as conn:
-                    rows = await conn.fetch(SQL["purge_tries"])
-            await asyncio.sleep(PURGE_EVERY_S)
+        await purge_on(self._database, SQL["purge_tries"], every_s=PURGE_EVERY_S)
 
     async def _take(self, wanted: Sequence[Limited]) -> None:
         async with self._database.connection() as conn:
@@ -165,9 +164,7 @@ class Throttle:
 
     async def _over(self, conn: Connection, wanted: Sequence[Limited]) -> float:
         """How long until there are tries again; 0: there are."""
-        rows = await conn.fetch(
-            SQL["take_tries"], [one.key for one in wanted], [float(one.window_s) for one in wanted]
-        )
+        rows = await conn.fetch(SQL["take_tries"], [one.key for one in wanted], [float(one.window_s) for one in wanted])
         most = {one.key: one.most for one in wanted}
         return max((max(row["left_s"], _RETRY_MIN_S) for row in rows if row["count"] > most[row["key"]]), default=0.0)
 

@@ -12,7 +12,7 @@ from services.mesh.ids import uuid7
 
 
 class OutgoingMails:
-    """The Mails of a service that sends them, or (`on` is false: no SMTP server is set) of one that has none to send."""
+    """The Mails of a service that sends them, or, `on` being false (no SMTP server is set), that sends none."""
 
     def __init__(self, *, on: bool) -> None:
         self._on = on
@@ -25,9 +25,7 @@ class OutgoingMails:
         subject, body = rendered(template, values)
         if not self._on:
             return
-        await conn.execute(
-            SQL["insert_mail"], uuid7(), org_id or None, user_id or None, to, template, subject, body
-        )
+        await conn.execute(SQL["insert_mail"], uuid7(), org_id or None, user_id or None, to, template, subject, body)
         after_commit(self.wake)
 
 

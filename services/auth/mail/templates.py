@@ -1,4 +1,4 @@
-"""The mails that the mesh sends: subject and text by name. A place is `${name}`; every mail has one text alone, plain."""
+"""The mails that the mesh sends: subject and text by name. A place is `${name}`; a mail has one text, plain."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ TEMPLATES: Mapping[str, MailTemplate] = {
     ),
     "limit_warning": MailTemplate(
         "A limit is nearly used up",
-        "Of a limit of ${whose} more than 80 percent are used: ${used}${used_cents} of ${limit}${limit_cents} ${what}.\n"
-        "It is whole again on ${end}. When it is used up, calls are refused until then.\n",
+        "Of a limit of ${whose}, 80 percent or more are used: ${used}${used_cents} of ${limit}${limit_cents}"
+        " ${what}.\nIt is whole again on ${end}. When it is used up, calls are refused until then.\n",
     ),
     "limit_reached": MailTemplate(
         "A limit is used up",
