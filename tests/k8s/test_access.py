@@ -37,6 +37,7 @@ BETWEEN = {
     ("moderation", "prompts", REPLAY),
     ("inference", "prompts", REPLAY),
     ("auth", "inference", REPLAY),
+    *((name, "auth", REPLAY) for name in ("prompts", "moderation", "inference")),
     *((name, "auth", "/promptmesh.auth.v1.PlanService/WatchPlans") for name in ("prompts", "inference")),
 }
 
@@ -59,6 +60,7 @@ def test_clients_are_read_from_the_code() -> None:
         ("moderation", "prompts", "EventSourceService"),
         ("inference", "prompts", "EventSourceService"),
         ("auth", "inference", "EventSourceService"),
+        *((name, "auth", "EventSourceService") for name in ("prompts", "moderation", "inference")),
         *((name, "auth", "PlanService") for name in ("prompts", "inference")),
     }
 
