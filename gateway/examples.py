@@ -65,6 +65,7 @@ BODIES: Mapping[str, Any] = {
     "FactorService_BeginPasskeyProof": {},
     "FactorService_CompleteSession": {"challengeToken": "$CHALLENGE_TOKEN", "proof": {"totpCode": "123456"}},
     "FactorService_ConfirmSession": {"proof": {"password": "$PASSWORD"}},
+    "PlanService_SetPlan": {"userId": "$USER_ID", "plan": "pro", "reason": "They paid."},
     "AccountService_SendVerification": {},
     "AccountService_VerifyEmail": {"token": "$LINK_TOKEN", "password": _PASSWORD},
     "AccountService_RequestPasswordReset": {"email": _EMAIL},
@@ -78,6 +79,7 @@ BODIES: Mapping[str, Any] = {
 FILES: Mapping[str, str] = {
     "ConfigService_ApplyConfig": "models.yaml",
     "PolicyService_ApplyPolicy": "policy.yaml",
+    "PlanService_ApplyPlans": "plans.yaml",
 }
 QUERIES: Mapping[str, str] = {
     "UsageService_GetUsage": "interval=USAGE_INTERVAL_DAY&groupBy=USAGE_DIMENSION_MODEL",

@@ -131,7 +131,7 @@ class ApiKeys:
             row = await conn.fetchrow(SQL["resolve_api_key"], digest)
         if row is None:
             raise MeshError("API_KEY_NOT_FOUND", "There is no API key with this digest.")
-        return store.key_identity_of(row, row["user_name"], row["roles"])
+        return store.key_identity_of(row, row["user_name"], row["roles"], row["plan"])
 
     async def used(self, api_key_ids: Iterable[str]) -> None:
         """Keys were used just now. One is written at most once a minute."""

@@ -10,6 +10,7 @@ from promptmesh.auth.v1.audit_pb2_grpc import add_AuditServiceServicer_to_server
 from promptmesh.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from promptmesh.auth.v1.factors_pb2_grpc import add_FactorServiceServicer_to_server
 from promptmesh.auth.v1.organisations_pb2_grpc import add_OrganisationServiceServicer_to_server
+from promptmesh.auth.v1.plans_pb2_grpc import add_PlanServiceServicer_to_server
 
 from services.auth.accounts.wiring import accounts_of
 from services.auth.administration import Administration
@@ -26,6 +27,10 @@ from services.auth.organisations.organisations import Organisations
 from services.auth.organisations.service import OrganisationFace
 from services.auth.organisations.service_accounts import ServiceAccounts
 from services.auth.passwords import Passwords
+from services.auth.plans.service import PlanAdmin
+from services.auth.plans.versions import Plans
+from services.auth.plans.warnings import EVENT_TYPES as LIMIT_EVENT_TYPES
+from services.auth.plans.warnings import LimitWarnings
 from services.auth.refresh_tokens import RefreshTokens
 from services.auth.service import Auth
 from services.auth.session_list import SessionList
@@ -150,6 +155,14 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     server.add(add_AuditServiceServicer_to_server, trail.service(outbox, access))
     server.add(add_AccountServiceServicer_to_server, accounts.service)
     server.add(add_AdministrationServiceServicer_to_server, AdministrationFace(administration))
+
+    # Plans
+    plans = Plans(database, outbox)
+    await plans.start(settings.plans_file)
+    mesh.background("plans", lambda: plans.follow(settings.plans_poll_s))
+    server.add(add_PlanServiceServicer_to_server, PlanAdmin(plans, mesh, heartbeat_s=settings.identity_heartbeat_s))
+    warnings = LimitWarnings(accounts.mails)
+    mesh.consume("inference", group="auth.limit_warnings", types=LIMIT_EVENT_TYPES, handle=warnings)
     await server.serve()
 
 

@@ -78,6 +78,7 @@ class Issuer:
         now: datetime,
         *,
         auth_time: datetime,
+        plan: str,
         end_time: datetime,
         refresh: Refresh | None = None,
         org_id: str = "",
@@ -85,7 +86,8 @@ class Issuer:
         """A pair for a session, with a new refresh token or a given one.
 
         user: a row of `users`; now: no later than that row was read; auth_time: when the session last proved who it is;
-        end_time: which no token of it outlives; org_id: that it acts for; "": the person's own.
+        plan: of the organisation that it acts for, read no earlier than `now`; end_time: which no token of it outlives;
+        org_id: that it acts for; "": the person's own.
         """
         org_id = org_id or user["org_id"]
         refresh = refresh or Refresh(self._refresh_tokens.make(session_id), now + self._refresh_lifetime)
@@ -102,6 +104,7 @@ class Issuer:
             issue_time=now.timestamp(),
             expire_time=access_expire_time.timestamp(),
             auth_time=auth_time.timestamp(),
+            plan=plan,
         )
         session = auth_pb2.Session(
             session_id=session_id,
@@ -110,6 +113,7 @@ class Issuer:
             user=store.user_of(user),
             org_id=org_id,
         )
+        session.user.plan = plan if org_id == user["org_id"] else ""
         session.access_expire_time.FromDatetime(access_expire_time)
         session.refresh_expire_time.FromDatetime(min(refresh.expire_time, end_time))
         session.end_time.FromDatetime(end_time)
@@ -272,7 +276,8 @@ class Sessions:
         who they are, as SessionInfo names them. SUSPENDED."""
         store.refuse_suspended(user)
         now = user["moment"]
-        session = self._issuer.issue(user, uuid7(), now, auth_time=now, end_time=self._issuer.end_of(now))
+        plan = await store.held_plan(conn, user["org_id"])
+        session = self._issuer.issue(user, uuid7(), now, auth_time=now, plan=plan, end_time=self._issuer.end_of(now))
         await store.add_session(
             conn,
             user,
@@ -342,12 +347,14 @@ class Sessions:
         if min(row["refresh_expire_time"], end_time) <= now:
             raise _expired()
         store.refuse_suspended(user)
+        plan = await store.held_plan(conn, row["org_id"])
         if again is not None:
             session = self._issuer.issue(
                 user,
                 token.session_id,
                 now,
                 auth_time=proved(row),
+                plan=plan,
                 end_time=end_time,
                 refresh=again,
                 org_id=row["org_id"],
@@ -361,6 +368,7 @@ class Sessions:
             token.session_id,
             now,
             auth_time=proved(row),
+            plan=plan,
             end_time=end_time,
             refresh=successor,
             org_id=row["org_id"],

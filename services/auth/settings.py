@@ -92,6 +92,10 @@ class AuthSettings(FactorSettings, AuditSettings):
             self.organisations_max, self.members_max, self.service_accounts_max, self.invitation_lifetime_s
         )
 
+    # Plans
+    plans_file: Path | None = None  # applied at the first start; the release's default_plans.yaml where there is none
+    plans_poll_s: float = Field(default=0.5, gt=0)  # how often a process looks for plans that another one applied
+
     @property
     def cookie(self) -> RefreshCookie:
         """The cookie that these settings describe."""

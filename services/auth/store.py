@@ -102,8 +102,9 @@ def api_key_of(row: Row) -> auth_pb2.ApiKey:
     return key
 
 
-def key_identity_of(row: Row, display_name: str, roles: Iterable[Any]) -> auth_pb2.KeyIdentity:
-    """What services are told of an API key, from its row and the present name and roles of whom it acts for."""
+def key_identity_of(row: Row, display_name: str, roles: Iterable[Any], plan: str) -> auth_pb2.KeyIdentity:
+    """What services are told of an API key, from its row, the present name and roles of whom it acts for, and the
+    present plan of its organisation."""
     identity = auth_pb2.KeyIdentity(
         api_key_id=row["api_key_id"],
         digest=row["digest"],
@@ -115,6 +116,7 @@ def key_identity_of(row: Row, display_name: str, roles: Iterable[Any]) -> auth_p
         revoked=row["revoke_time"] is not None,
         allowed_networks=row["allowed_networks"],
         models=row["models"],
+        plan=plan,
     )
     if row["previous_digest"] is not None:
         identity.previous_digest = row["previous_digest"]
@@ -271,7 +273,8 @@ async def tell_of_key(
 
     who: `display_name` and `roles` of its person or service account; ended: digests that are good no more.
     """
-    identity = key_identity_of(row, who["display_name"], who["roles"])
+    plan = await held_plan(conn, row["org_id"])
+    identity = key_identity_of(row, who["display_name"], who["roles"], plan)
     identity.ended_digests.extend(ended)
     changed = events_pb2.ApiKeyChanged(identity=identity)
     await outbox.append(conn, [NewEvent(row["org_id"], row["api_key_id"], row["version"], changed)])
@@ -289,10 +292,33 @@ async def revoke_keys_of_org(
     rows = await conn.fetch(SQL["revoke_keys_of_org"], org_id, user_id, service_account_id)
     events = []
     for row in rows:
-        changed = events_pb2.ApiKeyChanged(identity=key_identity_of(row, row["user_name"], row["roles"]))
+        changed = events_pb2.ApiKeyChanged(identity=key_identity_of(row, row["user_name"], row["roles"], ""))
         events.append(NewEvent(org_id, row["api_key_id"], row["version"], changed))
     await outbox.append(conn, events)
     return len(events)
+
+
+# Plans
+
+
+async def held_plan(conn: Connection, org_id: str) -> str:
+    """An organisation's plan, which stays until the transaction ends; "": the default one."""
+    plan: str | None = await conn.fetchval(SQL["share_plan"], org_id)
+    return plan or ""
+
+
+async def add_plans(conn: Connection, users: Sequence[auth_pb2.User]) -> None:
+    """Says of people which plan the organisations of their own have."""
+    plans = {row["org_id"]: row["plan"] for row in await conn.fetch(SQL["plans_of"], [one.org_id for one in users])}
+    for user in users:
+        user.plan = plans.get(user.org_id, "")
+
+
+def org_restriction_of(row: Row) -> auth_pb2.OrgRestriction:
+    """An organisation's plan since it changed, from a row of `organisations`."""
+    restriction = auth_pb2.OrgRestriction(org_id=row["org_id"], plan=row["plan"])
+    restriction.change_time.FromDatetime(row["plan_change_time"])
+    return restriction
 
 
 async def revoke_keys_of(conn: Connection, outbox: Outbox, user: Row) -> None:

@@ -36,8 +36,11 @@ class Users:
         async with self._database.connection() as conn:
             row = await conn.fetchrow(SQL["user_by_id"], caller.user_id)
             account = None if row is not None else await conn.fetchrow(SQL["service_account"], caller.user_id)
-        if row is not None:
-            return store.user_of(row)
+            user = store.user_of(row) if row is not None else None
+            if user is not None:
+                await store.add_plans(conn, [user])
+        if user is not None:
+            return user
         if account is not None:
             return store.account_as_user(account)
         if caller.is_(Role.ROLE_SERVICE):  # deleted a moment ago: that its keys are revoked has not come round yet
@@ -58,7 +61,8 @@ class Users:
                 rows = await conn.fetch(SQL["search_users"], after, size + 1, prefix, query)
             else:
                 rows = await conn.fetch(SQL["list_users"], after, size + 1)
-        response = auth_pb2.ListUsersResponse(users=[store.administered_user_of(row) for row in rows[:size]])
+            response = auth_pb2.ListUsersResponse(users=[store.administered_user_of(row) for row in rows[:size]])
+            await store.add_plans(conn, response.users)
         if len(rows) > size:
             response.next_page_token = self._pages.encode([rows[size - 1]["user_id"]], filters)
         return response

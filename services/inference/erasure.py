@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from promptmesh.inference.v1 import limits_pb2
 
 from services.mesh.database import Connection, queries
@@ -33,7 +35,7 @@ async def erase(conn: Connection, gone: Gone) -> None:
     await _remove_limits(conn, limited)
 
 
-async def _remove_limits(conn: Connection, limited: list[tuple[int, str]]) -> None:
+async def _remove_limits(conn: Connection, limited: Sequence[tuple[int, str]]) -> None:
     version = await conn.fetchval(SQL["next_limits_version"])
     for kind, subject_id in limited:
         await conn.execute(SQL["remove_limits"], kind, subject_id, version)

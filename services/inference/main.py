@@ -46,9 +46,10 @@ from services.mesh.run import Mesh
 async def main(mesh: Mesh[InferenceSettings]) -> None:
     """Serves until told to stop."""
     settings = mesh.settings
-    database = await mesh.open_database(serves=(5, 5))
+    database = await mesh.open_database(serves=(6, 6))
     redis = await mesh.open_redis()
     access = await mesh.follow_identities()
+    plans = mesh.follow_plans()
     outbox = mesh.outbox(database)
 
     # What is on offer
@@ -81,6 +82,8 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
         screening_options=settings.screening_options,
         org_calls_max=settings.org_calls_max,
         roll_back=guard.roll_back,
+        plans=plans,
+        outbox=outbox,
     )
     parts.overrides.record_to(outbox)
     mesh.on_close("engine", parts.close)
@@ -133,7 +136,10 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
             outbox=outbox,
         ),
     )
-    server.add(limits_pb2_grpc.add_LimitServiceServicer_to_server, LimitAdmin(parts.limits, parts.overrides, tokens))
+    server.add(
+        limits_pb2_grpc.add_LimitServiceServicer_to_server,
+        LimitAdmin(parts.limits, parts.overrides, tokens, parts.plan_name),
+    )
     server.add(provider_keys_pb2_grpc.add_ProviderKeyServiceServicer_to_server, ProviderKeyAdmin(keys))
     try:
         await server.serve()

@@ -24,6 +24,7 @@ _COMMANDS = {
     "chat": "chat",
     "admin": "admin",
     "config": "config",
+    "plans": "plans",
     "provider-keys": "provider_keys",
     "usage": "usage",
     "events": "events",

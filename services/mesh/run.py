@@ -16,7 +16,7 @@ import uvloop
 from google.protobuf.message import Message
 from promptmesh.events.v1.events_pb2_grpc import EventSourceServiceStub, add_EventSourceServiceServicer_to_server
 
-from services.mesh import client, failpoints
+from services.mesh import client, failpoints, plans
 from services.mesh import redis as mesh_redis
 from services.mesh.access.control import AccessControl
 from services.mesh.access.identities import Identities, IdentitySource
@@ -35,6 +35,7 @@ from services.mesh.paging import PageTokens
 from services.mesh.pipeline import Limits
 from services.mesh.server import Server, ServerOptions
 from services.mesh.settings import MeshSettings, SettingsError, load_or_exit, secret_bytes
+from services.mesh.snapshots import Follower
 from services.mesh.streams import DrainEvent
 from services.mesh.telemetry import logs
 from services.mesh.telemetry.metrics import MetricsServer
@@ -160,6 +161,14 @@ class Mesh(Generic[S_co]):
         )
         self.ready_when("identities", access.ready.wait)
         return access
+
+    def follow_plans(self) -> plans.Plans:
+        """The plans from auth. The server is ready once auth has told them: until then nobody's limits are known."""
+        known = plans.Plans()
+        follower = Follower("plans", plans.watch(self.channel("auth")), known.apply)
+        self.background("plans", follower.run)
+        self.ready_when("plans", follower.ready.wait)
+        return known
 
     # Events
 

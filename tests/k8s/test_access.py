@@ -38,6 +38,8 @@ BETWEEN = {
     ("moderation", "prompts", REPLAY),
     ("inference", "prompts", REPLAY),
     *(("auth", target, REPLAY) for target in ("prompts", "moderation", "inference")),  # services/auth/audit/wiring.py
+    *((name, "auth", REPLAY) for name in ("prompts", "moderation", "inference")),
+    *((name, "auth", "/promptmesh.auth.v1.PlanService/WatchPlans") for name in ("prompts", "inference")),
 }
 
 
@@ -60,6 +62,8 @@ def test_clients_are_read_from_the_code() -> None:
         ("moderation", "prompts", "EventSourceService"),
         ("inference", "prompts", "EventSourceService"),
         *(("auth", target, "EventSourceService") for target in ("prompts", "moderation", "inference")),
+        *((name, "auth", "EventSourceService") for name in ("prompts", "moderation", "inference")),
+        *((name, "auth", "PlanService") for name in ("prompts", "inference")),
     }
 
 

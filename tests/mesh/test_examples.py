@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from gateway import contracts, examples, openapi
+from services.auth.plans import parsing
 from services.local.testing import LocalMesh
 from tests.mesh.calls import customer
 from tests.mesh.conftest import NewPerson
@@ -125,6 +126,7 @@ async def test_every_command_of_the_reference_does_what_it_says(
 ) -> None:
     for name, path in (("models.yaml", "/api/v1/config"), ("policy.yaml", "/api/v1/moderation/policy")):
         (tmp_path / name).write_text((await admin.ask("GET", path)).ok()["yaml"])
+    (tmp_path / "plans.yaml").write_text(parsing.default_text())
     wrong = {}
     for verb, path, operation in sorted(operations(), key=lambda one: _place(one[2]["operationId"])):
         name = operation["operationId"]

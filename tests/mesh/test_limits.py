@@ -111,6 +111,8 @@ BASES: Mapping[str, Mapping[str, Any]] = {
     "FactorService.DeleteFactor": {"factor_id": NOWHERE},
     "FactorService.CompleteSession": {"challenge_token": "pmc_none", "proof": factors_pb2.Proof(totp_code="123456")},
     "FactorService.ConfirmSession": {"proof": factors_pb2.Proof(totp_code="123456")},
+    "PlanService.ApplyPlans": {"yaml": "# none", "validate_only": True},
+    "PlanService.SetPlan": {"user_id": NOWHERE, "reason": "A test."},
     "AccountService.VerifyEmail": {"token": "pml_none", "password": PASSWORD},
     "AccountService.RequestPasswordReset": {"email": "limits@example.com"},
     "AccountService.ResetPassword": {"token": "pml_none", "new_password": PASSWORD},

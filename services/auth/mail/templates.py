@@ -95,7 +95,8 @@ TEMPLATES: Mapping[str, MailTemplate] = {
     "suspended": MailTemplate(
         "Your account is suspended",
         "Your account is suspended until ${until}: nobody can log in to it, and its API keys are refused. The reason:"
-        "\n${reason}\n\nAfter that time it works as before. If you think that this is a mistake, answer the operators.\n",
+        "\n${reason}\n\nAfter that time it works as before. If you think that this is a mistake, answer the "
+        "operators.\n",
     ),
     "restored": MailTemplate(
         "Your account works again",
@@ -104,6 +105,16 @@ TEMPLATES: Mapping[str, MailTemplate] = {
     "account_deleted": MailTemplate(
         "Your account was deleted",
         "Your account is deleted, and what was stored of you is being erased. There is nothing more to do.\n",
+    ),
+    "limit_warning": MailTemplate(
+        "A limit is nearly used up",
+        "Of a limit of ${whose}, 80 percent or more are used: ${used}${used_cents} of ${limit}${limit_cents}"
+        " ${what}.\nIt is whole again on ${end}. When it is used up, calls are refused until then.\n",
+    ),
+    "limit_reached": MailTemplate(
+        "A limit is used up",
+        "A limit of ${whose} is used up: ${used}${used_cents} of ${limit}${limit_cents} ${what}. Calls that need more"
+        " are\nrefused until it is whole again, on ${end}.\n",
     ),
 }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from promptmesh.auth.v1 import auth_pb2
 from promptmesh.auth.v1 import organisations_pb2 as pb
 
+from services.auth import store
 from services.auth.organisations import memberships
 from services.auth.organisations.memberships import ADMIN, OWNER, organisation_of, party
 from services.auth.organisations.repeated import body_digest, refuse_other_body
@@ -110,11 +111,13 @@ class Organisations:
             row = await conn.fetchrow(SQL["lock_session"], caller.session_id)
             if user is None or row is None or row["end_time"] is not None:
                 raise MeshError("CREDENTIAL_REVOKED", "The session has ended. Log in again with CreateSession.")
+            plan = await store.held_plan(conn, organisation["org_id"])
             session = self._issuer.issue(
                 user,
                 row["session_id"],
                 user["moment"],
                 auth_time=proved(row),
+                plan=plan,
                 end_time=self._issuer.end_of(row["create_time"]),
                 refresh=Refresh("", row["refresh_expire_time"]),
                 org_id=organisation["org_id"],
