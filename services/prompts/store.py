@@ -41,8 +41,8 @@ class PostStore:
         self, caller: Caller, content: Content, request_id: str = "", take: Take | None = None
     ) -> posts_pb2.Post:
         """The caller's new post, waiting for moderation; or the one that they made with the request_id and this content
-        before. One round trip where no limit holds. Raises REQUEST_ID_REUSED, LIMIT_REACHED of `take`; POST_NOT_FOUND if
-        that post was deleted."""
+        before. One round trip where no limit holds. Raises REQUEST_ID_REUSED; POST_NOT_FOUND if that post was deleted;
+        LIMIT_REACHED of `take`."""
         now = self._clock.now()
         post = new_post()
         post.post_id = self._new_id()

@@ -95,8 +95,7 @@ TEMPLATES: Mapping[str, MailTemplate] = {
     "suspended": MailTemplate(
         "Your account is suspended",
         "Your account is suspended until ${until}: nobody can log in to it, and its API keys are refused. The reason:"
-        "\n${reason}\n\nAfter that time it works as before. If you think that this is a mistake, answer the "
-        "operators.\n",
+        "\n${reason}\n\nAfter that time it works as before. If you think that this is a mistake, tell the operators.\n",
     ),
     "restored": MailTemplate(
         "Your account works again",
