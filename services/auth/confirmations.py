@@ -87,7 +87,13 @@ class Confirmations:
             if not replaced:
                 refresh = Refresh("", row["refresh_expire_time"])
                 session = self._issuer.issue(
-                    user, caller.session_id, now, auth_time=now, end_time=end_time, refresh=refresh
+                    user,
+                    caller.session_id,
+                    now,
+                    auth_time=now,
+                    end_time=end_time,
+                    refresh=refresh,
+                    org_id=row["org_id"],
                 )
                 access_expire_time = session.access_expire_time.ToDatetime(UTC)
                 await conn.execute(SQL["confirm_session"], caller.session_id, now, access_expire_time)

@@ -8,7 +8,7 @@ concerns no identity takes its version with an empty message, since followers ta
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
@@ -41,6 +41,10 @@ class IdentityFeed:
     async def resolve(self, digest: bytes) -> auth_pb2.KeyIdentity:
         """The identity behind an API key's digest. API_KEY_NOT_FOUND, DEPENDENCY_UNAVAILABLE."""
         return await self._api_keys.resolve(digest)
+
+    async def report_uses(self, api_key_ids: Sequence[str]) -> None:
+        """Keys were used just now."""
+        await self._api_keys.used(api_key_ids)
 
     async def watch(self, after_version: int) -> AsyncGenerator[WatchIdentitiesResponse, None]:
         """What came after a version and then every change, without end; the whole state first if the version is 0 or

@@ -8,6 +8,7 @@ from promptmesh.auth.v1.accounts_pb2_grpc import add_AccountServiceServicer_to_s
 from promptmesh.auth.v1.administration_pb2_grpc import add_AdministrationServiceServicer_to_server
 from promptmesh.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from promptmesh.auth.v1.factors_pb2_grpc import add_FactorServiceServicer_to_server
+from promptmesh.auth.v1.organisations_pb2_grpc import add_OrganisationServiceServicer_to_server
 
 from services.auth.administration import Administration
 from services.auth.administration_service import AdministrationFace
@@ -15,7 +16,13 @@ from services.auth.api_keys import ApiKeys
 from services.auth.confirmations import Confirmations
 from services.auth.factors.parts import factor_parts
 from services.auth.identities import FeedOptions, IdentityFeed
+from services.auth.key_rotation import KeyRotation
+from services.auth.mail import Links, Unmailed
 from services.auth.mail.outgoing import OutgoingMails
+from services.auth.organisations.members import Members
+from services.auth.organisations.organisations import Organisations
+from services.auth.organisations.service import OrganisationFace
+from services.auth.organisations.service_accounts import ServiceAccounts
 from services.auth.passwords import Passwords
 from services.auth.refresh_tokens import RefreshTokens
 from services.auth.service import Auth
@@ -79,8 +86,18 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         lambda: sessions.purge(retention_s=settings.session_retention_s, every_s=settings.session_purge_s),
     )
     server = mesh.server(access)
-    auth = Auth(users, sessions, api_keys, signing_keys, feed, mesh, cookie=settings.cookie)
+    rotation = KeyRotation(database, outbox, key_pepper=pepper)
+    auth = Auth(users, sessions, api_keys, signing_keys, feed, mesh, rotation, cookie=settings.cookie)
     server.add(add_AuthServiceServicer_to_server, auth)
+
+    # Organisations
+    organisation_limits = settings.organisation_limits
+    organisations = Organisations(database, outbox, issuer, organisation_limits)
+    members = Members(database, outbox, mesh.page_tokens(), Unmailed(), Links(settings.public_url), organisation_limits)
+    accounts = ServiceAccounts(database, outbox, organisation_limits)
+    mesh.background("invitation purge", lambda: members.purge(every_s=settings.invitation_purge_s))
+    face = OrganisationFace(organisations, members, accounts)
+    server.add(add_OrganisationServiceServicer_to_server, face)
 
     # Sessions looked after by their owners, confirmed, and people looked after by administrators
     session_list = SessionList(database, outbox, mesh.page_tokens(), session_lifetime_s=settings.session_lifetime_s)

@@ -12,6 +12,7 @@ from promptmesh.auth.v1 import auth_pb2_grpc as pb_grpc
 from services.auth.api_keys import ApiKeys
 from services.auth.cookies import RefreshCookie, in_cookie
 from services.auth.identities import IdentityFeed
+from services.auth.key_rotation import KeyRotation
 from services.auth.sessions import Sessions
 from services.auth.signing_keys import SigningKeys
 from services.auth.users import Users
@@ -31,12 +32,14 @@ class Auth(pb_grpc.AuthServiceServicer):
         signing_keys: SigningKeys,
         feed: IdentityFeed,
         host: GuardHost,
+        rotation: KeyRotation,
         *,
         cookie: RefreshCookie,
     ) -> None:
         self._users, self._sessions, self._api_keys = users, sessions, api_keys
         self._signing_keys, self._feed, self._host = signing_keys, feed, host
         self._cookie = cookie
+        self._rotation = rotation
 
     async def Register(self, request: pb.RegisterRequest, context: Any) -> pb.User:
         return await self._users.register(request)
@@ -87,13 +90,17 @@ class Auth(pb_grpc.AuthServiceServicer):
         return await self._api_keys.revoke(current().caller, request)
 
     async def RotateApiKey(self, request: pb.RotateApiKeyRequest, context: Any) -> pb.CreateApiKeyResponse:
-        return await self._api_keys.rotate(current().caller, request)
+        return await self._rotation.rotate(current().caller, request)
 
     async def GetJwks(self, request: pb.GetJwksRequest, context: Any) -> pb.JsonWebKeySet:
         return await self._signing_keys.present()
 
     async def ResolveApiKey(self, request: pb.ResolveApiKeyRequest, context: Any) -> pb.KeyIdentity:
         return await self._feed.resolve(request.digest)
+
+    async def ReportKeyUses(self, request: pb.ReportKeyUsesRequest, context: Any) -> empty_pb2.Empty:
+        await self._api_keys.used(request.api_key_ids)
+        return empty_pb2.Empty()
 
     async def WatchIdentities(
         self, request: pb.WatchIdentitiesRequest, context: Any

@@ -79,12 +79,14 @@ class Issuer:
         auth_time: datetime,
         end_time: datetime,
         refresh: Refresh | None = None,
+        org_id: str = "",
     ) -> auth_pb2.Session:
         """A pair for a session, with a new refresh token or a given one.
 
         user: a row of `users`; now: no later than that row was read; auth_time: when the session last proved who it is;
-        end_time: which no token of it outlives.
+        end_time: which no token of it outlives; org_id: that it acts for; "": the person's own.
         """
+        org_id = org_id or user["org_id"]
         refresh = refresh or Refresh(self._refresh_tokens.make(session_id), now + self._refresh_lifetime)
         access_expire_time = min(now + self._access_lifetime, end_time)
         signer = self._signer()
@@ -92,7 +94,7 @@ class Issuer:
             signer.key,
             signer.kid,
             user_id=user["user_id"],
-            org_id=user["org_id"],
+            org_id=org_id,
             display_name=user["display_name"],
             roles=user["roles"],
             session_id=session_id,
@@ -105,7 +107,7 @@ class Issuer:
             access_token=access_token,
             refresh_token=refresh.token,
             user=store.user_of(user),
-            org_id=user["org_id"],
+            org_id=org_id,
         )
         session.access_expire_time.FromDatetime(access_expire_time)
         session.refresh_expire_time.FromDatetime(min(refresh.expire_time, end_time))
@@ -149,9 +151,9 @@ class Sessions:
                 if checked.renewed_hash:
                     await self._renew(found, checked.renewed_hash)
                 return session
-        if found is not None:
-            await self._refused(found, MeshError("LOGIN_FAILED", "wrong password"))
-        raise MeshError("LOGIN_FAILED", "Email or password is wrong.")
+        failed = MeshError("LOGIN_FAILED", "Email or password is wrong.")
+        await self._refused(found, failed)
+        raise failed
 
     async def refresh(self, refresh_token: str) -> auth_pb2.Session:
         """A new pair for the last one's refresh token, which is used up. CREDENTIAL_INVALID, _EXPIRED, _REVOKED.
@@ -259,17 +261,18 @@ class Sessions:
         )
         return session
 
-    async def _refused(self, found: Row, error: MeshError) -> None:
-        """Tells the trail of a log-in that was refused to somebody who has an account."""
+    async def _refused(self, found: Row | None, error: MeshError) -> None:
+        """Tells the trail of a log-in that was refused; of one to no account too, so that neither takes longer."""
+        user_id, org_id = (found["user_id"], found["org_id"]) if found is not None else ("", "")
         async with self._database.transaction() as conn:
             await audit.record(
                 conn,
                 self._outbox,
                 "session.create",
-                Party("user", found["user_id"]),
+                Party("user", user_id),
                 actor=Party("anonymous", ""),
-                subject_user_id=found["user_id"],
-                org_id=found["org_id"],
+                subject_user_id=user_id,
+                org_id=org_id,
                 reason=error.reason,
                 succeeded=False,
             )
@@ -302,17 +305,28 @@ class Sessions:
         if min(row["refresh_expire_time"], end_time) <= now:
             raise _expired()
         store.refuse_suspended(user)
-        proved = _proved(row)
         if again is not None:
             session = self._issuer.issue(
-                user, token.session_id, now, auth_time=proved, end_time=end_time, refresh=again
+                user,
+                token.session_id,
+                now,
+                auth_time=proved(row),
+                end_time=end_time,
+                refresh=again,
+                org_id=row["org_id"],
             )
             await conn.execute(SQL["repeat_session"], token.session_id, _time(session.access_expire_time))
             return session
         salt = new_salt()
         successor = self._issuer.next(token, salt, now)
         session = self._issuer.issue(
-            user, token.session_id, now, auth_time=proved, end_time=end_time, refresh=successor
+            user,
+            token.session_id,
+            now,
+            auth_time=proved(row),
+            end_time=end_time,
+            refresh=successor,
+            org_id=row["org_id"],
         )
         origin = origin_of_call()
         await conn.execute(
@@ -343,10 +357,10 @@ class Sessions:
         return Refresh(successor, expire_time) if digest_of(successor) == row["refresh_digest"] else None
 
 
-def _proved(row: Row) -> datetime:
+def proved(row: Row) -> datetime:
     """When a session last proved who it is. row: of `sessions`."""
-    proved: datetime = row["auth_time"] or row["create_time"]
-    return proved
+    moment: datetime = row["auth_time"] or row["create_time"]
+    return moment
 
 
 def _time(timestamp: Any) -> datetime:

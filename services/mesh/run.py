@@ -155,6 +155,9 @@ class Mesh(Generic[S_co]):
         self.access = access
         self.on_close("access", access.close)
         self.background("identities", access.follower.run)
+        self.background(
+            "key uses", lambda: access.key_uses.keep_reporting(source.report_uses, settings.key_uses_report_s)
+        )
         self.ready_when("identities", access.ready.wait)
         return access
 
@@ -251,6 +254,9 @@ class Mesh(Generic[S_co]):
                 settings.connection_grace_s,
                 settings.drain_s,
                 settings.identity_wait_s,
+                settings.origins,
+                settings.tls,
+                settings.tls_listen,
                 HttpOptions(
                     settings.http_listen,
                     settings.message_bytes_max,

@@ -15,7 +15,7 @@ from gateway import contracts, examples, openapi
 from services.local.testing import LocalMesh
 from tests.mesh.calls import customer
 from tests.mesh.conftest import NewPerson
-from tests.mesh.people import DOUBTFUL, Person, cases_of
+from tests.mesh.people import DOUBTFUL, Person, cases_of, log_in
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
@@ -25,6 +25,10 @@ _TIMED_OUT = 28  # curl's exit code
 #: What is refused here, and why it would not be elsewhere: (status, reason or code).
 REFUSED = {
     "AuthService_Register": (409, "EMAIL_TAKEN"),  # Ada is there already, for the others
+    **dict.fromkeys(
+        ("OrganisationService_SetMemberRole", "OrganisationService_RemoveMember"), (404, "MEMBER_NOT_FOUND")
+    ),  # nobody has joined: that takes a mail
+    "OrganisationService_AcceptInvitation": (400, "LINK_INVALID"),
     **dict.fromkeys(
         ("FactorService_CreateTotp", "FactorService_CreatePasskey", "FactorService_CompleteSession"),
         (400, "LINK_INVALID"),
@@ -61,13 +65,22 @@ async def variables(
     spare = (await admin.ask("POST", "/api/v1/apiKeys", {"displayName": "spare"})).ok()
     key = {"provider": "examples", "secret": "sk-of-an-example"}
     provider_key = (await admin.ask("POST", "/api/v1/providerKeys", key)).ok()
-    leaving = await new_person()
+    leaving, founder = await new_person(), await new_person()
+    org = (await founder.ask("POST", "/api/v1/organisations", {"displayName": "Examples"})).ok()
+    accounts = f"/api/v1/organisations/{org['orgId']}/serviceAccounts"
+    account = (await founder.ask("POST", accounts, {"displayName": "bot"})).ok()
+    await log_in(admin.client, mesh.admin_email, mesh.admin_password)
+    newest = (await admin.ask("GET", "/api/v1/sessions?pageSize=1")).ok()["sessions"][0]
     ada = examples.BODIES["AuthService_Register"]
     assert (await admin.client.ask("POST", "/api/v1/users", ada)).status in (200, 409)
     return {
         "EDGE": mesh.url,
         "TOKEN": admin.token,
         "LEAVING_TOKEN": leaving.token,
+        "FOUNDING_TOKEN": founder.token,
+        "ORG_ID": org["orgId"],
+        "SERVICE_ACCOUNT_ID": account["serviceAccountId"],
+        "LINK_TOKEN": "pml_none",
         "REFRESH_TOKEN": leaving.refresh_token,
         "POST_ID": post["postId"],
         "AUTHOR_ID": admin.user_id,
@@ -83,11 +96,18 @@ async def variables(
         "ID": called.headers["x-promptmesh-record-id"],
         "KIND": "LIMIT_KIND_USER",
         "SUBJECT_ID": str(uuid.uuid4()),
+        "SESSION_ID": newest["sessionId"],
     }
 
 
 #: What takes something away comes last, and first of it what a later one could miss.
-_LAST = ("LimitService_DeleteLimits", "PostService_DeletePost", "AuthService_RevokeApiKey", "AuthService_DeleteSession")
+_LAST = (
+    *("LimitService_DeleteLimits", "PostService_DeletePost", "AuthService_RevokeApiKey", "AuthService_DeleteSession"),
+    *("OrganisationService_DeleteServiceAccount", "OrganisationService_DeleteOrganisation"),
+)
+
+#: What would end the sessions of others is done by somebody whom nobody needs.
+_LEAVING = ("AuthService_DeleteSession", "AccountService_RevokeOtherSessions")
 
 
 async def test_every_command_of_the_reference_does_what_it_says(
@@ -98,7 +118,9 @@ async def test_every_command_of_the_reference_does_what_it_says(
     wrong = {}
     for verb, path, operation in sorted(operations(), key=lambda one: _place(one[2]["operationId"])):
         name = operation["operationId"]
-        environment = variables | ({"TOKEN": variables["LEAVING_TOKEN"]} if name == "AuthService_DeleteSession" else {})
+        bearer = "LEAVING_TOKEN" if name in _LEAVING else "TOKEN"
+        bearer = "FOUNDING_TOKEN" if name.startswith("OrganisationService_") else bearer
+        environment = variables | {"TOKEN": variables[bearer]}
         said = await ran(examples.curl(verb, path, operation), environment, tmp_path, endless="atch" in name)
         status, reason = REFUSED.get(name, (200, ""))
         if said[0] != status or (reason and reason not in said[1]):

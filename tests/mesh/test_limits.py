@@ -10,6 +10,7 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from promptmesh.auth.v1 import factors_pb2
 from promptmesh.inference.v1 import inference_pb2, limits_pb2, usage_pb2
 from promptmesh.moderation.v1 import moderation_pb2
@@ -41,6 +42,20 @@ BASES: Mapping[str, Mapping[str, Any]] = {
     "AuthService.CreateApiKey": {"display_name": "limits"},
     "AuthService.ListApiKeys": {},
     "AuthService.RevokeApiKey": {"api_key_id": NOWHERE},
+    "AuthService.RotateApiKey": {"api_key_id": NOWHERE},
+    "OrganisationService.CreateOrganisation": {"display_name": "limits"},
+    "OrganisationService.GetOrganisation": {"org_id": NOWHERE},
+    "OrganisationService.UpdateOrganisation": {"org_id": NOWHERE, "display_name": "limits"},
+    "OrganisationService.DeleteOrganisation": {"org_id": NOWHERE},
+    "OrganisationService.SwitchOrganisation": {"org_id": NOWHERE},
+    "OrganisationService.ListMembers": {"org_id": NOWHERE},
+    "OrganisationService.InviteMember": {"org_id": NOWHERE, "email": "limits@example.com", "role": 3},
+    "OrganisationService.AcceptInvitation": {"token": "pml_none"},
+    "OrganisationService.SetMemberRole": {"org_id": NOWHERE, "user_id": NOWHERE, "role": 3},
+    "OrganisationService.RemoveMember": {"org_id": NOWHERE, "user_id": NOWHERE},
+    "OrganisationService.CreateServiceAccount": {"org_id": NOWHERE, "display_name": "limits"},
+    "OrganisationService.ListServiceAccounts": {"org_id": NOWHERE},
+    "OrganisationService.DeleteServiceAccount": {"org_id": NOWHERE, "service_account_id": NOWHERE},
     "PostService.CreatePost": {"title": "Limits", "body": CLEAN},
     "PostService.GetPost": {"post_id": NOWHERE},
     "PostService.ListPosts": {},
@@ -79,6 +94,18 @@ BASES: Mapping[str, Mapping[str, Any]] = {
     "ProviderKeyService.CreateProviderKey": {"provider": "nobody", "secret": "sk-nothing"},
     "ProviderKeyService.ListProviderKeys": {},
     "ProviderKeyService.DeleteProviderKey": {"provider_key_id": NOWHERE},
+    "AccountService.ListSessions": {},
+    "AccountService.RevokeSession": {"session_id": NOWHERE},
+    "AdministrationService.GetUser": {"user_id": NOWHERE},
+    "AdministrationService.SuspendUser": {
+        "user_id": NOWHERE,
+        "expire_time": Timestamp(seconds=4_102_444_800),
+        "reason": "Limits.",
+    },
+    "AdministrationService.RestoreUser": {"user_id": NOWHERE, "reason": "Limits."},
+    "AdministrationService.EndSessions": {"user_id": NOWHERE, "reason": "Limits."},
+    "AdministrationService.ResetSecondFactor": {"user_id": NOWHERE, "reason": "Limits."},
+    "AdministrationService.RevokeApiKeys": {"user_id": NOWHERE, "reason": "Limits."},
     "FactorService.CreateTotp": {"setup_token": "pmc_none", "code": "123456"},
     "FactorService.CreatePasskey": {"setup_token": "pmc_none", "credential": "{}"},
     "FactorService.DeleteFactor": {"factor_id": NOWHERE},
