@@ -29,7 +29,7 @@ class App:
 
 
 def reason_of(answer: Answer) -> str:
-    details: list[Any] = answer.json()["details"]
+    details: list[Any] = answer.json["details"]
     return str(next(one["reason"] for one in details if one["@type"].endswith("ErrorInfo")))
 
 
