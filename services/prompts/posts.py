@@ -47,7 +47,7 @@ class Posts:
         author_id = request.author_id.lower()
         own = bool(author_id) and author_id == caller.user_id
         limit = page_size(request.page_size, PAGE_SIZE)
-        filters = {"list": "posts", "author_id": author_id, "tag": request.tag, "own": own}
+        filters = {"list": "posts", "author_id": author_id, "tag": request.tag, "own": own and caller.org_id}
         cursor = self._page_tokens.decode(request.page_token, filters)
         after = str(cursor[0]) if cursor else FIRST_PAGE
         rows = await self._store.list_page(caller, author_id=author_id, tag=request.tag, after=after, limit=limit + 1)

@@ -112,11 +112,12 @@ class PostStore:
     async def list_page(
         self, caller: Caller, *, author_id: str, tag: str, after: str, limit: int
     ) -> Sequence[asyncpg.Record]:
-        """Up to `limit` rows, newest first, of posts older than `after`. An author's own include unpublished ones."""
+        """Up to `limit` rows, newest first, of posts older than `after`. An author's own, of the
+        organisation that they act for, include unpublished ones."""
         viewer = caller.user_id or None
         async with self._database.connection() as conn:
             if author_id and author_id == viewer:
-                return await conn.fetch(SQL["list_own"], after, limit, viewer, tag or None)
+                return await conn.fetch(SQL["list_own"], after, limit, viewer, tag or None, caller.org_id)
             if author_id:
                 return await conn.fetch(SQL["list_by_author"], after, limit, viewer, author_id, tag or None)
             if tag:

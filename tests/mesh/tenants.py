@@ -39,7 +39,7 @@ class Tenant:
     async def seen(self) -> list[object]:
         """All that is theirs, as they see it: the same before and after others tried."""
         return [
-            (await self.person.ask("GET", path)).ok()
+            (await self.acting.ask("GET", path)).ok()
             for path in (
                 "/api/v1/users/me",
                 "/api/v1/apiKeys",

@@ -157,6 +157,12 @@ NIL = "00000000-0000-7000-8000-000000000000"
 async def test_what_a_team_does_belongs_to_it(client: Client, victim: Tenant, admin: Person) -> None:
     post = (await victim.acting.read(victim.post_id)).ok()
     assert post["orgId"] == victim.org_id
+    # Their author, acting for themselves, has no hand in it: no more has one who has left the team.
+    edit = fault_of(await victim.person.edit(victim.post_id, title="Mine"))
+    assert edit.reason == "POST_NOT_FOUND"
+    mine = f"/api/v1/posts?authorId={victim.person.user_id}"
+    assert victim.post_id not in json.dumps((await victim.person.ask("GET", mine)).ok())
+    assert victim.post_id in json.dumps((await victim.acting.ask("GET", mine)).ok())
     receipt = (await client.ask("GET", f"/api/v1/requests/{victim.record_id}", token=victim.key)).ok()
     assert receipt["orgId"] == victim.org_id
     limit = f"/api/v1/limits/LIMIT_KIND_ORG/{victim.org_id}"
