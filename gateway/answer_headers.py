@@ -13,7 +13,9 @@ _CALLS = frozenset(
     }
 )
 _FILES = frozenset({"UsageService_ExportRequests"})
-_SESSIONS = frozenset(f"AuthService_{name}Session" for name in ("Create", "Refresh", "Delete"))
+_SESSIONS = frozenset(
+    {*(f"AuthService_{name}Session" for name in ("Create", "Refresh", "Delete")), "FactorService_CompleteSession"}
+)
 _TEXT, _NUMBER = {"type": "string"}, {"type": "integer"}
 _RECEIPT: dict[str, tuple[str, dict[str, str]]] = {
     "x-promptmesh-record-id": ("Id of the call's receipt: `GET /api/v1/requests/{id}` reads it.", _TEXT),

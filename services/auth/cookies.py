@@ -11,9 +11,13 @@ another origin (another port or subdomain) and browsers that do not know it; so 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
+
+from promptmesh.auth.v1 import auth_pb2
 
 from services.mesh.errors import MeshError
 
@@ -76,6 +80,15 @@ class RefreshCookie:
     @property
     def _attributes(self) -> str:
         return "Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if self.secure else "")
+
+
+async def in_cookie(cookie: RefreshCookie, session: auth_pb2.Session, context: Any) -> auth_pb2.Session:
+    """The session with its refresh token in a cookie instead, where it has one: a challenge has none."""
+    if session.refresh_token:
+        lifetime_s = session.refresh_expire_time.seconds - int(time.time())
+        await context.send_initial_metadata((cookie.put(session.refresh_token, lifetime_s),))
+        session.refresh_token = ""
+    return session
 
 
 def _same_host(origin: str, authority: str) -> bool:

@@ -14,9 +14,11 @@ from services.auth.administration import Administration
 from services.auth.administration_service import AdministrationFace
 from services.auth.api_keys import ApiKeys
 from services.auth.confirmations import Confirmations
+from services.auth.factors.parts import factor_parts
 from services.auth.identities import FeedOptions, IdentityFeed
 from services.auth.key_rotation import KeyRotation
 from services.auth.mail import Links, Unmailed
+from services.auth.mail.outgoing import OutgoingMails
 from services.auth.organisations.members import Members
 from services.auth.organisations.organisations import Organisations
 from services.auth.organisations.service import OrganisationFace
@@ -25,7 +27,7 @@ from services.auth.passwords import Passwords
 from services.auth.refresh_tokens import RefreshTokens
 from services.auth.service import Auth
 from services.auth.session_list import SessionList
-from services.auth.session_service import AccountSessions, PasswordFactors
+from services.auth.session_service import AccountSessions
 from services.auth.sessions import Issuer, Sessions
 from services.auth.settings import AuthSettings
 from services.auth.signing import key_files, load_signing_keys, readable_by_others
@@ -100,9 +102,26 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     # Sessions looked after by their owners, confirmed, and people looked after by administrators
     session_list = SessionList(database, outbox, mesh.page_tokens(), session_lifetime_s=settings.session_lifetime_s)
     confirmations = Confirmations(database, outbox, passwords, issuer, tries_max=settings.proof_tries_max)
-    administration = Administration(database, outbox)
+    mails = OutgoingMails(on=True)
+
+    # Second factors
+    factors = factor_parts(
+        settings,
+        database,
+        outbox,
+        sessions,
+        confirmations,
+        mails,
+        cookie=settings.cookie,
+        pepper=pepper,
+        public_url=settings.public_url,
+    )
+    sessions.ask_second_factor(factors.second_factor.challenge)
+    server.add(add_FactorServiceServicer_to_server, factors.service)
+    mesh.background("challenge purge", lambda: factors.challenges.purge(database, every_s=settings.challenge_purge_s))
+
+    administration = Administration(database, outbox, factors.book, mails)
     server.add(add_AccountServiceServicer_to_server, AccountSessions(session_list))  # type: ignore[abstract]
-    server.add(add_FactorServiceServicer_to_server, PasswordFactors(confirmations))  # type: ignore[abstract]
     server.add(add_AdministrationServiceServicer_to_server, AdministrationFace(administration))
     await server.serve()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +10,7 @@ from promptmesh.auth.v1 import auth_pb2 as pb
 from promptmesh.auth.v1 import auth_pb2_grpc as pb_grpc
 
 from services.auth.api_keys import ApiKeys
-from services.auth.cookies import RefreshCookie
+from services.auth.cookies import RefreshCookie, in_cookie
 from services.auth.identities import IdentityFeed
 from services.auth.key_rotation import KeyRotation
 from services.auth.sessions import Sessions
@@ -113,7 +112,4 @@ class Auth(pb_grpc.AuthServiceServicer):
 
     async def _in_cookie(self, session: pb.Session, context: Any) -> pb.Session:
         """The session with its refresh token in a cookie instead."""
-        lifetime_s = session.refresh_expire_time.seconds - int(time.time())
-        await context.send_initial_metadata((self._cookie.put(session.refresh_token, lifetime_s),))
-        session.refresh_token = ""
-        return session
+        return await in_cookie(self._cookie, session, context)

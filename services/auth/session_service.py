@@ -1,7 +1,7 @@
-"""The gRPC faces of sessions: the methods of AccountService and FactorService that are about them.
+"""The gRPC face of sessions: the methods of AccountService that are about them.
 
-Whole services take the methods over by inheriting; until they are there, `AccountSessions` and `PasswordFactors` stand
-for them and refuse what is not built.
+The whole service takes the methods over by inheriting; until it is there, `AccountSessions` stands for it and refuses
+what is not built.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from typing import Any
 
 from google.protobuf import empty_pb2
 from promptmesh.auth.v1 import accounts_pb2 as pb
-from promptmesh.auth.v1 import accounts_pb2_grpc, auth_pb2, factors_pb2, factors_pb2_grpc
+from promptmesh.auth.v1 import accounts_pb2_grpc
 
-from services.auth.confirmations import Confirmations
 from services.auth.session_list import SessionList
 from services.mesh.call import current
 from services.mesh.errors import MeshError
@@ -38,24 +37,8 @@ class SessionMethods:
         return pb.RevokeOtherSessionsResponse(ended=await self._session_list.revoke_others(current().caller))
 
 
-class ConfirmMethods:
-    """ConfirmSession of FactorService, by password alone."""
-
-    def __init__(self, confirmations: Confirmations) -> None:
-        self._confirmations = confirmations
-
-    async def ConfirmSession(self, request: factors_pb2.ConfirmSessionRequest, context: Any) -> auth_pb2.Session:
-        if request.proof.WhichOneof("proof") != "password":
-            raise MeshError("PROOF_WRONG", "You have no second factor set up; confirm the session with the password.")
-        return await self._confirmations.confirm_by_password(current().caller, request.proof.password)
-
-
 class AccountSessions(SessionMethods, accounts_pb2_grpc.AccountServiceServicer):
     """AccountService, of which only sessions are served."""
-
-
-class PasswordFactors(ConfirmMethods, factors_pb2_grpc.FactorServiceServicer):
-    """FactorService, of which only ConfirmSession is served."""
 
 
 async def _not_built(self: object, request: object, context: Any) -> None:
@@ -69,6 +52,3 @@ def _refuse_the_rest(servicer: type, own: type, methods: Iterable[str]) -> None:
 
 
 _refuse_the_rest(AccountSessions, SessionMethods, pb.DESCRIPTOR.services_by_name["AccountService"].methods_by_name)
-_refuse_the_rest(
-    PasswordFactors, ConfirmMethods, factors_pb2.DESCRIPTOR.services_by_name["FactorService"].methods_by_name
-)

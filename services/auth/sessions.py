@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,6 +32,10 @@ log = get_logger()
 
 # The hash may be replaced while it is checked; the one after that is checked once more.
 _LOGIN_ATTEMPTS = 2
+
+
+# What is still to be proved by a person (a row of `users`, locked) who has proved something; None: nothing.
+SecondFactor = Callable[[Connection, Row, Sequence[str]], Awaitable[auth_pb2.SecondFactorChallenge | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,7 @@ class Sessions:
         self._database, self._outbox = database, outbox
         self._passwords, self._issuer = passwords, issuer
         self._reuse = timedelta(seconds=reuse_s)
+        self._second_factor: SecondFactor | None = None
 
     async def create(self, request: auth_pb2.CreateSessionRequest) -> auth_pb2.Session:
         """Logs in. LOGIN_FAILED, whichever of the two is wrong; SUSPENDED, only to who knows both; RATE_LIMITED."""
@@ -214,7 +219,16 @@ class Sessions:
             user = await conn.fetchrow(SQL["user_to_log_in"], found["user_id"])
             if user is None or user["password_hash"] != found["password_hash"]:
                 return None
-            return await self.open(conn, user, ["password"])
+            return await self.log_in(conn, user, ["password"])
+
+    async def log_in(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:
+        """As open, but where the person has a second factor, which `methods` are not: the challenge to prove it."""
+        challenge = await self._second_factor(conn, user, methods) if self._second_factor else None
+        return auth_pb2.Session(challenge=challenge) if challenge else await self.open(conn, user, methods)
+
+    def ask_second_factor(self, ask: SecondFactor) -> None:
+        """Sets who says what is still to be proved (services/auth/factors)."""
+        self._second_factor = ask
 
     async def open(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:
         """A new session of a person. user: of the query `user_to_log_in`, in this transaction; methods: how they proved

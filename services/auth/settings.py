@@ -8,10 +8,10 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from services.auth.cookies import RefreshCookie, origin_of
+from services.auth.factors.settings import FactorSettings
 from services.auth.organisations.organisations import OrganisationLimits
 from services.auth.signing import load_signing_keys
 from services.mesh.access.tokens import LIFETIME_S_MAX
-from services.mesh.settings import MeshSettings
 
 
 def _signing_key_file(path: Path) -> Path:
@@ -27,7 +27,7 @@ def _origins(value: str) -> str:
     return value
 
 
-class AuthSettings(MeshSettings):
+class AuthSettings(FactorSettings):
     """`PROMPTMESH_…` variables of the auth service, beside those of the kit."""
 
     service: ClassVar[str] = "auth"

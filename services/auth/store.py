@@ -41,6 +41,7 @@ def user_of(row: Row) -> auth_pb2.User:
         email=row["email"],
         display_name=row["display_name"],
         roles=row["roles"],
+        second_factor=row["second_factor"],
     )
     user.create_time.FromDatetime(row["create_time"])
     return user

@@ -1,5 +1,6 @@
 import { createServiceClient, type ServiceClient } from "./calls.js";
 import { AuthService } from "./gen/promptmesh/auth/v1/auth_pb.js";
+import { FactorService } from "./gen/promptmesh/auth/v1/factors_pb.js";
 import { ConfigService, InferenceService } from "./gen/promptmesh/inference/v1/inference_pb.js";
 import { LimitService } from "./gen/promptmesh/inference/v1/limits_pb.js";
 import { ProviderKeyService } from "./gen/promptmesh/inference/v1/provider_keys_pb.js";
@@ -25,6 +26,7 @@ export interface PromptmeshOptions {
 /** The services of a mesh, with every method that a caller from outside has. */
 export interface Promptmesh {
   readonly auth: ServiceClient<typeof AuthService>;
+  readonly factors: ServiceClient<typeof FactorService>;
   readonly posts: ServiceClient<typeof PostService>;
   readonly inference: ServiceClient<typeof InferenceService>;
   readonly moderation: ServiceClient<typeof ModerationService>;
@@ -46,6 +48,7 @@ export function createPromptmesh(options: PromptmeshOptions): Promptmesh {
   const transport = createMeshTransport({ ...options, credentials });
   return {
     auth: createServiceClient(AuthService, transport),
+    factors: createServiceClient(FactorService, transport),
     posts: createServiceClient(PostService, transport),
     inference: createServiceClient(InferenceService, transport),
     moderation: createServiceClient(ModerationService, transport),

@@ -5,7 +5,15 @@
  * and `watchPost` resume by themselves, `pages` iterates lists. Messages, enums and schemas are exported by their names.
  */
 export { createPromptmesh, type Promptmesh, type PromptmeshOptions } from "./client.js";
-export { Session, type SessionOptions, type SessionState } from "./session.js";
+export {
+  SecondFactorRequired,
+  Session,
+  type ProofInit,
+  type SessionOptions,
+  type SessionState,
+  type StepUp,
+} from "./session.js";
+export { createPasskey, getPasskey, hasPasskeys } from "./passkeys.js";
 export {
   PromptmeshError,
   StreamCutError,
@@ -31,6 +39,7 @@ export { Surface, SurfaceSchema } from "./gen/promptmesh/moderation/v1/moderatio
 export { Surface as ReceiptSurface } from "./gen/promptmesh/inference/v1/receipt_pb.js";
 export * from "./gen/promptmesh/access/v1/access_pb.js";
 export * from "./gen/promptmesh/auth/v1/auth_pb.js";
+export * from "./gen/promptmesh/auth/v1/factors_pb.js";
 export * from "./gen/promptmesh/inference/v1/inference_pb.js";
 export * from "./gen/promptmesh/inference/v1/limits_pb.js";
 export * from "./gen/promptmesh/inference/v1/provider_keys_pb.js";

@@ -1,12 +1,50 @@
 /** A person's session: who is logged in, and an access token that is always fresh. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { createServiceClient, type ServiceClient } from "./calls.js";
 import { PromptmeshError } from "./errors.js";
-import { AuthService, type Session as Tokens, type User } from "./gen/promptmesh/auth/v1/auth_pb.js";
+import {
+  AuthService,
+  type SecondFactorChallenge,
+  type Session as Tokens,
+  type User,
+} from "./gen/promptmesh/auth/v1/auth_pb.js";
+import { FactorService, type ProofSchema } from "./gen/promptmesh/auth/v1/factors_pb.js";
+import { getPasskey } from "./passkeys.js";
 import { createMeshTransport, type Credentials } from "./transport.js";
 import { openTabs, type Tabs } from "./tabs.js";
 
 /** An access token is renewed so long before it ends. */
 export const RENEW_BEFORE_MS = 30_000;
+/** What proves who somebody is: `{ case: "totpCode", value: "123456" }`; also `recoveryCode`, `passkey`, `password`. */
+export type ProofInit = NonNullable<MessageInitShape<typeof ProofSchema>["proof"]>;
+
+/** Asks a person to prove anew who they are (`Session.confirm`); answers whether they did. */
+export type StepUp = () => Promise<boolean>;
+
+/** Thrown by `logIn`: the password was right, and a second factor guards the account. Nobody is logged in yet. */
+export class SecondFactorRequired extends Error {
+  override name = "SecondFactorRequired";
+  /** Which factors there are, until when, and how a passkey is asked. */
+  readonly challenge: SecondFactorChallenge;
+  readonly #complete: (proof: ProofInit) => Promise<User>;
+
+  constructor(challenge: SecondFactorChallenge, complete: (proof: ProofInit) => Promise<User>) {
+    super("The account has a second factor: prove it with `complete`.");
+    this.challenge = challenge;
+    this.#complete = complete;
+  }
+
+  /** Ends the log-in. PROOF_WRONG: it can be tried again; LINK_INVALID: the log-in is over and has to be begun anew. */
+  complete(proof: ProofInit): Promise<User> {
+    return this.#complete(proof);
+  }
+
+  /** The same with a passkey of this browser. Rejects with the browser's DOMException where the person gives up. */
+  async completeWithPasskey(): Promise<User> {
+    return this.#complete({ case: "passkey", value: await getPasskey(this.challenge.passkeyOptions) });
+  }
+}
+
 /** Required wherever the cookie is set or used: other sites cannot make a browser send it. */
 const CSRF_HEADER = { "x-csrf-protection": "1" };
 
@@ -23,6 +61,8 @@ export interface SessionOptions {
    * memory alone. Default: `cookie` in a browser, `memory` elsewhere.
    */
   readonly keep?: "cookie" | "memory";
+  /** Called, once for all calls that wait, where a call wants a newer proof; they are repeated if it answers true. */
+  readonly onStepUp?: StepUp;
 }
 
 interface Access {
@@ -40,6 +80,7 @@ interface Access {
  */
 export class Session implements Credentials {
   readonly #auth: ServiceClient<typeof AuthService>;
+  readonly #factors: ServiceClient<typeof FactorService>;
   readonly #cookie: boolean;
   readonly #tabs: Tabs | undefined;
   readonly #listeners = new Set<(session: Session) => void>();
@@ -48,11 +89,17 @@ export class Session implements Credentials {
   #access: Access | undefined;
   #refreshToken = "";
   #renewing: Promise<string | undefined> | undefined;
+  #steppingUp: Promise<boolean> | undefined;
   /** Counts what replaced the session, so that a renewal that comes late does not bring an old one back. */
   #changes = 0;
+  /** As in SessionOptions; can be set later, when there is a page that asks. */
+  onStepUp: StepUp | undefined;
 
   constructor(options: SessionOptions) {
-    this.#auth = createServiceClient(AuthService, createMeshTransport(options));
+    const transport = createMeshTransport(options);
+    this.#auth = createServiceClient(AuthService, transport);
+    this.#factors = createServiceClient(FactorService, transport);
+    this.onStepUp = options.onStepUp;
     this.#cookie = (options.keep ?? (typeof document === "undefined" ? "memory" : "cookie")) === "cookie";
     if (this.#cookie) this.#tabs = openTabs(options.baseUrl, (tokens) => this.#hear(tokens));
   }
@@ -78,15 +125,53 @@ export class Session implements Credentials {
     return this.logIn(email, password);
   }
 
-  /** Logs in. Fails with LOGIN_FAILED where e-mail or password is wrong. */
+  /**
+   * Logs in. Fails with LOGIN_FAILED where e-mail or password is wrong, and throws SecondFactorRequired where a second
+   * factor has to be proved: catch it and `complete` it.
+   */
   async logIn(email: string, password: string): Promise<User> {
     const request = { email, password, cookie: this.#cookie };
-    const options = { headers: this.#cookie ? CSRF_HEADER : {} };
+    const options = { headers: this.#headers() };
     // In its turn: a renewal under way would put its own cookie over the new one.
     const tokens = await this.#alone(() => this.#auth.createSession(request, options));
-    this.#take(tokens);
+    const { challenge } = tokens;
+    if (challenge) {
+      throw new SecondFactorRequired(challenge, (proof) => this.#complete(challenge.challengeToken, proof));
+    }
+    return this.#opened(tokens);
+  }
+
+  /** Logs in with a passkey of this browser alone. Rejects with its DOMException where the person gives up. */
+  async logInWithPasskey(): Promise<User> {
+    const { options, challengeToken } = await this.#factors.beginPasskeyProof({});
+    return this.#complete(challengeToken, { case: "passkey", value: await getPasskey(options) });
+  }
+
+  /**
+   * Proves anew who is logged in, for calls that ask for it (STEP_UP_REQUIRED). Fails with PROOF_WRONG; too many wrong
+   * proofs end the session. `challengeToken`: of BeginPasskeyProof, with a passkey alone.
+   */
+  async confirm(proof: ProofInit, challengeToken = ""): Promise<void> {
+    // Not beside a renewal, whose refresh token must not be lost.
+    await this.#renewing?.catch(() => {});
+    const headers = await this.#own();
+    const tokens = await this.#alone(() => this.#factors.confirmSession({ proof: { proof }, challengeToken }, { headers }));
+    this.#take(tokens, this.#refreshToken); // which stays
     this.#tabs?.tell(tokens);
-    return this.#user as User;
+  }
+
+  /** The same with a passkey of this browser. */
+  async confirmWithPasskey(): Promise<void> {
+    const { options, challengeToken } = await this.#factors.beginPasskeyProof({}, { headers: await this.#own() });
+    await this.confirm({ case: "passkey", value: await getPasskey(options) }, challengeToken);
+  }
+
+  /** Asks for a proof, once for all calls that want one at a time. */
+  async stepUp(): Promise<boolean> {
+    const { onStepUp } = this;
+    if (onStepUp === undefined || this.#access === undefined) return false;
+    this.#steppingUp ??= onStepUp().finally(() => (this.#steppingUp = undefined));
+    return this.#steppingUp;
   }
 
   /**
@@ -104,7 +189,7 @@ export class Session implements Credentials {
     const token = (await this.token()) ?? (this.#cookie ? await this.#renew(undefined) : undefined);
     if (token !== undefined) {
       try {
-        const headers = { authorization: `Bearer ${token}`, ...(this.#cookie ? CSRF_HEADER : {}) };
+        const headers = { authorization: `Bearer ${token}`, ...this.#headers() };
         await this.#alone(() => this.#auth.deleteSession({}, { headers }));
       } catch (error) {
         if (!isUnauthenticated(error)) throw error;
@@ -147,6 +232,29 @@ export class Session implements Credentials {
     return this.#tabs ? this.#tabs.exclusively(work) : work();
   }
 
+  /** Of calls that set or use the cookie. */
+  #headers(): Record<string, string> {
+    return this.#cookie ? CSRF_HEADER : {};
+  }
+
+  /** The session's own credential; without one the mesh refuses the call. */
+  async #own(): Promise<Record<string, string>> {
+    const token = await this.token();
+    return token === undefined ? {} : { authorization: `Bearer ${token}` };
+  }
+
+  async #complete(challengeToken: string, proof: ProofInit): Promise<User> {
+    const request = { challengeToken, proof: { proof }, cookie: this.#cookie };
+    const options = { headers: this.#headers() };
+    return this.#opened(await this.#alone(() => this.#factors.completeSession(request, options)));
+  }
+
+  #opened(tokens: Tokens): User {
+    this.#take(tokens);
+    this.#tabs?.tell(tokens);
+    return this.#user as User;
+  }
+
   #renewOnce(stale: string | undefined): Promise<string | undefined> {
     return this.#alone(async () => {
       // Another tab may have renewed while this one waited for its turn.
@@ -159,7 +267,7 @@ export class Session implements Credentials {
       try {
         const tokens = await this.#auth.refreshSession(
           { refreshToken: this.#refreshToken },
-          { headers: this.#cookie ? CSRF_HEADER : {} },
+          { headers: this.#headers() },
         );
         if (this.#changes !== before) return this.#access?.token;
         this.#take(tokens);
@@ -183,13 +291,13 @@ export class Session implements Credentials {
     else if (own?.sessionId !== tokens.sessionId || own.expireAt < expireAt(tokens)) this.#take(tokens);
   }
 
-  #take(tokens: Tokens): void {
+  #take(tokens: Tokens, refreshToken = tokens.refreshToken): void {
     this.#changes++;
     const lifetimeMs = lifetime(tokens);
     const renewInMs = Math.max(lifetimeMs / 2, lifetimeMs - RENEW_BEFORE_MS);
     const { accessToken: token, sessionId } = tokens;
     this.#access = { token, renewAt: Date.now() + renewInMs, sessionId, expireAt: expireAt(tokens) };
-    this.#refreshToken = tokens.refreshToken;
+    this.#refreshToken = refreshToken;
     this.#user = tokens.user;
     this.#state = "signed-in";
     this.#changed();

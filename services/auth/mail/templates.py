@@ -62,6 +62,45 @@ TEMPLATES: Mapping[str, MailTemplate] = {
         "${inviter} invites you to the organisation ${organisation}. To join, log in with an account of this address"
         " and\nopen this link within 7 days:\n\n${link}\n\nIf you do not know them, do nothing.\n",
     ),
+    "factor_added": MailTemplate(
+        "A second factor was added to your account",
+        "Your account has a new second factor: ${factor}. If it was not you, set a new password at once and remove"
+        " it:\n\n${link}\n",
+    ),
+    "factor_removed": MailTemplate(
+        "A second factor was removed from your account",
+        "Your account has lost a second factor: ${factor}. If it was not you, set a new password at once:\n\n${link}\n",
+    ),
+    "second_factor_reset": MailTemplate(
+        "Your second factors were removed",
+        "An administrator removed the second factors of your account, and you were logged out everywhere. Your password"
+        " alone\nlogs you in now. Their reason: ${reason}\n\nIf you did not ask for it, set a new password at once,"
+        " and a second factor.\n",
+    ),
+    "recovery_code_used": MailTemplate(
+        "A recovery code was used",
+        "One of your recovery codes was used; ${left} are left. If it was not you, set a new password at once:"
+        "\n\n${link}\n",
+    ),
+    "recovery_codes_created": MailTemplate(
+        "You have new recovery codes",
+        "New recovery codes were made for your account; the ones before are good no more. If it was not you, set a new"
+        " password at\nonce:\n\n${link}\n",
+    ),
+    "codes_guessed": MailTemplate(
+        "Somebody tries to guess your codes",
+        "Many wrong codes of an authenticator app were given for your account. If it was not you, somebody knows your"
+        " password: set a\nnew one, which ends their tries:\n\n${link}\n",
+    ),
+    "suspended": MailTemplate(
+        "Your account is suspended",
+        "Your account is suspended until ${until}: nobody can log in to it, and its API keys are refused. The reason:"
+        "\n${reason}\n\nAfter that time it works as before. If you think that this is a mistake, tell the operators.\n",
+    ),
+    "restored": MailTemplate(
+        "Your account works again",
+        "The suspension of your account was ended before its time. The reason:\n${reason}\n",
+    ),
     "account_deleted": MailTemplate(
         "Your account was deleted",
         "Your account is deleted, and what was stored of you is being erased. There is nothing more to do.\n",

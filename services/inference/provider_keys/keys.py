@@ -10,10 +10,10 @@ import structlog
 from promptmesh.inference.v1 import provider_keys_pb2 as pb
 
 from services.inference.catalog import Offers
-from services.inference.provider_keys.sealing import Sealer, SealError
 from services.mesh.database import Database, queries
 from services.mesh.errors import FieldViolation, MeshError, QuotaViolation
 from services.mesh.ids import uuid7
+from services.mesh.sealing import Sealer, SealError
 
 SQL = queries("services.inference")
 KEYS_MAX = 1000  # in all, as the contract says

@@ -1,4 +1,4 @@
-"""Credentials of providers, encrypted."""
+"""Secrets that have to be read again, encrypted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from services.inference.provider_keys.sealing import Sealer, SealError, keys_of
+from services.mesh.sealing import Sealer, SealError, keys_of
 
 OLD, NEW = bytes(32), bytes(range(32))
 ID, OTHER_ID = "0190aaaa-0000-7000-8000-000000000001", "0190aaaa-0000-7000-8000-000000000002"

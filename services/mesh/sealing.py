@@ -1,7 +1,8 @@
-"""Encrypts credentials with AES-256-GCM, each under its own nonce and bound to its row.
+"""Encrypts secrets that have to be read again (keys of providers, of authenticator apps) with AES-256-GCM, each under
+its own nonce and bound to its row.
 
-A sealed one is: 1 byte version ‖ 4 bytes of the key's name ‖ 12 bytes nonce ‖ ciphertext and tag. The row's id and
-provider are the associated data, so that one that was moved to another row, or to another provider, does not open.
+A sealed one is: 1 byte version ‖ 4 bytes of the key's name ‖ 12 bytes nonce ‖ ciphertext and tag. The row's id and its
+owner (a provider, a person) are the associated data, so that one that was moved to another row or owner does not open.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ class Sealer:
         self._first = _name(keys[0])
         self._ciphers = [(_name(key), AESGCM(key)) for key in keys]
 
-    def seal(self, secret: str, key_id: str, provider: str) -> bytes:
-        """For the row `key_id` of `provider`."""
+    def seal(self, secret: str, row_id: str, owner: str) -> bytes:
+        """For the row `row_id` of `owner`."""
         nonce = self._random_bytes(_NONCE_BYTES)
-        sealed = self._ciphers[0][1].encrypt(nonce, secret.encode(), _bound_to(key_id, provider))
+        sealed = self._ciphers[0][1].encrypt(nonce, secret.encode(), _bound_to(row_id, owner))
         return _VERSION + self._first + nonce + sealed
 
-    def open(self, sealed: bytes, key_id: str, provider: str) -> str:
+    def open(self, sealed: bytes, row_id: str, owner: str) -> str:
         """The secret of a row. SealError."""
         name, rest = sealed[len(_VERSION) : _HEAD_BYTES], sealed[_HEAD_BYTES:]
         if sealed[: len(_VERSION)] != _VERSION or len(rest) <= _NONCE_BYTES:
@@ -55,7 +56,7 @@ class Sealer:
         named = [cipher for own, cipher in self._ciphers if own == name]
         for cipher in named:
             try:
-                return cipher.decrypt(nonce, ciphertext, _bound_to(key_id, provider)).decode()
+                return cipher.decrypt(nonce, ciphertext, _bound_to(row_id, owner)).decode()
             except (InvalidTag, UnicodeDecodeError):
                 continue
         raise SealError("it was changed or moved" if named else "it was sealed under a key that is not set here")
@@ -76,9 +77,10 @@ def keys_of(text: SecretStr) -> list[bytes]:
 
 
 def _name(key: bytes) -> bytes:
+    # The text is older than other uses of this file; what it was sealed with stays readable.
     return hashlib.sha256(b"promptmesh provider key\0" + key).digest()[:_NAME_BYTES]
 
 
-def _bound_to(key_id: str, provider: str) -> bytes:
+def _bound_to(row_id: str, owner: str) -> bytes:
     # An id has one length, so nothing can be moved from one part to the other.
-    return f"{key_id}\0{provider}".encode()
+    return f"{row_id}\0{owner}".encode()
