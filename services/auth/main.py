@@ -17,7 +17,7 @@ from services.auth.confirmations import Confirmations
 from services.auth.factors.parts import factor_parts
 from services.auth.identities import FeedOptions, IdentityFeed
 from services.auth.key_rotation import KeyRotation
-from services.auth.mail import Links, Unmailed
+from services.auth.mail import Links
 from services.auth.mail.outgoing import OutgoingMails
 from services.auth.organisations.members import Members
 from services.auth.organisations.organisations import Organisations
@@ -90,10 +90,12 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     auth = Auth(users, sessions, api_keys, signing_keys, feed, mesh, rotation, cookie=settings.cookie)
     server.add(add_AuthServiceServicer_to_server, auth)
 
+    mails = OutgoingMails(on=True)
+
     # Organisations
     organisation_limits = settings.organisation_limits
     organisations = Organisations(database, outbox, issuer, organisation_limits)
-    members = Members(database, outbox, mesh.page_tokens(), Unmailed(), Links(settings.public_url), organisation_limits)
+    members = Members(database, outbox, mesh.page_tokens(), mails, Links(settings.public_url), organisation_limits)
     accounts = ServiceAccounts(database, outbox, organisation_limits)
     mesh.background("invitation purge", lambda: members.purge(every_s=settings.invitation_purge_s))
     face = OrganisationFace(organisations, members, accounts)
@@ -102,7 +104,6 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     # Sessions looked after by their owners, confirmed, and people looked after by administrators
     session_list = SessionList(database, outbox, mesh.page_tokens(), session_lifetime_s=settings.session_lifetime_s)
     confirmations = Confirmations(database, outbox, passwords, issuer, tries_max=settings.proof_tries_max)
-    mails = OutgoingMails(on=True)
 
     # Second factors
     factors = factor_parts(
