@@ -16,7 +16,7 @@ async def erase(conn: Connection, gone: Gone) -> None:
     Records and sums stay, of nobody: the ids of organisations in them stand for nothing once auth has erased them.
     Records go by the day, so that no statement takes long.
     """
-    limited = [(limits_pb2.LIMIT_KIND_ORG, gone.org_id)]
+    limited: list[tuple[int, str]] = [(limits_pb2.LIMIT_KIND_ORG, gone.org_id)]
     if gone.user_id != NOBODY:
         for row in await conn.fetch(SQL["calls_of_gone"], gone.user_id):
             await conn.execute(SQL["erase_requests"], row["org_id"], gone.user_id, row["day"])

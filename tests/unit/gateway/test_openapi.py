@@ -11,7 +11,7 @@ import jsonschema
 import protovalidate
 import pytest
 from google.protobuf import json_format, symbol_database
-from promptmesh.auth.v1 import auth_pb2
+from promptmesh.auth.v1 import accounts_pb2, auth_pb2
 from promptmesh.inference.v1 import inference_pb2, limits_pb2, provider_keys_pb2, usage_pb2
 from promptmesh.moderation.v1 import moderation_pb2
 from promptmesh.prompts.v1 import posts_pb2
@@ -21,7 +21,7 @@ from gateway.contracts import Contracts
 from services.mesh.errors import CODES
 from tests.mesh.errors import HTTP_STATUS
 
-_LOADED = (auth_pb2, inference_pb2, limits_pb2, moderation_pb2, posts_pb2, provider_keys_pb2, usage_pb2)
+_LOADED = (accounts_pb2, auth_pb2, inference_pb2, limits_pb2, moderation_pb2, posts_pb2, provider_keys_pb2, usage_pb2)
 VERBS = {"get", "put", "post", "delete", "patch"}
 
 
