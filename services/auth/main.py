@@ -10,6 +10,7 @@ from promptmesh.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from promptmesh.auth.v1.factors_pb2_grpc import add_FactorServiceServicer_to_server
 from promptmesh.auth.v1.organisations_pb2_grpc import add_OrganisationServiceServicer_to_server
 
+from services.auth.accounts.wiring import accounts_of
 from services.auth.administration import Administration
 from services.auth.administration_service import AdministrationFace
 from services.auth.api_keys import ApiKeys
@@ -17,8 +18,6 @@ from services.auth.confirmations import Confirmations
 from services.auth.factors.parts import factor_parts
 from services.auth.identities import FeedOptions, IdentityFeed
 from services.auth.key_rotation import KeyRotation
-from services.auth.mail import Links, Unmailed
-from services.auth.mail.outgoing import OutgoingMails
 from services.auth.organisations.members import Members
 from services.auth.organisations.organisations import Organisations
 from services.auth.organisations.service import OrganisationFace
@@ -27,7 +26,6 @@ from services.auth.passwords import Passwords
 from services.auth.refresh_tokens import RefreshTokens
 from services.auth.service import Auth
 from services.auth.session_list import SessionList
-from services.auth.session_service import AccountSessions
 from services.auth.sessions import Issuer, Sessions
 from services.auth.settings import AuthSettings
 from services.auth.signing import key_files, load_signing_keys, readable_by_others
@@ -54,7 +52,9 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
 
     passwords = passwords_of(settings)
     mesh.on_close("passwords", lambda: asyncio.to_thread(passwords.close))
-    users = Users(database, outbox, passwords, mesh.page_tokens())
+    users = Users(database, outbox, mesh.page_tokens())
+    session_list = SessionList(database, outbox, mesh.page_tokens(), session_lifetime_s=settings.session_lifetime_s)
+    people = accounts_of(mesh, database, outbox, passwords, session_list)
     signing_keys = SigningKeys(
         database,
         outbox,
@@ -71,7 +71,15 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         refresh_lifetime_s=settings.refresh_lifetime_s,
         session_lifetime_s=settings.session_lifetime_s,
     )
-    sessions = Sessions(database, outbox, passwords, issuer, reuse_s=settings.refresh_reuse_s)
+    sessions = Sessions(
+        database,
+        outbox,
+        passwords,
+        issuer,
+        people.throttle,
+        reuse_s=settings.refresh_reuse_s,
+        verification=people.verification,
+    )
     api_keys = ApiKeys(database, outbox, mesh.page_tokens(), key_pepper=pepper, keys_max=settings.api_keys_max)
     feed = IdentityFeed(
         database,
@@ -87,31 +95,38 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     )
     server = mesh.server(access)
     rotation = KeyRotation(database, outbox, key_pepper=pepper)
-    auth = Auth(users, sessions, api_keys, signing_keys, feed, mesh, rotation, cookie=settings.cookie)
+    auth = Auth(
+        users,
+        sessions,
+        api_keys,
+        signing_keys,
+        feed,
+        mesh,
+        rotation,
+        registration=people.registration,
+        cookie=settings.cookie,
+    )
     server.add(add_AuthServiceServicer_to_server, auth)
+    server.add(add_AccountServiceServicer_to_server, people.service)
 
     # Organisations
     organisation_limits = settings.organisation_limits
     organisations = Organisations(database, outbox, issuer, organisation_limits)
-    members = Members(database, outbox, mesh.page_tokens(), Unmailed(), Links(settings.public_url), organisation_limits)
+    members = Members(database, outbox, mesh.page_tokens(), people.mails, people.pages, organisation_limits)
     accounts = ServiceAccounts(database, outbox, organisation_limits)
     mesh.background("invitation purge", lambda: members.purge(every_s=settings.invitation_purge_s))
     face = OrganisationFace(organisations, members, accounts)
     server.add(add_OrganisationServiceServicer_to_server, face)
 
-    # Sessions looked after by their owners, confirmed, and people looked after by administrators
-    session_list = SessionList(database, outbox, mesh.page_tokens(), session_lifetime_s=settings.session_lifetime_s)
-    confirmations = Confirmations(database, outbox, passwords, issuer, tries_max=settings.proof_tries_max)
-    mails = OutgoingMails(on=True)
-
     # Second factors
+    confirmations = Confirmations(database, outbox, passwords, issuer, tries_max=settings.proof_tries_max)
     factors = factor_parts(
         settings,
         database,
         outbox,
         sessions,
         confirmations,
-        mails,
+        people.mails,
         cookie=settings.cookie,
         pepper=pepper,
         public_url=settings.public_url,
@@ -120,8 +135,8 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     server.add(add_FactorServiceServicer_to_server, factors.service)
     mesh.background("challenge purge", lambda: factors.challenges.purge(database, every_s=settings.challenge_purge_s))
 
-    administration = Administration(database, outbox, factors.book, mails)
-    server.add(add_AccountServiceServicer_to_server, AccountSessions(session_list))  # type: ignore[abstract]
+    # People looked after by administrators
+    administration = Administration(database, outbox, factors.book, people.mails)
     server.add(add_AdministrationServiceServicer_to_server, AdministrationFace(administration))
     await server.serve()
 

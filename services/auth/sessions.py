@@ -17,6 +17,7 @@ from services.auth.passwords import Passwords
 from services.auth.refresh_tokens import RefreshToken, RefreshTokens, digest_of, new_salt
 from services.auth.signing import Signer
 from services.auth.store import SQL, Row
+from services.auth.throttle import LogInTry, Throttle
 from services.auth.users import normal_email
 from services.mesh import audit
 from services.mesh.access.tokens import sign_access_token
@@ -127,23 +128,41 @@ class Sessions:
     """Sessions of people. Raises MeshError for what a caller did wrong."""
 
     def __init__(
-        self, database: Database, outbox: Outbox, passwords: Passwords, issuer: Issuer, *, reuse_s: float
+        self,
+        database: Database,
+        outbox: Outbox,
+        passwords: Passwords,
+        issuer: Issuer,
+        throttle: Throttle,
+        *,
+        reuse_s: float,
+        verification: bool,
     ) -> None:
-        """reuse_s: how long after a refresh its token is answered as before instead of ending the session."""
+        """reuse_s: how long after a refresh its token is answered as before instead of ending the session.
+        verification: whether only who proved their address can log in."""
         self._database, self._outbox = database, outbox
-        self._passwords, self._issuer = passwords, issuer
+        self._passwords, self._issuer, self._throttle = passwords, issuer, throttle
+        self._verification = verification
         self._reuse = timedelta(seconds=reuse_s)
         self._second_factor: SecondFactor | None = None
 
     async def create(self, request: auth_pb2.CreateSessionRequest) -> auth_pb2.Session:
-        """Logs in. LOGIN_FAILED, whichever of the two is wrong; SUSPENDED, only to who knows both; RATE_LIMITED."""
+        """Logs in. LOGIN_FAILED, whichever of the two is wrong or whether the address is unproved; SUSPENDED,
+        only to who knows both; RATE_LIMITED."""
+        email = normal_email(request.email)
+        log_in = await self._throttle.log_in(email)
+        found: Row | None = None
         for _ in range(_LOGIN_ATTEMPTS):
-            found = await self._account(normal_email(request.email))
-            checked = await self._passwords.check(found["password_hash"] if found else None, request.password)
-            if found is None or not checked.right:
+            found = await self._account(email)
+            try:
+                checked = await self._passwords.check(found["password_hash"] if found else None, request.password)
+            except MeshError:  # a storm of log-ins: it must not use up the tries of those who are in it
+                await self._throttle.not_checked(log_in)
+                raise
+            if found is None or not checked.right or (self._verification and found["email_verify_time"] is None):
                 break
             try:
-                session = await self._opened(found)
+                session = await self._opened(found, log_in)
             except MeshError as error:
                 await self._refused(found, error)
                 raise
@@ -151,7 +170,8 @@ class Sessions:
                 if checked.renewed_hash:
                     await self._renew(found, checked.renewed_hash)
                 return session
-        failed = MeshError("LOGIN_FAILED", "Email or password is wrong.")
+        unproved = ", or the address is not confirmed yet: open the link that was mailed" if self._verification else ""
+        failed = MeshError("LOGIN_FAILED", f"Email or password is wrong{unproved}.")
         await self._refused(found, failed)
         raise failed
 
@@ -213,16 +233,18 @@ class Sessions:
         async with self._database.connection() as conn:
             return await conn.fetchrow(SQL["user_by_email"], email)
 
-    async def _opened(self, found: Row) -> auth_pb2.Session | None:
+    async def _opened(self, found: Row, log_in: LogInTry) -> auth_pb2.Session | None:
         """A session; None if the hash that was checked has been replaced since: a session outlives no password."""
         async with self._database.transaction() as conn:
             user = await conn.fetchrow(SQL["user_to_log_in"], found["user_id"])
             if user is None or user["password_hash"] != found["password_hash"]:
                 return None
+            await self._throttle.logged_in(conn, log_in, user)
             return await self.log_in(conn, user, ["password"])
 
     async def log_in(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:
         """As open, but where the person has a second factor, which `methods` are not: the challenge to prove it."""
+        store.refuse_suspended(user)
         challenge = await self._second_factor(conn, user, methods) if self._second_factor else None
         return auth_pb2.Session(challenge=challenge) if challenge else await self.open(conn, user, methods)
 

@@ -42,6 +42,7 @@ def user_of(row: Row) -> auth_pb2.User:
         display_name=row["display_name"],
         roles=row["roles"],
         second_factor=row["second_factor"],
+        email_verified=row["email_verify_time"] is not None,
     )
     user.create_time.FromDatetime(row["create_time"])
     return user
@@ -133,6 +134,13 @@ def user_restriction_of(row: Row) -> auth_pb2.UserRestriction:
     return restriction
 
 
+def gone_user_of(row: Row) -> auth_pb2.UserRestriction:
+    """A person who is gone, from a row of `deleted_users`."""
+    restriction = auth_pb2.UserRestriction(user_id=row["user_id"], deleted=True)
+    restriction.change_time.FromDatetime(row["delete_time"])
+    return restriction
+
+
 def session_restriction_of(row: Row) -> auth_pb2.SessionRestriction:
     """An ended session, until its last access token has ended everywhere, from a row of `sessions`."""
     restriction = auth_pb2.SessionRestriction(session_id=row["session_id"])
@@ -144,16 +152,28 @@ def session_restriction_of(row: Row) -> auth_pb2.SessionRestriction:
 
 
 async def add_user(
-    conn: Connection, outbox: Outbox, *, email: str, display_name: str, password_hash: str, roles: Sequence[int]
-) -> auth_pb2.User | None:
-    """Makes a person with an organisation of their own. None if the email is taken: roll back then."""
-    row = await conn.fetchrow(SQL["insert_user"], uuid7(), uuid7(), email, display_name, password_hash, sorted(roles))
+    conn: Connection,
+    outbox: Outbox,
+    *,
+    email: str,
+    display_name: str,
+    password_hash: str,
+    roles: Sequence[int],
+    verified: bool = False,
+) -> Row | None:
+    """Makes a person with an organisation of their own; their row. None if the email is taken: roll back then.
+
+    verified: whether the email is known to be theirs.
+    """
+    row = await conn.fetchrow(
+        SQL["insert_user"], uuid7(), uuid7(), email, display_name, password_hash, sorted(roles), verified
+    )
     if row is None:
         return None
     user = user_of(row)
     registered = events_pb2.UserRegistered(user=user)
     await outbox.append(conn, [NewEvent(user.org_id, user.user_id, _FIRST_VERSION, registered)])
-    return user
+    return row
 
 
 async def change_roles(conn: Connection, outbox: Outbox, user_id: str, roles: Sequence[int]) -> Row:
@@ -268,6 +288,14 @@ async def revoke_keys_of_org(
         events.append(NewEvent(org_id, row["api_key_id"], row["version"], changed))
     await outbox.append(conn, events)
     return len(events)
+
+
+async def revoke_keys_of(conn: Connection, outbox: Outbox, user: Row) -> int:
+    """Revokes all API keys of a person, a row of `users`; how many were in force."""
+    rows = await conn.fetch(SQL["revoke_api_keys"], user["user_id"])
+    for row in rows:
+        await tell_of_key(conn, outbox, row, user)
+    return len(rows)
 
 
 # Signing keys

@@ -36,6 +36,11 @@ REFUSED = {
     **dict.fromkeys(
         ("FactorService_CreateRecoveryCodes", "FactorService_DeleteFactor"), (404, "FACTOR_NOT_FOUND")
     ),  # the admin has none
+    # The link of a mail, and the password of Ada, which the caller has not
+    "AccountService_VerifyEmail": (400, "LINK_INVALID"),
+    "AccountService_ResetPassword": (400, "LINK_INVALID"),
+    "AccountService_ConfirmEmailChange": (400, "LINK_INVALID"),
+    "AccountService_ChangePassword": (401, "PROOF_WRONG"),
     "ProviderKeyService_CreateProviderKey": (400, "INVALID_FIELD"),  # there is no provider `openai`
 }
 _STATUS = "\n%{http_code}"
@@ -81,6 +86,7 @@ async def variables(
         "ORG_ID": org["orgId"],
         "SERVICE_ACCOUNT_ID": account["serviceAccountId"],
         "LINK_TOKEN": "pml_none",
+        "ENDING_TOKEN": (await new_person()).token,
         "REFRESH_TOKEN": leaving.refresh_token,
         "POST_ID": post["postId"],
         "AUTHOR_ID": admin.user_id,
@@ -106,8 +112,11 @@ _LAST = (
     *("OrganisationService_DeleteServiceAccount", "OrganisationService_DeleteOrganisation"),
 )
 
-#: What would end the sessions of others is done by somebody whom nobody needs.
-_LEAVING = ("AuthService_DeleteSession", "AccountService_RevokeOtherSessions")
+#: What would end the caller of all others.
+_OTHERS_TOKENS = {
+    **dict.fromkeys(("AuthService_DeleteSession", "AccountService_RevokeOtherSessions"), "LEAVING_TOKEN"),
+    "AccountService_DeleteMe": "ENDING_TOKEN",
+}
 
 
 async def test_every_command_of_the_reference_does_what_it_says(
@@ -118,7 +127,7 @@ async def test_every_command_of_the_reference_does_what_it_says(
     wrong = {}
     for verb, path, operation in sorted(operations(), key=lambda one: _place(one[2]["operationId"])):
         name = operation["operationId"]
-        bearer = "LEAVING_TOKEN" if name in _LEAVING else "TOKEN"
+        bearer = _OTHERS_TOKENS.get(name, "TOKEN")
         bearer = "FOUNDING_TOKEN" if name.startswith("OrganisationService_") else bearer
         environment = variables | {"TOKEN": variables[bearer]}
         said = await ran(examples.curl(verb, path, operation), environment, tmp_path, endless="atch" in name)

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from promptmesh.auth.v1 import factors_pb2
+from promptmesh.auth.v1 import accounts_pb2, factors_pb2
 from promptmesh.inference.v1 import inference_pb2, limits_pb2, usage_pb2
 from promptmesh.moderation.v1 import moderation_pb2
 from promptmesh.prompts.v1 import posts_pb2
@@ -111,6 +111,13 @@ BASES: Mapping[str, Mapping[str, Any]] = {
     "FactorService.DeleteFactor": {"factor_id": NOWHERE},
     "FactorService.CompleteSession": {"challenge_token": "pmc_none", "proof": factors_pb2.Proof(totp_code="123456")},
     "FactorService.ConfirmSession": {"proof": factors_pb2.Proof(totp_code="123456")},
+    "AccountService.VerifyEmail": {"token": "pml_none", "password": PASSWORD},
+    "AccountService.RequestPasswordReset": {"email": "limits@example.com"},
+    "AccountService.ResetPassword": {"token": "pml_none", "new_password": PASSWORD},
+    "AccountService.UpdateMe": {"user": accounts_pb2.ProfileChange(display_name="Limits")},
+    "AccountService.ChangePassword": {"current_password": "not the password", "new_password": PASSWORD},
+    "AccountService.RequestEmailChange": {"new_email": "limits-new@example.com"},
+    "AccountService.ConfirmEmailChange": {"token": "pml_none"},
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 
 from services.auth.mail.smtp import MailRefused, Smtp, deliver, message_of
+from services.auth.purge import purge_on
 from services.auth.store import SQL, Row
 from services.mesh.database import Database
 from services.mesh.telemetry.logs import get_logger
@@ -56,12 +57,7 @@ class MailSender:
 
     async def purge(self) -> None:
         """Removes mails that are over, for ever."""
-        while True:
-            rows = [0]
-            while rows:
-                async with self._database.connection() as conn:
-                    rows = await conn.fetch(SQL["purge_mails"], self._options.retention_s)
-            await asyncio.sleep(PURGE_EVERY_S)
+        await purge_on(self._database, SQL["purge_mails"], self._options.retention_s, every_s=PURGE_EVERY_S)
 
     async def send_due(self) -> int:
         """Sends the mails that are due, as many as a batch holds; how many it tried."""
@@ -85,20 +81,23 @@ class MailSender:
             )
             await self._deliver(self._smtp, message)
         except ValueError as error:  # no header can hold it: it will not get better
-            await self._finish(mail_id, GIVEN_UP, str(error))
+            await self._finish(row, GIVEN_UP, str(error))
         except (MailRefused, OSError, TimeoutError) as error:
             if (isinstance(error, MailRefused) and error.permanent) or row["age_s"] >= self._options.give_up_s:
-                await self._finish(mail_id, GIVEN_UP, _why(error))
+                await self._finish(row, GIVEN_UP, _why(error))
             else:
                 await self._delay(row, _why(error))
         else:
-            await self._finish(mail_id, SENT, "")
+            await self._finish(row, SENT, "")
 
-    async def _finish(self, mail_id: str, state: int, error: str) -> None:
+    async def _finish(self, row: Row, state: int, error: str) -> None:
         if state == GIVEN_UP:
-            log.error("a mail is given up", mail_id=mail_id, error=error)
+            log.error("a mail is given up", mail_id=row["mail_id"], error=error)
         async with self._database.connection() as conn:
-            await conn.execute(SQL["finish_mail"], mail_id, state, error)
+            if row["user_id"] is None:  # somebody who left: nothing of them stays
+                await conn.execute(SQL["drop_mail"], row["mail_id"])
+            else:
+                await conn.execute(SQL["finish_mail"], row["mail_id"], state, error)
 
     async def _delay(self, row: Row, error: str) -> None:
         options = self._options
