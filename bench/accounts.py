@@ -115,7 +115,7 @@ async def _checks() -> Mapping[str, float]:
         issue_time=now,
         expire_time=now + 600,
     )
-    policy = Policy(Audience.AUDIENCE_ANY_CREDENTIAL, frozenset({"posts:read"}))
+    policy = Policy(Audience.AUDIENCE_CALLER, frozenset({"posts:read"}))
     found: dict[str, float] = {}
     for _ in range(ROUNDS):
         for name, credential in (("API key", secret), ("access token", token)):

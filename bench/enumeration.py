@@ -100,13 +100,13 @@ async def _all(auth: Auth, tries: int, kinds: Sequence[str]) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.enumeration", description=__doc__)
     parser.add_argument("--tries", type=int, default=200, help="of each kind, with and without an account")
-    parser.add_argument("kinds", nargs="*", default=KINDS, choices=KINDS)
+    parser.add_argument("kinds", nargs="*", help=f"of {', '.join(KINDS)}; all where none is named")
     options = parser.parse_args(arguments)
 
     async def run() -> None:
         auth = auth_of(mesh)
         try:
-            await _all(auth, options.tries, options.kinds)
+            await _all(auth, options.tries, options.kinds or KINDS)
         finally:
             await auth.channel.close(None)
 
