@@ -8,6 +8,7 @@ from promptmesh.auth.v1.accounts_pb2_grpc import add_AccountServiceServicer_to_s
 from promptmesh.auth.v1.administration_pb2_grpc import add_AdministrationServiceServicer_to_server
 from promptmesh.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from promptmesh.auth.v1.factors_pb2_grpc import add_FactorServiceServicer_to_server
+from promptmesh.auth.v1.federation_pb2_grpc import add_FederationServiceServicer_to_server
 
 from services.auth.accounts.wiring import accounts_of
 from services.auth.administration import Administration
@@ -15,6 +16,8 @@ from services.auth.administration_service import AdministrationFace
 from services.auth.api_keys import ApiKeys
 from services.auth.confirmations import Confirmations
 from services.auth.factors.parts import factor_parts
+from services.auth.federation.identities import exported_identities
+from services.auth.federation.parts import federation_parts
 from services.auth.identities import FeedOptions, IdentityFeed
 from services.auth.passwords import Passwords
 from services.auth.refresh_tokens import RefreshTokens
@@ -48,7 +51,9 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     mesh.on_close("passwords", lambda: asyncio.to_thread(passwords.close))
     users = Users(database, outbox, mesh.page_tokens())
     session_list = SessionList(database, outbox, mesh.page_tokens(), session_lifetime_s=settings.session_lifetime_s)
-    accounts = accounts_of(mesh, database, outbox, passwords, session_list)
+    accounts = accounts_of(
+        mesh, database, outbox, passwords, session_list, exported={"identities": exported_identities}
+    )
     mails = accounts.mails
     signing_keys = SigningKeys(
         database,
@@ -112,6 +117,13 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     sessions.ask_second_factor(factors.second_factor.challenge)
     server.add(add_FactorServiceServicer_to_server, factors.service)
     mesh.background("challenge purge", lambda: factors.challenges.purge(database, every_s=settings.challenge_purge_s))
+
+    # Log-ins elsewhere
+    federation = federation_parts(settings, accounts.parts, sessions, cookie=settings.cookie, pepper=pepper)
+    mesh.on_close("identity providers", federation.close)
+    server.add(add_FederationServiceServicer_to_server, federation.service)
+    mesh.background("federated log-in purge", lambda: federation.begun.purge(every_s=settings.oidc_purge_s))
+    mesh.background("identity link purge", lambda: federation.identities.purge(every_s=settings.oidc_purge_s))
 
     administration = Administration(database, outbox, factors.book, mails)
     server.add(add_AccountServiceServicer_to_server, accounts.service)

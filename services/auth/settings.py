@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from services.auth.accounts.options import AccountOptions
 from services.auth.cookies import RefreshCookie, origin_of
-from services.auth.factors.settings import FactorSettings
+from services.auth.federation.settings import FederationSettings
 from services.auth.mail.sender import SendingOptions
 from services.auth.mail.smtp import Smtp, Tls
 from services.auth.signing import load_signing_keys
@@ -30,7 +30,7 @@ def _origins(value: str) -> str:
     return value
 
 
-class AuthSettings(FactorSettings):
+class AuthSettings(FederationSettings):
     """`PROMPTMESH_…` variables of the auth service, beside those of the kit."""
 
     service: ClassVar[str] = "auth"

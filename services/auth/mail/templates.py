@@ -87,6 +87,16 @@ TEMPLATES: Mapping[str, MailTemplate] = {
         "Many wrong codes of an authenticator app were given for your account. If it was not you, somebody knows your"
         " password: set a\nnew one, which ends their tries:\n\n${link}\n",
     ),
+    "identity_linked": MailTemplate(
+        "A log-in elsewhere was linked to your account",
+        "Your account can now be logged in to with ${provider}. If it was not you, set a new password at once and"
+        " unlink it:\n\n${link}\n",
+    ),
+    "identity_unlinked": MailTemplate(
+        "A log-in elsewhere was unlinked from your account",
+        "Your account can no longer be logged in to with ${provider}. If it was not you, set a new password at once:"
+        "\n\n${link}\n",
+    ),
     "account_deleted": MailTemplate(
         "Your account was deleted",
         "Your account is deleted, and what was stored of you is being erased. There is nothing more to do.\n",
