@@ -140,6 +140,9 @@ class FederatedLogins:
         async with self._parts.database.transaction() as conn:
             owner = await conn.fetchrow(SQL["user_by_email"], person.email)
             if owner is not None:
+                # The account may be theirs, made a moment ago by another log-in of theirs.
+                if await conn.fetchrow(SQL["identity_of"], person.issuer, person.subject) is not None:
+                    raise _Taken
                 return pb.CompleteFederatedLoginResponse(link_token=await self._identities.offer(conn, owner, person))
             return await self._opened(conn, await self._registered(conn, person), person)
 
