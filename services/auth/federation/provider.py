@@ -141,7 +141,8 @@ def person_of(config: ProviderConfig, claims: dict[str, Any]) -> Person:
     if not _EMAIL.fullmatch(normal):
         normal = ""
     # Some providers write the truth value as a word.
-    verified = bool(normal) and claims.get("email_verified") in (True, "true")
+    said = claims.get("email_verified")
+    verified = bool(normal) and (said is True or said == "true")
     return Person(config.provider, config.issuer, claims["sub"], normal, verified, _name(claims, normal))
 
 
