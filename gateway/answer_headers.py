@@ -34,6 +34,12 @@ _RECEIPT: dict[str, tuple[str, dict[str, str]]] = {
         _NUMBER,
     ),
 }
+_POSTS = frozenset({"PostService_CreatePost", "PostService_UpdatePost"})
+_POST_LIMITS: dict[str, tuple[str, dict[str, str]]] = {
+    "x-ratelimit-limit-posts": ("Posts and edits a day that the tightest limit allows.", _NUMBER),
+    "x-ratelimit-remaining-posts": ("How many of them are left.", _NUMBER),
+    "x-ratelimit-reset-posts": ("When it is whole again, `3600s`.", _TEXT),
+}
 _LIMITS: dict[str, tuple[str, dict[str, str]]] = {
     "x-ratelimit-limit-requests": ("Calls that the tightest limit on calls allows.", _NUMBER),
     "x-ratelimit-remaining-requests": ("How many of them are left.", _NUMBER),
@@ -56,7 +62,7 @@ COMPONENTS: Headers = {
     },
     **{
         _component(name): {"description": f"Only where such a limit holds. {description}", "schema": schema}
-        for name, (description, schema) in _LIMITS.items()
+        for name, (description, schema) in {**_LIMITS, **_POST_LIMITS}.items()
     },
     "SetCookie": {
         "description": "What no script can read: a browser's refresh token, where it asked for that, or what binds a "
@@ -72,6 +78,8 @@ def of(operation: str) -> Headers:
     names: tuple[str, ...] = ()
     if operation in _CALLS:
         names = (*_RECEIPT, *_LIMITS)
+    elif operation in _POSTS:
+        names = tuple(_POST_LIMITS)
     elif operation in _FILES:
         names = ("content-disposition",)
     elif operation in _SESSIONS:

@@ -6,20 +6,34 @@ import asyncio
 
 from promptmesh.auth.v1.accounts_pb2_grpc import add_AccountServiceServicer_to_server
 from promptmesh.auth.v1.administration_pb2_grpc import add_AdministrationServiceServicer_to_server
+from promptmesh.auth.v1.audit_pb2_grpc import add_AuditServiceServicer_to_server
 from promptmesh.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from promptmesh.auth.v1.factors_pb2_grpc import add_FactorServiceServicer_to_server
 from promptmesh.auth.v1.federation_pb2_grpc import add_FederationServiceServicer_to_server
+from promptmesh.auth.v1.organisations_pb2_grpc import add_OrganisationServiceServicer_to_server
+from promptmesh.auth.v1.plans_pb2_grpc import add_PlanServiceServicer_to_server
 
 from services.auth.accounts.wiring import accounts_of
 from services.auth.administration import Administration
 from services.auth.administration_service import AdministrationFace
 from services.auth.api_keys import ApiKeys
+from services.auth.audit.wiring import AuditParts
 from services.auth.confirmations import Confirmations
 from services.auth.factors.parts import factor_parts
 from services.auth.federation.identities import exported_identities
 from services.auth.federation.parts import federation_parts
 from services.auth.identities import FeedOptions, IdentityFeed
+from services.auth.key_rotation import KeyRotation
+from services.auth.mail import Links
+from services.auth.organisations.members import Members
+from services.auth.organisations.organisations import Organisations
+from services.auth.organisations.service import OrganisationFace
+from services.auth.organisations.service_accounts import ServiceAccounts
 from services.auth.passwords import Passwords
+from services.auth.plans.service import PlanAdmin
+from services.auth.plans.versions import Plans
+from services.auth.plans.warnings import EVENT_TYPES as LIMIT_EVENT_TYPES
+from services.auth.plans.warnings import LimitWarnings
 from services.auth.refresh_tokens import RefreshTokens
 from services.auth.service import Auth
 from services.auth.session_list import SessionList
@@ -93,11 +107,35 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         "session purge",
         lambda: sessions.purge(retention_s=settings.session_retention_s, every_s=settings.session_purge_s),
     )
+
+    # The audit trail
+    trail = AuditParts(mesh, database)
+    trail.consume()
+
     server = mesh.server(access)
+    rotation = KeyRotation(database, outbox, key_pepper=pepper)
     auth = Auth(
-        users, sessions, api_keys, signing_keys, feed, mesh, registration=accounts.registration, cookie=settings.cookie
+        users,
+        sessions,
+        api_keys,
+        signing_keys,
+        feed,
+        mesh,
+        rotation,
+        registration=accounts.registration,
+        cookie=settings.cookie,
     )
     server.add(add_AuthServiceServicer_to_server, auth)
+
+    # Organisations
+    organisation_limits = settings.organisation_limits
+    organisations = Organisations(database, outbox, issuer, organisation_limits)
+    links = Links(settings.public_url)
+    members = Members(database, outbox, mesh.page_tokens(), accounts.mails, links, organisation_limits)
+    service_accounts = ServiceAccounts(database, outbox, organisation_limits)
+    mesh.background("invitation purge", lambda: members.purge(every_s=settings.invitation_purge_s))
+    face = OrganisationFace(organisations, members, service_accounts)
+    server.add(add_OrganisationServiceServicer_to_server, face)
 
     # Sessions confirmed, and people looked after by administrators
     confirmations = Confirmations(database, outbox, passwords, issuer, tries_max=settings.proof_tries_max)
@@ -126,8 +164,17 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     mesh.background("identity link purge", lambda: federation.identities.purge(every_s=settings.oidc_purge_s))
 
     administration = Administration(database, outbox, factors.book, mails)
+    server.add(add_AuditServiceServicer_to_server, trail.service(outbox, access))
     server.add(add_AccountServiceServicer_to_server, accounts.service)
     server.add(add_AdministrationServiceServicer_to_server, AdministrationFace(administration))
+
+    # Plans
+    plans = Plans(database, outbox)
+    await plans.start(settings.plans_file)
+    mesh.background("plans", lambda: plans.follow(settings.plans_poll_s))
+    server.add(add_PlanServiceServicer_to_server, PlanAdmin(plans, mesh, heartbeat_s=settings.identity_heartbeat_s))
+    warnings = LimitWarnings(accounts.mails)
+    mesh.consume("inference", group="auth.limit_warnings", types=LIMIT_EVENT_TYPES, handle=warnings)
     await server.serve()
 
 

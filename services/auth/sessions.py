@@ -78,6 +78,7 @@ class Issuer:
         now: datetime,
         *,
         auth_time: datetime,
+        plan: str,
         end_time: datetime,
         refresh: Refresh | None = None,
         org_id: str = "",
@@ -85,7 +86,8 @@ class Issuer:
         """A pair for a session, with a new refresh token or a given one.
 
         user: a row of `users`; now: no later than that row was read; auth_time: when the session last proved who it is;
-        end_time: which no token of it outlives; org_id: that it acts for; "": the person's own.
+        plan: of the organisation that it acts for, read no earlier than `now`; end_time: which no token of it outlives;
+        org_id: that it acts for; "": the person's own.
         """
         org_id = org_id or user["org_id"]
         refresh = refresh or Refresh(self._refresh_tokens.make(session_id), now + self._refresh_lifetime)
@@ -102,6 +104,7 @@ class Issuer:
             issue_time=now.timestamp(),
             expire_time=access_expire_time.timestamp(),
             auth_time=auth_time.timestamp(),
+            plan=plan,
         )
         session = auth_pb2.Session(
             session_id=session_id,
@@ -110,6 +113,7 @@ class Issuer:
             user=store.user_of(user),
             org_id=org_id,
         )
+        session.user.plan = plan if org_id == user["org_id"] else ""
         session.access_expire_time.FromDatetime(access_expire_time)
         session.refresh_expire_time.FromDatetime(min(refresh.expire_time, end_time))
         session.end_time.FromDatetime(end_time)
@@ -146,19 +150,27 @@ class Sessions:
         self._reuse = timedelta(seconds=reuse_s)
         self._second_factor: SecondFactor | None = None
 
-    async def create(self, request: auth_pb2.CreateSessionRequest) -> auth_pb2.Session:
+    async def create(self, request: auth_pb2.CreateSessionRequest, replaced: str = "") -> auth_pb2.Session:
         """Logs in. LOGIN_FAILED, whichever of the two is wrong or whether the address is unproved; RATE_LIMITED;
-        SUSPENDED, only to who knows both."""
+        SUSPENDED, only to who knows both.
+
+        replaced: the refresh token that a browser loses by this. Its session ends with the log-in: nobody could end
+        it any more. Any token that was ever the session's is enough; what is none changes nothing.
+        """
         email = normal_email(request.email)
         log_in = await self._throttle.log_in(email)
         found: Row | None = None
         for _ in range(_LOGIN_ATTEMPTS):
             found = await self._account(email)
-            checked = await self._passwords.check(found["password_hash"] if found else None, request.password)
+            try:
+                checked = await self._passwords.check(found["password_hash"] if found else None, request.password)
+            except MeshError:  # a storm of log-ins: it must not use up the tries of those who are in it
+                await self._throttle.not_checked(log_in)
+                raise
             if found is None or not checked.right or (self._verification and found["email_verify_time"] is None):
                 break
             try:
-                session = await self._opened(found, log_in)
+                session = await self._opened(found, log_in, replaced)
             except MeshError as error:
                 await self._refused(found, error)
                 raise
@@ -204,8 +216,7 @@ class Sessions:
         refresh_token: of the browser, whose session ends as well; it may be another one. Any token that was ever the
         session's is enough: a used one would end it too.
         """
-        token = self._issuer.read(refresh_token)
-        session_ids = {caller.session_id, *((token.session_id,) if token is not None and token.ours else ())}
+        session_ids = {caller.session_id, *self._named(refresh_token)}
         async with self._database.transaction() as conn:
             for session_id in sorted(session_ids):
                 if await store.end_session(conn, self._outbox, session_id):
@@ -229,14 +240,27 @@ class Sessions:
         async with self._database.connection() as conn:
             return await conn.fetchrow(SQL["user_by_email"], email)
 
-    async def _opened(self, found: Row, log_in: LogInTry) -> auth_pb2.Session | None:
+    def _named(self, refresh_token: str) -> tuple[str, ...]:
+        """The session that a token was made for, if this mesh made it."""
+        token = self._issuer.read(refresh_token)
+        return (token.session_id,) if token is not None and token.ours else ()
+
+    async def _opened(self, found: Row, log_in: LogInTry, replaced: str) -> auth_pb2.Session | None:
         """A session; None if the hash that was checked has been replaced since: a session outlives no password."""
         async with self._database.transaction() as conn:
             user = await conn.fetchrow(SQL["user_to_log_in"], found["user_id"])
             if user is None or user["password_hash"] != found["password_hash"]:
                 return None
             await self._throttle.logged_in(conn, log_in, user)
-            return await self.log_in(conn, user, ["password"])
+            session = await self.log_in(conn, user, ["password"])
+            if not session.HasField("challenge"):
+                await self.end_replaced(conn, replaced)
+            return session
+
+    async def end_replaced(self, conn: Connection, refresh_token: str) -> None:
+        """Ends the session whose cookie is replaced by a log-in, if this mesh made the token."""
+        for session_id in self._named(refresh_token):
+            await store.end_session(conn, self._outbox, session_id)
 
     async def log_in(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:
         """As open, but where the person has a second factor, which `methods` are not: the challenge to prove it."""
@@ -252,7 +276,8 @@ class Sessions:
         who they are, as SessionInfo names them. SUSPENDED."""
         store.refuse_suspended(user)
         now = user["moment"]
-        session = self._issuer.issue(user, uuid7(), now, auth_time=now, end_time=self._issuer.end_of(now))
+        plan = await store.held_plan(conn, user["org_id"])
+        session = self._issuer.issue(user, uuid7(), now, auth_time=now, plan=plan, end_time=self._issuer.end_of(now))
         await store.add_session(
             conn,
             user,
@@ -322,12 +347,14 @@ class Sessions:
         if min(row["refresh_expire_time"], end_time) <= now:
             raise _expired()
         store.refuse_suspended(user)
+        plan = await store.held_plan(conn, row["org_id"])
         if again is not None:
             session = self._issuer.issue(
                 user,
                 token.session_id,
                 now,
                 auth_time=proved(row),
+                plan=plan,
                 end_time=end_time,
                 refresh=again,
                 org_id=row["org_id"],
@@ -341,6 +368,7 @@ class Sessions:
             token.session_id,
             now,
             auth_time=proved(row),
+            plan=plan,
             end_time=end_time,
             refresh=successor,
             org_id=row["org_id"],

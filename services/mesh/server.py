@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -14,13 +15,16 @@ from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined
 
 from services.mesh.access.control import AccessControl
 from services.mesh.access.policies import Policy, policies_of
+from services.mesh.access.workloads import Origins
+from services.mesh.errors import MeshError
 from services.mesh.http import HttpFront, HttpOptions
-from services.mesh.http.routes import raw_paths
-from services.mesh.pipeline import ErrorRenderer, Limits, Pipeline
+from services.mesh.http.routes import Render, raw_paths
+from services.mesh.pipeline import ErrorRenderer, Limits, Pipeline, request_id_of
 from services.mesh.reflection import add_reflection
 from services.mesh.streams import DrainEvent
 from services.mesh.telemetry.logs import get_logger
 from services.mesh.telemetry.traces import Tracing
+from services.mesh.tls import TlsFiles
 
 log = get_logger()
 T = TypeVar("T")
@@ -46,6 +50,9 @@ class ServerOptions:
     connection_grace_s: float = 960.0
     drain_s: float = 8.0
     ready_within_s: float = 10.0  # readiness that takes longer is reported
+    origins: Origins | None = None  # what is believed of where calls come from
+    tls: TlsFiles | None = None  # of the port `tls_listen`, for direct callers with certificates; None: there is none
+    tls_listen: str = "127.0.0.1:0"
     http: HttpOptions | None = None  # of methods of raw bodies, beside gRPC; None: gRPC alone
 
 
@@ -81,6 +88,7 @@ class Server:
         self.pipeline: Pipeline | None = None
         self.port = 0
         self.http_port = 0
+        self.tls_port = 0
 
     def add(
         self, register: Callable[[T, Any], None], servicer: T, *, render_error: ErrorRenderer | None = None
@@ -104,7 +112,12 @@ class Server:
         """Listens, not yet ready; returns the port. Raises PolicyError, or OSError if the address is taken."""
         policies: dict[str, Policy] = policies_of(self._services)
         self.pipeline = Pipeline(
-            self._access, policies, limits=self._limits, tracing=self._tracing, renderers=self._renderers
+            self._access,
+            policies,
+            limits=self._limits,
+            tracing=self._tracing,
+            renderers=self._renderers,
+            origins=self._options.origins,
         )
         server = grpc.aio.server(interceptors=[self.pipeline], options=self._channel_options())
         for add in self._additions:
@@ -114,17 +127,16 @@ class Server:
         for name in ("", *self._services):
             await self._health.set(name, _NOT_SERVING)
         await self._health.set(LIVENESS, _SERVING)
-        try:
-            self.port = server.add_insecure_port(self._options.listen)
-        except RuntimeError as error:
-            raise OSError(
-                f"PROMPTMESH_LISTEN={self._options.listen} cannot be listened on. Is another process there?"
-            ) from error
+        self.port = _listen("LISTEN", self._options.listen, server.add_insecure_port)
+        if self._options.tls is not None:
+            secure = partial(server.add_secure_port, server_credentials=self._options.tls.credentials())
+            self.tls_port = _listen("TLS_LISTEN", self._options.tls_listen, secure)
         await server.start()
         self._server = server
         if self._options.http is not None and self._raw:
             served = {path: self.pipeline.serve_of(method, handler) for path, (method, handler) in self._raw.items()}
-            self._front = HttpFront(served, self._options.http, lambda: self._serving)
+            renders = {path: _rendering(self._renderers[method]) for path, (method, _) in self._raw.items()}
+            self._front = HttpFront(served, self._options.http, lambda: self._serving, renders)
             self.http_port = await self._front.start()
         self._on_start()
         log.info("listening", address=f"{self._options.listen.rpartition(':')[0]}:{self.port}", services=self._services)
@@ -195,6 +207,13 @@ class Server:
         ]
 
 
+def _listen(setting: str, address: str, listen: Callable[[str], int]) -> int:
+    try:
+        return listen(address)
+    except RuntimeError as error:
+        raise OSError(f"PROMPTMESH_{setting}={address} cannot be listened on. Is another process there?") from error
+
+
 class _Registry:
     """Stands in for a server, to learn which services a generated function adds, with which handlers."""
 
@@ -221,6 +240,16 @@ class _Details:
 
     method: str
     invocation_metadata: tuple[()] = ()
+
+
+def _rendering(render: ErrorRenderer) -> Render:
+    """The same for errors that come before the pipeline."""
+
+    def rendered(error: MeshError, metadata: Mapping[str, str]) -> tuple[Any, tuple[tuple[str, str], ...]]:
+        said = render(error, request_id_of(metadata), started=False)
+        return said.message, said.metadata
+
+    return rendered
 
 
 def _registered(register: Callable[[T, Any], None], servicer: T) -> _Registry:

@@ -87,7 +87,12 @@ def auth_place(postgres: PostgresCluster, redis_url: str, folder: Path) -> Itera
     secrets = MeshSecrets.make()
     place = Place(admin_url, {}, secrets, folder)
     place.environment = service_environment(
-        database_url=url, redis_url=redis_url, secrets=secrets, AUTH_SIGNING_KEY_FILE=place.with_new_key(), **FAST_HASH
+        database_url=url,
+        redis_url=redis_url,
+        secrets=secrets,
+        AUTH_SIGNING_KEY_FILE=place.with_new_key(),
+        INFERENCE_TARGET="127.0.0.1:1",  # whose events auth reads: away
+        **FAST_HASH,
     )
     yield place
     postgres.run_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
