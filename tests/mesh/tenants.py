@@ -204,7 +204,7 @@ TABLE: Mapping[str, tuple[Try, ...]] = {
     "FactorService.ConfirmSession": (),
     "FederationService.ListIdentityProviders": (own(),),
     "FederationService.BeginFederatedLogin": (
-        refused(lambda t: {"provider": "nobody"}, "IDENTITY_PROVIDER_NOT_FOUND"),
+        refused(lambda t: {"provider": "nobody"}, "IDENTITY_PROVIDER_NOT_FOUND", "CSRF_REFUSED"),
     ),
     "FederationService.CompleteFederatedLogin": (
         refused(lambda t: {"state": "x", "code": "x"}, "LINK_INVALID", "CHALLENGE_INVALID", "CSRF_REFUSED"),
@@ -317,7 +317,7 @@ TABLE: Mapping[str, tuple[Try, ...]] = {
     "PostService.WatchFeed": (),  # what is published, to everybody
 }
 #: Services that are being built: until they are, their rows are not tried. Empty once all are.
-UNBUILT = frozenset({"AccountService", "AuditService", "FactorService", "FederationService", "PlanService"})
+UNBUILT = frozenset({"AccountService", "AuditService", "FactorService", "PlanService"})
 #: Fields that belong to others or to the mesh, sent along with every body that does not have them.
 FOREIGN_FIELDS: Mapping[str, Fields] = {
     "orgId": lambda t: {"orgId": t.org_id},
