@@ -17,9 +17,10 @@ from promptmesh.auth.v1 import federation_pb2 as pb
 from services.auth.links import LinkKind, digest_of
 from services.mesh.errors import MeshError
 from tests.integration.auth.elsewhere import COOKIE, PROTECTED, Browser, query_of
-from tests.integration.auth.factors import App
+from tests.integration.auth.factors import ORIGIN, App
 from tests.integration.auth.world import PASSWORD, Client, Place, acts_of, client_of, reason_of
 from tests.integration.support.service_process import ServiceProcess
+from tests.support.authenticator import Authenticator
 from tests.support.oidc_provider import RealProvider, running_provider
 
 _numbers = itertools.count(1)
@@ -138,6 +139,45 @@ async def test_a_new_account_sets_a_password_and_then_may_unlink(
     assert [one.action for one in await acts_of(rows, identity.identity_id)] == ["identity.link", "identity.unlink"]
     browser.bearing("")
     assert (await logged_in(browser, provider, name)).WhichOneof("result") == "link_token"
+
+
+async def test_the_last_passkey_of_who_has_nothing_else_stays(
+    browser: Browser, provider: RealProvider, name: str
+) -> None:
+    browser.bearing((await logged_in(browser, provider, name)).session.access_token)
+    begun = await browser("BeginPasskey", factors_pb2.BeginPasskeyRequest())
+    made = await browser(
+        "CreatePasskey",
+        factors_pb2.CreatePasskeyRequest(
+            setup_token=begun.setup_token, credential=Authenticator(ORIGIN).create(begun.options)
+        ),
+    )
+    (identity,) = (await browser("ListIdentities", pb.ListIdentitiesRequest())).identities
+    await browser("UnlinkIdentity", pb.UnlinkIdentityRequest(identity_id=identity.identity_id))
+    delete = factors_pb2.DeleteFactorRequest(factor_id=made.factor.factor_id)
+    assert await reason_of(browser("DeleteFactor", delete)) == "LAST_WAY_IN"
+    assert len((await browser("ListFactors", factors_pb2.ListFactorsRequest())).factors) == 1
+    await browser("ChangePassword", accounts_pb2.ChangePasswordRequest(new_password="an orange lamp in june"))
+    await browser("DeleteFactor", delete)
+
+
+async def test_an_account_without_a_password_proves_its_address_by_its_session(
+    browser: Browser, provider: RealProvider, name: str, client: Client, rows: asyncpg.Connection
+) -> None:
+    session = (await logged_in(browser, provider, f"unproved-{name}")).session
+    user, token = session.user, f"pml_{name}"
+    await rows.execute(
+        "INSERT INTO links (digest, kind, user_id, org_id, email, expire_time) VALUES ($1, $2, $3, $4, $5,"
+        " now() + interval '1 minute')",
+        *(digest_of(token), int(LinkKind.VERIFY_EMAIL), user.user_id, user.org_id, user.email),
+    )
+    request = accounts_pb2.VerifyEmailRequest(token=token)
+    _, other = await client.somebody()
+    for stranger in (client, other):
+        assert await reason_of(stranger("VerifyEmail", request)) == "PROOF_WRONG"
+    browser.bearing(session.access_token)
+    await browser("VerifyEmail", request)
+    assert (await browser("GetMe", auth_pb2.GetMeRequest())).email_verified
 
 
 async def test_nobody_unlinks_what_is_somebody_elses(
