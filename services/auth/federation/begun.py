@@ -17,7 +17,7 @@ from services.auth.store import SQL
 from services.mesh.call import Caller, CallerKind
 from services.mesh.database import Database
 from services.mesh.errors import MeshError
-from services.mesh.sealing import Sealer
+from services.mesh.sealing import Sealer, SealError
 
 TOKEN_BYTES = 32
 VERIFIER_BYTES = 64  # 86 characters; RFC 7636, section 4.1: 43 to 128
@@ -105,9 +105,13 @@ class BegunLogins:
             row = await conn.fetchrow(SQL["take_federated_login"], digest, digest_of(cookie))
         if row is None or (row["session_id"] is not None and row["session_id"] != caller.session_id):
             raise over()
+        try:
+            verifier = self._sealer.open(bytes(row["verifier"]), digest.hex(), row["provider"])
+        except SealError:  # the mesh's pepper was changed meanwhile
+            raise over() from None
         return BegunLogin(
             provider=row["provider"],
-            verifier=self._sealer.open(bytes(row["verifier"]), digest.hex(), row["provider"]),
+            verifier=verifier,
             nonce_digest=bytes(row["nonce_digest"]),
             user_id=row["user_id"],
             session_id=row["session_id"],

@@ -120,7 +120,7 @@ def _verified(token: str, key: Key, algorithm: str) -> dict[str, Any]:
             options=dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat", "verify_aud", "verify_iss"), False)
             | {"verify_sub": False, "verify_jti": False, "verify_signature": True},  # type: ignore[arg-type]
         )
-    except jwt.PyJWTError as error:
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:  # the latter of keys in no form
         raise ProviderFault(f"its ID token cannot be verified: {type(error).__name__}") from None
     return claims
 

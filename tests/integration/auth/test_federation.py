@@ -424,6 +424,14 @@ async def test_a_state_ends(browser: Browser, provider: RealProvider, name: str,
     assert await reason_of(browser.complete(query)) == "LINK_INVALID"
 
 
+async def test_what_was_sealed_otherwise_is_over(
+    browser: Browser, provider: RealProvider, name: str, rows: asyncpg.Connection
+) -> None:
+    query = await provider.log_in(await browser.begin(), name)
+    await rows.execute("UPDATE federated_logins SET verifier = '\\x00'::bytea")
+    assert await reason_of(browser.complete(query)) == "LINK_INVALID"
+
+
 async def test_what_is_kept_of_a_log_in_opens_nothing(browser: Browser, rows: asyncpg.Connection) -> None:
     url = query_of(await browser.begin())
     row = await rows.fetchrow("SELECT * FROM federated_logins ORDER BY create_time DESC LIMIT 1")

@@ -136,6 +136,17 @@ TOKENS: dict[str, Change] = {
     "a key for another algorithm": lambda one: one.jwks["keys"][0].update(alg="PS256"),
     "a secret in the key set": lambda one: one.jwks.update(keys=[{"kty": "oct", "k": "c2VjcmV0", "kid": "one"}]),
     "a key set that is none": lambda one: one.jwks.update(keys="none"),
+    "a key in no form": lambda one: one.jwks["keys"][0].update(n=5),
+    "a key in no alphabet": lambda one: one.jwks["keys"][0].update(n="!"),
+    "half a key": lambda one: one.jwks["keys"][0].pop("e"),
+    "a kid that is no text": lambda one: setattr(one, "algorithm", "none") or setattr(one, "header", {"kid": 7}),
+    "claims that are none": lambda one: setattr(
+        one, "tokens", lambda token: {"id_token": f"{token.split('.')[0]}.W10.{token.split('.')[2]}"}
+    ),
+    "an access token that breaks the header": lambda one: (
+        one.claims.update(email=None),
+        setattr(one, "tokens", lambda token: {"id_token": token, "access_token": "a\r\nhost: evil.example"}),
+    ),
     "no ID token": lambda one: setattr(one, "tokens", lambda _: {"access_token": "x"}),
     "an ID token that is none": lambda one: setattr(one, "tokens", lambda _: {"id_token": "a.b.c"}),
     "an endless ID token": lambda one: setattr(one, "tokens", lambda _: {"id_token": "a" * 70_000}),
