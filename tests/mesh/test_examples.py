@@ -37,6 +37,12 @@ REFUSED = {
     **dict.fromkeys(
         ("FactorService_CreateRecoveryCodes", "FactorService_DeleteFactor"), (404, "FACTOR_NOT_FOUND")
     ),  # the admin has none
+    # Log-ins elsewhere are for pages of the mesh, and none was begun
+    **dict.fromkeys(
+        ("FederationService_BeginFederatedLogin", "FederationService_CompleteFederatedLogin"), (403, "CSRF_REFUSED")
+    ),
+    "FederationService_LinkIdentity": (400, "LINK_INVALID"),
+    "FederationService_UnlinkIdentity": (404, "IDENTITY_PROVIDER_NOT_FOUND"),
     # The link of a mail, and the password of Ada, which the caller has not
     "AccountService_VerifyEmail": (400, "LINK_INVALID"),
     "AccountService_ResetPassword": (400, "LINK_INVALID"),
@@ -87,6 +93,10 @@ async def variables(
         "ORG_ID": org["orgId"],
         "SERVICE_ACCOUNT_ID": account["serviceAccountId"],
         "LINK_TOKEN": "pml_none",
+        "STATE": "none",
+        "CODE": "none",
+        "PROVIDER": "acme",
+        "IDENTITY_ID": str(uuid.uuid4()),
         "ENDING_TOKEN": (await new_person()).token,
         "REFRESH_TOKEN": leaving.refresh_token,
         "POST_ID": post["postId"],
