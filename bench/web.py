@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import time
 from dataclasses import dataclass
@@ -30,16 +29,8 @@ from playwright.sync_api import Browser, BrowserType, CDPSession, ViewportSize, 
 from bench.harness import EDGE_WIDE_OPEN, models_yaml, provider
 from gateway.settings import WEB_APP
 from services.local.testing import LocalMesh, local_mesh, wait_until
+from tools.chromium import CHROMIUM, FLAGS, HOW_TO_GET
 
-CHROMIUM = os.environ.get("PROMPTMESH_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 PHONE: ViewportSize = {"width": 390, "height": 844}
 POSTS = 20  # a full first page of the feed
 PUBLISH_TIMEOUT_S = 120.0
@@ -123,7 +114,7 @@ def main() -> None:
     if not (WEB_APP / "index.html").exists():
         raise SystemExit("the web app is not built: run `make web`")
     if CHROMIUM is None:
-        raise SystemExit("no Chromium: apt-get install chromium, or set PROMPTMESH_CHROMIUM")
+        raise SystemExit(HOW_TO_GET)
     before = os.getloadavg()[0]
     with provider(0.0, 50) as url, local_mesh(models_yaml=models_yaml(url), edge=EDGE_WIDE_OPEN) as mesh:
         post = _publish(mesh)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from pathlib import Path
 
 from gateway.settings import SettingsError
@@ -50,8 +51,8 @@ def _page(folder: Path, match: dict[str, object]) -> StaticFile:
         match,
         file,
         "text/html; charset=utf-8",
-        content_of(file, "/", MADE_BY),
-        gzipped=_gzipped(file),
+        content := content_of(file, "/", MADE_BY),
+        gzipped=_gzipped(file, content),
     )
 
 
@@ -64,16 +65,27 @@ def _part(file: Path) -> StaticFile:
         {"path": path},
         file,
         _TYPES[file.suffix],
-        content_of(file, path, MADE_BY),
+        content := content_of(file, path, MADE_BY),
         NOTHING,
         cache=YEAR_IMMUTABLE,
-        gzipped=_gzipped(file),
+        gzipped=_gzipped(file, content),
     )
 
 
-def _gzipped(file: Path) -> Path | None:
+def _gzipped(file: Path, content: bytes) -> Path | None:
+    """The compressed file beside it. SettingsError where it is of another build: whoever takes gzip got that one."""
     compressed = Path(f"{file}.gz")
-    return compressed if compressed.exists() else None
+    if not compressed.exists():
+        return None
+    try:
+        # No more is unpacked than it takes to see a difference.
+        unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        same = unpacking.decompress(compressed.read_bytes(), len(content) + 1) == content and unpacking.eof
+    except zlib.error:
+        same = False
+    if not same:
+        raise SettingsError(f"{compressed} does not hold what {file.name} holds; `{MADE_BY}` makes both anew.")
+    return compressed
 
 
 def _paths(folder: Path) -> str:

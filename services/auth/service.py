@@ -44,8 +44,9 @@ class Auth(pb_grpc.AuthServiceServicer):
     async def CreateSession(self, request: pb.CreateSessionRequest, context: Any) -> pb.Session:
         if not request.cookie:
             return await self._sessions.create(request)
-        self._cookie.check(context.invocation_metadata(), logging_in=True)  # no other site may log anybody in
-        return await self._in_cookie(await self._sessions.create(request), context)
+        metadata = context.invocation_metadata()
+        self._cookie.check(metadata, logging_in=True)  # no other site may log anybody in
+        return await self._in_cookie(await self._sessions.create(request, self._cookie.read(metadata)), context)
 
     async def RefreshSession(self, request: pb.RefreshSessionRequest, context: Any) -> pb.Session:
         if request.refresh_token:

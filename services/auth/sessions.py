@@ -133,15 +133,19 @@ class Sessions:
         self._reuse = timedelta(seconds=reuse_s)
         self._second_factor: SecondFactor | None = None
 
-    async def create(self, request: auth_pb2.CreateSessionRequest) -> auth_pb2.Session:
-        """Logs in. LOGIN_FAILED, whichever of the two is wrong; SUSPENDED, only to who knows both; RATE_LIMITED."""
+    async def create(self, request: auth_pb2.CreateSessionRequest, replaced: str = "") -> auth_pb2.Session:
+        """Logs in. LOGIN_FAILED, whichever of the two is wrong; SUSPENDED, only to who knows both; RATE_LIMITED.
+
+        replaced: the refresh token that a browser loses by this. Its session ends with the log-in: nobody could end
+        it any more. Any token that was ever the session's is enough; what is none changes nothing.
+        """
         for _ in range(_LOGIN_ATTEMPTS):
             found = await self._account(normal_email(request.email))
             checked = await self._passwords.check(found["password_hash"] if found else None, request.password)
             if found is None or not checked.right:
                 break
             try:
-                session = await self._opened(found)
+                session = await self._opened(found, replaced)
             except MeshError as error:
                 await self._refused(found, error)
                 raise
@@ -186,8 +190,7 @@ class Sessions:
         refresh_token: of the browser, whose session ends as well; it may be another one. Any token that was ever the
         session's is enough: a used one would end it too.
         """
-        token = self._issuer.read(refresh_token)
-        session_ids = {caller.session_id, *((token.session_id,) if token is not None and token.ours else ())}
+        session_ids = {caller.session_id, *self._named(refresh_token)}
         async with self._database.transaction() as conn:
             for session_id in sorted(session_ids):
                 if await store.end_session(conn, self._outbox, session_id):
@@ -211,13 +214,22 @@ class Sessions:
         async with self._database.connection() as conn:
             return await conn.fetchrow(SQL["user_by_email"], email)
 
-    async def _opened(self, found: Row) -> auth_pb2.Session | None:
+    def _named(self, refresh_token: str) -> tuple[str, ...]:
+        """The session that a token was made for, if this mesh made it."""
+        token = self._issuer.read(refresh_token)
+        return (token.session_id,) if token is not None and token.ours else ()
+
+    async def _opened(self, found: Row, replaced: str) -> auth_pb2.Session | None:
         """A session; None if the hash that was checked has been replaced since: a session outlives no password."""
         async with self._database.transaction() as conn:
             user = await conn.fetchrow(SQL["user_to_log_in"], found["user_id"])
             if user is None or user["password_hash"] != found["password_hash"]:
                 return None
-            return await self.log_in(conn, user, ["password"])
+            session = await self.log_in(conn, user, ["password"])
+            if not session.HasField("challenge"):  # else the browser keeps its cookie until the factor is proved
+                for session_id in self._named(replaced):
+                    await store.end_session(conn, self._outbox, session_id)
+            return session
 
     async def log_in(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:
         """As open, but where the person has a second factor, which `methods` are not: the challenge to prove it."""

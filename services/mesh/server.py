@@ -14,9 +14,10 @@ from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined
 
 from services.mesh.access.control import AccessControl
 from services.mesh.access.policies import Policy, policies_of
+from services.mesh.errors import MeshError
 from services.mesh.http import HttpFront, HttpOptions
-from services.mesh.http.routes import raw_paths
-from services.mesh.pipeline import ErrorRenderer, Limits, Pipeline
+from services.mesh.http.routes import Render, raw_paths
+from services.mesh.pipeline import ErrorRenderer, Limits, Pipeline, request_id_of
 from services.mesh.reflection import add_reflection
 from services.mesh.streams import DrainEvent
 from services.mesh.telemetry.logs import get_logger
@@ -124,7 +125,8 @@ class Server:
         self._server = server
         if self._options.http is not None and self._raw:
             served = {path: self.pipeline.serve_of(method, handler) for path, (method, handler) in self._raw.items()}
-            self._front = HttpFront(served, self._options.http, lambda: self._serving)
+            renders = {path: _rendering(self._renderers[method]) for path, (method, _) in self._raw.items()}
+            self._front = HttpFront(served, self._options.http, lambda: self._serving, renders)
             self.http_port = await self._front.start()
         self._on_start()
         log.info("listening", address=f"{self._options.listen.rpartition(':')[0]}:{self.port}", services=self._services)
@@ -221,6 +223,16 @@ class _Details:
 
     method: str
     invocation_metadata: tuple[()] = ()
+
+
+def _rendering(render: ErrorRenderer) -> Render:
+    """The same for errors that come before the pipeline."""
+
+    def rendered(error: MeshError, metadata: Mapping[str, str]) -> tuple[Any, tuple[tuple[str, str], ...]]:
+        said = render(error, request_id_of(metadata), started=False)
+        return said.message, said.metadata
+
+    return rendered
 
 
 def _registered(register: Callable[[T, Any], None], servicer: T) -> _Registry:

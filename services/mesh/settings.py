@@ -115,6 +115,7 @@ class MeshSettings(BaseSettings):
     calls_max: int = Field(default=4096, ge=1)  # at once, streams included
     message_bytes_max: int = Field(default=4 * 1024 * 1024, ge=1024)  # of one gRPC message, either way
     http_head_bytes_max: int = Field(default=64 * 1024, ge=1024)  # of a plain request's line and headers
+    http_held_bytes_max: int = Field(default=64 * 1024 * 1024, ge=1024)  # of plain bodies that are not here whole yet
     http_receive_s: float = Field(default=30.0, gt=0)  # until a plain request that has begun is here whole
     http_idle_s: float = Field(default=300.0, gt=0)  # of a plain connection without a request; the edge closes sooner
     connection_age_s: float = Field(default=600.0, gt=0)  # then clients connect anew, which spreads them

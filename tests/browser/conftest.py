@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, async_playwright
+from playwright.async_api import Browser, BrowserContext, async_playwright, expect
 
 from gateway.settings import WEB_APP
 from services.local.testing import LocalMesh, local_mesh
@@ -24,16 +23,11 @@ from tests.browser.people import NewPerson, Person
 from tests.browser.tabs import Tabs
 from tests.mesh.conftest import EDGE_WIDE_OPEN, LONG_SESSIONS
 from tests.mesh.upstreams import Upstreams, models_yaml, running_upstreams
+from tests.support.provider import Behaviour
+from tools.chromium import CHROMIUM, FLAGS, HOW_TO_GET
 
-CHROMIUM = os.environ.get("PROMPTMESH_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+SEEN_WITHIN_MS = 20_000  # what a test expects to see; machines that run tests are busy
+ACTION_WITHIN_MS = 30_000
 TIMEOUT_S = 300  # the first test of a process waits for the mesh
 _numbers = itertools.count(1)
 
@@ -44,9 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         item.add_marker(pytest.mark.timeout(TIMEOUT_S))
         if not CHROMIUM:
-            item.add_marker(
-                pytest.mark.skip(reason="no Chromium: apt-get install chromium, or set PROMPTMESH_CHROMIUM")
-            )
+            item.add_marker(pytest.mark.skip(reason=HOW_TO_GET))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -64,6 +56,23 @@ def mesh(upstreams: Upstreams) -> Iterator[LocalMesh]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    """How long `expect` looks."""
+    expect.set_options(timeout=SEEN_WITHIN_MS)
+    yield
+    expect.set_options(timeout=None)
+
+
+@pytest.fixture(autouse=True)
+def well_behaved(upstreams: Upstreams) -> Iterator[None]:
+    """No test finds a provider as another one left it."""
+    yield
+    for provider in (upstreams.calls, upstreams.examples):
+        provider.default = Behaviour()
+        provider.recover()
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
@@ -76,7 +85,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def context(browser: Browser, mesh: LocalMesh) -> AsyncIterator[BrowserContext]:
     """A browser of the test's own: nothing is remembered from others."""
     made = await browser.new_context(base_url=mesh.url, viewport={"width": 1200, "height": 900}, locale="en-GB")
-    made.set_default_timeout(15_000)
+    made.set_default_timeout(ACTION_WITHIN_MS)
     yield made
     await made.close()
 

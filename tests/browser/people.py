@@ -11,7 +11,7 @@ from services.local.testing import LocalMesh
 
 PASSWORD = "a long enough password"
 BODY = "Write a short poem about the sea at night."
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 POLL_S = 0.05
 
 

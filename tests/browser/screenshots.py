@@ -18,10 +18,10 @@ from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 from services.local.testing import LocalMesh, local_mesh
 from tests.browser import pictures_of_posts, pictures_of_tools
 from tests.browser.admin_pages import fill_admin_pages
-from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.browser.people import Person
 from tests.browser.tabs import log_in, settled
 from tests.mesh.upstreams import Upstreams, models_yaml, running_upstreams
+from tools.chromium import CHROMIUM, FLAGS
 
 OUT = Path("out") / "screenshots"
 DESK: ViewportSize = {"width": 1200, "height": 900}

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import BrowserContext, ConsoleMessage, Page, expect
+from playwright.async_api import BrowserContext, ConsoleMessage, Locator, Page, expect
 
 from tests.browser.people import Person
 from tests.mesh.client import eventually
@@ -24,6 +24,20 @@ async def scrolled_to(page: Page, place: float) -> None:
         return abs(float(await page.evaluate("scrollY")) - place) < 2
 
     await eventually(f"the page stands at {place}", there)
+
+
+async def stands_at(page: Page, what: Locator, place: float) -> None:
+    """Waits until it is so many pixels below the window's upper edge."""
+
+    async def there() -> bool:
+        return abs(await place_of(what) - place) < 2
+
+    await eventually(f"it stands {place} pixels from the top", there)
+
+
+async def place_of(what: Locator) -> float:
+    """How far it is below the window's upper edge."""
+    return float(await what.evaluate("one => one.getBoundingClientRect().top"))
 
 
 class Tabs:
@@ -59,6 +73,19 @@ class Tabs:
             self.problems.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
 
 
+async def answered(page: Page, method: str, press: Locator) -> None:
+    """Presses, and waits for the mesh's answer: what is shown before it may still be taken back."""
+    async with page.expect_response(lambda answer: answer.url.endswith(f"/{method}")):
+        await press.click()
+
+
+async def copied(page: Page, press: Locator) -> str:
+    """What a button that copies puts into the clipboard, which it does in its own time."""
+    await page.evaluate("navigator.clipboard.writeText('')")
+    await press.click()
+    return str(await eventually("something is copied", lambda: page.evaluate("navigator.clipboard.readText()")))
+
+
 async def settled(page: Page) -> None:
     """Once the page has its heading and shows nothing that loads."""
     await expect(page.locator("#main h1").first).to_be_visible()
@@ -72,6 +99,7 @@ async def log_in(page: Page, person: Person) -> None:
     await page.get_by_label("Password", exact=True).fill(person.password)
     await page.locator("#main").get_by_role("button", name="Log in").click()
     await expect(page.get_by_role("link", name="Write", exact=True)).to_be_visible()
+    await expect(page).not_to_have_url(re.compile("/log-in"))  # it goes on from there by itself
 
 
 async def accessible(page: Page) -> None:

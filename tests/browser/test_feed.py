@@ -6,12 +6,16 @@ import re
 import uuid
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Request, expect
 
 from tests.browser.people import NewPerson
-from tests.browser.tabs import Tabs, accessible, scrolled_to
+from tests.browser.tabs import Tabs, accessible, answered, place_of, stands_at
+from tests.support.provider import Behaviour
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+EXAMPLE = Behaviour().text
+EXAMPLES_MS = 60_000  # they are written after the posts are there, few at a time
 
 
 def a_tag() -> str:
@@ -49,7 +53,7 @@ async def test_one_likes_and_others_see_the_count(tabs: Tabs, new_person: NewPer
     await ada.publish("Likeable", tags=(tag,))
     page = await tabs.open(f"/tag/{tag}", person=ada)
     heart = page.get_by_role("button", name=re.compile("Like .Likeable."))
-    await heart.click()
+    await answered(page, "LikePost", heart)
     await expect(heart).to_have_attribute("aria-pressed", "true")
     await expect(heart).to_have_text("1")
 
@@ -82,7 +86,12 @@ async def test_several_tabs_share_one_watch_and_it_moves_on_with_its_tab(tabs: T
     ada, tag = await new_person("Ada"), a_tag()
     await ada.publish("The first", tags=(tag,))
     watches: list[str] = []
-    tabs.context.on("request", lambda request: "WatchFeed" in request.url and watches.append(request.url))
+
+    def see(request: Request) -> None:
+        if "WatchFeed" in request.url:
+            watches.append(request.url)
+
+    tabs.context.on("request", see)
     first = await tabs.open(f"/tag/{tag}")
     second = await tabs.open(f"/tag/{tag}")
     await ada.publish("The second", tags=(tag,))
@@ -121,15 +130,51 @@ async def test_older_posts_come_by_a_button_and_going_back_finds_the_place(tabs:
     await expect(page.locator("article")).to_have_count(20)
     await page.get_by_role("button", name="Show older posts").click()
     await expect(page.locator("article")).to_have_count(22)
+    # Examples that are still to come would move what stands below them.
+    await expect(page.get_by_text(EXAMPLE)).to_have_count(22, timeout=EXAMPLES_MS)
 
-    await page.get_by_role("link", name="Number 1", exact=True).scroll_into_view_if_needed()
-    scrolled = await page.evaluate("scrollY")
-    assert scrolled > 0
-    await page.get_by_role("link", name="Number 1", exact=True).click()
-    await expect(page).to_have_url(re.compile("/p/"))
+    link = page.get_by_role("link", name="Number 1", exact=True)
+    await link.evaluate("link => link.scrollIntoView({block: 'center', behavior: 'instant'})")
+    place = await place_of(link)
+    assert await page.evaluate("scrollY") > 0
+    await link.click()
+    await expect(page.get_by_role("heading", level=1, name="Number 1")).to_be_visible()
     await page.go_back()
     await expect(page.locator("article")).to_have_count(22)
-    await scrolled_to(page, scrolled)
+    await stands_at(page, link, place)
+
+
+async def test_going_back_finds_the_post_though_others_above_it_have_gone(tabs: Tabs, new_person: NewPerson) -> None:
+    ada, tag = await new_person("Ada"), a_tag()
+    posts = [await ada.publish(f"Number {number}", tags=(tag,)) for number in range(12)]
+    page = await tabs.open(f"/tag/{tag}")
+    await expect(page.get_by_text(EXAMPLE)).to_have_count(12, timeout=EXAMPLES_MS)
+    link = page.get_by_role("link", name="Number 2", exact=True)
+    await link.evaluate("link => link.scrollIntoView({block: 'center', behavior: 'instant'})")
+    place = await place_of(link)
+    await link.click()
+    await expect(page.get_by_role("heading", level=1, name="Number 2")).to_be_visible()
+    for post in posts[-3:]:
+        await ada.call("DELETE", f"/api/v1/posts/{post['postId']}")
+    await page.go_back()
+    await expect(page.locator("article")).to_have_count(9)
+    await stands_at(page, link, place)
+
+
+async def test_going_back_finds_the_place_on_a_page_that_reads_its_list_anew(tabs: Tabs, new_person: NewPerson) -> None:
+    ada = await new_person("Ada")
+    for number in range(12):
+        await ada.publish(f"Number {number}")
+    page = await tabs.open(f"/people/{ada.user_id}")
+    await expect(page.get_by_text(EXAMPLE)).to_have_count(12, timeout=EXAMPLES_MS)
+    link = page.get_by_role("link", name="Number 2", exact=True)
+    await link.evaluate("link => link.scrollIntoView({block: 'center', behavior: 'instant'})")
+    place = await place_of(link)
+    await link.click()
+    await expect(page.get_by_role("heading", level=1, name="Number 2")).to_be_visible()
+    await page.go_back()
+    await expect(page.locator("article")).to_have_count(12)
+    await stands_at(page, link, place)
 
 
 async def test_an_empty_tag_says_so_and_a_wrong_one_gets_help(tabs: Tabs) -> None:

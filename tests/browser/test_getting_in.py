@@ -23,7 +23,7 @@ async def test_one_registers_and_is_in_after_a_reload(tabs: Tabs) -> None:
     await page.get_by_role("button", name="Register").click()
 
     await expect(page.get_by_role("link", name="Write", exact=True)).to_be_visible()
-    assert page.url.endswith("/")
+    await expect(page).to_have_url(re.compile("[0-9]/$"))
 
     await page.reload()
     await expect(page.get_by_role("link", name="Write", exact=True)).to_be_visible()
@@ -79,8 +79,9 @@ async def test_a_link_cannot_send_one_elsewhere_after_logging_in(tabs: Tabs, new
     ada = await new_person("Ada")
     for then in ("https://evil.example/", "//evil.example/", "javascript:alert(1)"):
         page = await tabs.open(f"/log-in?then={then}")
-        if not await page.get_by_role("link", name="Write", exact=True).is_visible():
-            await page.get_by_label("E-mail").fill(ada.email)
-            await page.get_by_label("Password", exact=True).fill(ada.password)
-            await page.keyboard.press("Enter")
+        await page.get_by_label("E-mail").fill(ada.email)
+        await page.get_by_label("Password", exact=True).fill(ada.password)
+        await page.keyboard.press("Enter")
         await expect(page.get_by_role("heading", name="Feed")).to_be_visible()
+        await page.close()
+        await tabs.context.clear_cookies()

@@ -50,6 +50,7 @@ async def test_a_key_is_made_its_secret_shown_once_and_revoked(
     assert (await asyncio.to_thread(mesh.call, "GET", "/api/v1/posts", token=secret)).status == 200
 
     await page.get_by_role("button", name="I have stored it").click()
+    await expect(page.get_by_role("region", name="Secret", exact=True)).to_have_count(0)
     assert secret not in await page.content()
     await page.reload()
     await settled(page)

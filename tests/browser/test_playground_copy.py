@@ -15,7 +15,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.people import NewPerson, Person
-from tests.browser.tabs import Tabs
+from tests.browser.tabs import Tabs, copied
 from tests.mesh.upstreams import Upstreams
 from tests.support.provider import Behaviour, MisbehavingProvider
 
@@ -42,8 +42,8 @@ def provider(upstreams: Upstreams) -> Iterator[MisbehavingProvider]:
 
 async def _copied(page: Page, tab: str) -> str:
     await page.get_by_role("tab", name=tab, exact=True).click()
-    await page.get_by_role("figure").filter(has_text=tab).get_by_role("button", name="Copy").click()
-    return str(await page.evaluate("navigator.clipboard.readText()"))
+    shown = page.get_by_role("figure").filter(has_text=tab)
+    return await copied(page, shown.get_by_role("button", name=re.compile("Cop(y|ied)")))
 
 
 async def _run(folder: Path, key: str, *command: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.people import NewPerson, Person
-from tests.browser.tabs import Tabs, accessible, scrolled_to
+from tests.browser.tabs import Tabs, accessible, copied, place_of, scrolled_to, stands_at
 from tests.browser.wire import UNAUTHENTICATED, refuse
 from tests.mesh.people import DOUBTFUL, FORBIDDEN
 from tests.mesh.upstreams import Upstreams
@@ -59,10 +59,8 @@ async def test_the_prompt_and_the_link_can_be_copied(tabs: Tabs, new_person: New
     ada = await new_person("Ada")
     post = await ada.publish("To be copied", body="Line one\n**two**")
     page = await tabs.open(f"/p/{post['postId']}")
-    await page.get_by_role("button", name="Copy prompt").click()
-    assert await page.evaluate("navigator.clipboard.readText()") == "Line one\n**two**"
-    await page.get_by_role("button", name="Copy link").click()
-    assert await page.evaluate("navigator.clipboard.readText()") == page.url
+    assert await copied(page, page.get_by_role("button", name="Copy prompt")) == "Line one\n**two**"
+    assert await copied(page, page.get_by_role("button", name="Copy link")) == page.url
 
 
 async def test_an_example_that_nobody_could_write_or_that_was_withheld_says_so(
@@ -204,16 +202,18 @@ async def test_back_and_forward_keep_place_and_scroll(tabs: Tabs, new_person: Ne
     lines = "\n\n".join(f"Paragraph {number} of a long prompt." for number in range(80))
     post = await ada.publish("A long read", body=lines, tags=("sea",))
     page = await tabs.open(f"/p/{post['postId']}")
-    await page.get_by_role("link", name="sea").scroll_into_view_if_needed()
-    scrolled = await page.evaluate("scrollY")
-    assert scrolled > 0
-    await page.get_by_role("link", name="sea").click()
+    await expect(page.get_by_role("button", name="Copy example")).to_be_visible()  # nothing grows any more
+    link = page.get_by_role("link", name="sea")
+    await link.evaluate("link => link.scrollIntoView({block: 'center', behavior: 'instant'})")
+    place = await place_of(link)
+    assert await page.evaluate("scrollY") > 0
+    await link.click()
     await expect(page.get_by_role("heading", level=1, name="#sea")).to_be_visible()
-    assert await page.evaluate("scrollY") == 0
+    await scrolled_to(page, 0)
 
     await page.go_back()
     await expect(page.get_by_role("heading", level=1, name="A long read")).to_be_visible()
-    await scrolled_to(page, scrolled)
+    await stands_at(page, link, place)
     await page.go_forward()
     await expect(page.get_by_role("heading", level=1, name="#sea")).to_be_visible()
 

@@ -47,7 +47,7 @@ async def log_in_again(page: Page) -> None:
 
 
 async def test_from_registering_to_the_example_streaming_in(tabs: Tabs, upstreams: Upstreams) -> None:
-    upstreams.examples.default = Behaviour(text=STORY, pace_s=0.002)
+    upstreams.examples.default = Behaviour(text=STORY, pace_s=0.02)
     page = await tabs.open("/register?then=/write")
     await page.get_by_label("Name").fill("Grace")
     await page.get_by_label("E-mail").fill("grace-writes@example.com")
@@ -63,7 +63,7 @@ async def test_from_registering_to_the_example_streaming_in(tabs: Tabs, upstream
     await publish(page)
 
     await expect(page).to_have_url(re.compile("/p/"))
-    await expect(page.get_by_role("button", name="Copy example")).to_be_visible(timeout=20_000)
+    await expect(page.get_by_role("button", name="Copy example")).to_be_visible(timeout=90_000)
     await expect(page.get_by_role("region", name="Example").locator("p").first).to_have_text(STORY)
     upstreams.examples.default = Behaviour()
     told = await page.evaluate("window.told")

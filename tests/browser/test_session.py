@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 import pytest_asyncio
@@ -258,7 +258,7 @@ async def test_a_page_of_another_origin_cannot_use_or_read_the_session(
     await expect(page.get_by_role("heading", name="Ada")).to_be_visible()
 
 
-async def _fetch(page: Page, url: str, options: dict[str, object]) -> str:
+async def _fetch(page: Page, url: str, options: Mapping[str, object]) -> str:
     """What a script gets: the type of the answer, or the name of the error."""
     said = await page.evaluate(
         """([url, options]) => fetch(url, {credentials: "include", ...options}).then((r) => r.type, (e) => e.name)""",

@@ -6,14 +6,14 @@ import re
 import uuid
 
 import pytest
-from playwright.async_api import Route, expect
+from playwright.async_api import Route, ViewportSize, expect
 
 from tests.browser.people import NewPerson
-from tests.browser.tabs import Tabs, accessible
+from tests.browser.tabs import Tabs, accessible, answered
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PHONE = {"width": 360, "height": 740}
+PHONE: ViewportSize = {"width": 360, "height": 740}
 
 
 async def test_a_keyboard_reaches_the_content_and_a_new_page_is_announced(tabs: Tabs) -> None:
@@ -135,7 +135,7 @@ async def test_a_session_that_ends_is_renewed_over_the_page_and_the_call_repeate
     for method in ("LikePost", "RefreshSession"):
         await page.unroute(f"**/{method}")
     await dialog.get_by_label("Password", exact=True).fill(ada.password)
-    await page.keyboard.press("Enter")
+    await answered(page, "LikePost", dialog.get_by_role("button", name="Log in"))
     await expect(dialog).to_have_count(0)
     await expect(heart).to_have_attribute("aria-pressed", "true")
     await page.reload()

@@ -99,6 +99,9 @@ async def test_who_takes_gzip_gets_it(edge: Edge, path: str, content: bytes, acc
 async def test_what_did_not_change_is_not_sent_again(edge: Edge, path: str) -> None:
     first = await edge.ask("GET", path)
     again = await edge.ask("GET", path, headers={"if-none-match": first.headers["etag"]})
+    for encoding in ("gzip", "identity"):
+        known = {"if-none-match": first.headers["etag"], "accept-encoding": encoding}
+        assert (await edge.ask("GET", path, headers=known)).headers.getall("vary") == ["Accept-Encoding"]
     other = await edge.ask("GET", path, headers={"if-none-match": 'W/"old"'})
 
     assert (again.status, again.body, again.headers["etag"]) == (304, b"", first.headers["etag"])
@@ -110,6 +113,9 @@ async def test_its_head_can_be_asked_for_and_nothing_can_be_written_there(edge: 
     assert (head.status, head.body) == (200, b"")
     assert (await edge.ask("POST", "/", data=b"x")).status >= 400
     assert (await edge.ask("DELETE", PART)).status >= 400
+    known = {"if-none-match": head.headers["etag"]}
+    assert (await edge.ask("HEAD", "/", headers=known)).status == 304
+    assert (await edge.ask("POST", "/", data=b"x", headers=known)).status >= 400
 
 
 @pytest.mark.parametrize("path", ["/nothing/here", "/nothing?ref=a.b"])

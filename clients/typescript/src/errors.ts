@@ -52,6 +52,8 @@ export type ClientReason =
   | "CANCELLED"
   /** The request cannot be encoded, for example a fraction in a whole number's place. */
   | "REQUEST_UNSENDABLE"
+  /** Logged out here, while the cookie's session lives on: the mesh could not be asked to end it. */
+  | "SESSION_STAYS_OPEN"
   /** A page named its own token as the next one. */
   | "PAGE_TOKEN_REPEATED"
   /** An answer without a reason, from something between here and the mesh. */
@@ -154,6 +156,18 @@ export function connectionFailed(requestId: string, cause?: unknown): Promptmesh
     reason: "CONNECTION_FAILED",
     message: "The server could not be reached, or its answer broke off. Check the network, then try again.",
     requestId,
+    cause,
+  });
+}
+
+/** The session of the cookie could not be ended. untilMs: when it ends by itself, by the mesh's clock. */
+export function sessionStaysOpen(untilMs: number | undefined, cause?: unknown): PromptmeshError {
+  const until = untilMs ? `until ${new Date(untilMs).toISOString()}` : "until it expires";
+  return new PromptmeshError({
+    code: "UNAVAILABLE",
+    reason: "SESSION_STAYS_OPEN",
+    message: `Logged out here, but the server could not be reached: the session stays open ${until}. Log in and out again to end it.`,
+    metadata: untilMs ? { open_until: new Date(untilMs).toISOString() } : {},
     cause,
   });
 }

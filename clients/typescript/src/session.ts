@@ -1,7 +1,7 @@
 /** A person's session: who is logged in, and an access token that is always fresh. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { createServiceClient, type ServiceClient } from "./calls.js";
-import { PromptmeshError } from "./errors.js";
+import { PromptmeshError, sessionStaysOpen } from "./errors.js";
 import {
   AuthService,
   type SecondFactorChallenge,
@@ -72,6 +72,8 @@ interface Access {
   readonly sessionId: string;
   /** When the mesh lets it end, in milliseconds of the mesh's clock: tells which of two is newer. */
   readonly expireAt: number;
+  /** When the session itself ends unless it is renewed, by the same clock; 0 where it was not said. */
+  readonly sessionExpireAt: number;
 }
 
 /**
@@ -183,20 +185,40 @@ export class Session implements Credentials {
     return this.#user;
   }
 
-  /** Ends the session here, in all tabs and at the mesh. Throws, and stays logged in, where the mesh cannot be asked. */
+  /**
+   * Ends the session here, in all tabs and at the mesh. Throws, and stays logged in, where the mesh cannot be asked.
+   * Where the access token was refused and no other could be had for the cookie, it throws with the reason
+   * SESSION_STAYS_OPEN: nobody is logged in here any more, but what holds the cookie still can be.
+   */
   async logOut(): Promise<void> {
     // A session that only the cookie knows of yet is to end as well.
     const token = (await this.token()) ?? (this.#cookie ? await this.#renew(undefined) : undefined);
-    if (token !== undefined) {
+    const until = this.#access?.sessionExpireAt;
+    let open: PromptmeshError | undefined;
+    // Whoever's token is refused may have a session yet: the cookie lives longer than any access token.
+    if (token !== undefined && !(await this.#ended(token)) && this.#cookie) {
       try {
-        const headers = { authorization: `Bearer ${token}`, ...this.#headers() };
-        await this.#alone(() => this.#auth.deleteSession({}, { headers }));
+        const renewed = await this.#renew(token);
+        if (renewed !== undefined && !(await this.#ended(renewed))) open = sessionStaysOpen(until);
       } catch (error) {
-        if (!isUnauthenticated(error)) throw error;
+        open = sessionStaysOpen(until, error);
       }
     }
     this.#forget();
     this.#tabs?.tell(undefined);
+    if (open) throw open;
+  }
+
+  /** Ends the session whose access token it is, and the cookie's; false: the mesh does not take the token. */
+  async #ended(token: string): Promise<boolean> {
+    const headers = { authorization: `Bearer ${token}`, ...this.#headers() };
+    try {
+      await this.#alone(() => this.#auth.deleteSession({}, { headers }));
+      return true;
+    } catch (error) {
+      if (!isUnauthenticated(error)) throw error;
+      return false;
+    }
   }
 
   /** The access token for a call; renewed before it ends. Undefined: nobody is logged in. */
@@ -296,7 +318,8 @@ export class Session implements Credentials {
     const lifetimeMs = lifetime(tokens);
     const renewInMs = Math.max(lifetimeMs / 2, lifetimeMs - RENEW_BEFORE_MS);
     const { accessToken: token, sessionId } = tokens;
-    this.#access = { token, renewAt: Date.now() + renewInMs, sessionId, expireAt: expireAt(tokens) };
+    const sessionExpireAt = milliseconds(tokens.refreshExpireTime);
+    this.#access = { token, renewAt: Date.now() + renewInMs, sessionId, expireAt: expireAt(tokens), sessionExpireAt };
     this.#refreshToken = refreshToken;
     this.#user = tokens.user;
     this.#state = "signed-in";
@@ -334,6 +357,7 @@ function lifetime(tokens: Tokens): number {
   return expireAt(tokens) - Date.now();
 }
 
-function expireAt({ accessExpireTime: time }: Tokens): number {
-  return time ? Number(time.seconds) * 1000 + time.nanos / 1e6 : 0;
-}
+const expireAt = ({ accessExpireTime }: Tokens): number => milliseconds(accessExpireTime);
+
+const milliseconds = (time: Tokens["accessExpireTime"]): number =>
+  time ? Number(time.seconds) * 1000 + time.nanos / 1e6 : 0;

@@ -57,7 +57,8 @@ async function issue(call: Call, cookie: boolean): Promise<void> {
   const refreshToken = cookie ? "" : `pmr_${issued}`;
   const accessExpireTime = { seconds: BigInt(issued) };
   const user = { userId: "u", displayName: "Ada" };
-  await call.answer(SessionSchema, { sessionId: "s", accessToken, accessExpireTime, refreshToken, user });
+  const refreshExpireTime = { seconds: BigInt(Date.UTC(2040, 0) / 1000) };
+  await call.answer(SessionSchema, { sessionId: "s", accessToken, accessExpireTime, refreshToken, refreshExpireTime, user });
 }
 
 async function serve(call: Call): Promise<void> {
@@ -279,6 +280,66 @@ test("logging out ends it at the mesh; a failure to do so is not hidden", async 
   assert.deepEqual([session.state, valid.size], ["signed-out", 0]);
   await assert.rejects(mesh.auth.getMe({}), { reason: "CREDENTIAL_MISSING" });
   assert.equal(await session.restore(), undefined);
+});
+
+test("a token that is refused at the log-out is renewed, and the cookie's session ends", async () => {
+  const { session } = open({ keep: "cookie" });
+  await session.logIn("ada@example.com", "right");
+  valid.clear();
+
+  await session.logOut();
+  assert.deepEqual(methods(), ["CreateSession", "DeleteSession", "RefreshSession", "DeleteSession"]);
+  assert.deepEqual([session.state, valid.size], ["signed-out", 0]);
+});
+
+test("so it is where the renewal before the log-out had failed", async (t) => {
+  const { session } = open({ keep: "cookie" });
+  await session.logIn("ada@example.com", "right");
+  valid.clear();
+  const later = Date.now() + 601_000;
+  t.mock.method(Date, "now", () => later);
+  toy.will((call) => call.cut(), serve);
+
+  await session.logOut();
+  assert.deepEqual(methods().slice(1), ["RefreshSession", "DeleteSession", "RefreshSession", "DeleteSession"]);
+  assert.deepEqual([session.state, valid.size], ["signed-out", 0]);
+});
+
+test("a session that cannot be ended is told, and forgotten here and in other tabs", async () => {
+  const refusing = (call: Call) => call.refuse(16, "no", [[ErrorInfoSchema, { reason: "CREDENTIAL_REVOKED" }]]);
+  const away = (call: Call) => call.cut();
+  for (const script of [
+    [refusing, away],
+    [refusing, serve, away],
+    [refusing, serve, refusing],
+  ]) {
+    const [one, two] = [open({ keep: "cookie" }), open({ keep: "cookie" })];
+    toy.will(serve);
+    await one.session.logIn("ada@example.com", "right");
+    await becomes(two.session, "signed-in");
+    toy.will(...script, serve);
+
+    await assert.rejects(one.session.logOut(), {
+      reason: "SESSION_STAYS_OPEN",
+      message: /stays open until 2040-/,
+      metadata: { open_until: "2040-01-01T00:00:00.000Z" },
+    });
+    assert.deepEqual([one.session.state, one.session.user], ["signed-out", undefined]);
+    await becomes(two.session, "signed-out");
+    one.session.close();
+    two.session.close();
+  }
+});
+
+test("a cookie whose session is over needs no end", async () => {
+  const { session } = open({ keep: "cookie" });
+  await session.logIn("ada@example.com", "right");
+  valid.clear();
+  issued = 0; // the toy takes no cookie
+
+  await session.logOut();
+  assert.deepEqual(methods(), ["CreateSession", "DeleteSession", "RefreshSession"]);
+  assert.equal(session.state, "signed-out");
 });
 
 test("with a cookie, no refresh token is in memory, and the header against forgery goes along", async () => {

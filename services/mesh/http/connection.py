@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
 import httptools
 from google.api.httpbody_pb2 import HttpBody
 
-from services.mesh.http.exchange import Exchange, plain_answer
-from services.mesh.http.routes import RawMethods
+from services.mesh.errors import MeshError
+from services.mesh.http.exchange import Exchange, plain_answer, whole_answer
+from services.mesh.http.routes import RawMethods, Render
 from services.mesh.telemetry.logs import get_logger
 
-JOINED_BYTES = 64 * 1024
+RETRY_S = 1.0  # until there is room for a body again: most requests are here whole at once
 HEALTH_PATH = "/healthz"
 
 log = get_logger()
@@ -26,6 +27,9 @@ class Host(Protocol):
     methods: RawMethods
     body_bytes_max: int
     head_bytes_max: int
+    renders: Mapping[str, Render]
+    held_bytes_max: int
+    held_bytes: int
     draining: bool
 
     @property
@@ -53,6 +57,7 @@ class Connection(asyncio.Protocol):
         self._room: asyncio.Future[None] | None = None  # the other side has yet to read
         self._refused = False
         self._last = False  # the caller wants no more of this connection
+        self._held_bytes = 0  # this connection's part of the host's
         self.since = time()  # of the last request's beginning, or the last answer's end
         self._forget()
 
@@ -113,6 +118,7 @@ class Connection(asyncio.Protocol):
         """See asyncio.Protocol."""
         self._host.closed(self)
         self._refused = True
+        self._let_go()
         self.resume_writing()
         self._cancel()
         self._parser = None  # it holds this object
@@ -182,6 +188,8 @@ class Connection(asyncio.Protocol):
         length = self._headers.get("content-length", "")
         if length.isdigit() and int(length) > self._host.body_bytes_max:
             self._too_large()
+        elif length.isdigit() and self._host.held_bytes + int(length) > self._host.held_bytes_max:
+            self._too_many()
         elif self._headers.get("expect", "").lower() == "100-continue" and not self._refused:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -190,7 +198,11 @@ class Connection(asyncio.Protocol):
         self._body_bytes += len(body)
         if self._body_bytes > self._host.body_bytes_max:
             self._too_large()
+        elif self._host.held_bytes + len(body) > self._host.held_bytes_max:
+            self._too_many()
         elif not self._refused:
+            self._host.held_bytes += len(body)
+            self._held_bytes += len(body)
             self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -198,7 +210,8 @@ class Connection(asyncio.Protocol):
         if self._refused:
             return
         self.receiving = False
-        path = self._url.partition(b"?")[0].decode("latin-1")
+        self._let_go()  # from here on the limit of calls holds, and the credential is looked at first
+        path = self._path
         self._last = not self._parser.should_keep_alive()
         if path == HEALTH_PATH and self._parser.get_method() == b"GET":
             up = self._host.serving
@@ -233,7 +246,8 @@ class Connection(asyncio.Protocol):
             whole = True
         except asyncio.CancelledError:
             if self._expired and not exchange.begun and not self._refused:
-                self.send(plain_answer(HTTPStatus.GATEWAY_TIMEOUT, "The call's deadline has passed.\n", close=True))
+                late = MeshError("DEADLINE_TOO_SHORT", "The call's deadline has passed. Allow it more time.")
+                self.send(self._rendered(HTTPStatus.GATEWAY_TIMEOUT, late))
             raise
         except Exception as error:
             log.error("an answer could not be written", exc_info=error)
@@ -267,15 +281,45 @@ class Connection(asyncio.Protocol):
                 f"The request's head has more than {self._host.head_bytes_max} bytes.",
             )
 
+    @property
+    def _path(self) -> str:
+        return self._url.partition(b"?")[0].decode("latin-1")
+
+    def _let_go(self) -> None:
+        """The body is held here no more."""
+        self._host.held_bytes -= self._held_bytes
+        self._held_bytes = 0
+
     def _too_large(self) -> None:
+        text = f"The request's body has more than {self._host.body_bytes_max} bytes, the most that is taken."
+        self._refuse_call(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, MeshError("REQUEST_TOO_LARGE", text))
+
+    def _too_many(self) -> None:
+        """The body does not fit beside those of others."""
+        text = (
+            f"Requests that are still being received hold {self._host.held_bytes_max} bytes, the most that is taken "
+            f"at once. Try again in {RETRY_S:.0f} s."
+        )
+        self._refuse_call(HTTPStatus.SERVICE_UNAVAILABLE, MeshError("OVERLOADED", text, retry_after_s=RETRY_S))
+
+    def _refuse_call(self, status: HTTPStatus, error: MeshError) -> None:
         if not self._refused:
-            self._refuse(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"The request's body has more than {self._host.body_bytes_max} bytes, the most that is taken.",
-            )
+            self._end_with(self._rendered(status, error))
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
+        self._end_with(plain_answer(status, text + "\n", close=True))
+
+    def _end_with(self, answer: bytes) -> None:
         self._refused = True
+        self._body = []
+        self._let_go()
         if self._task is None:
-            self.send(plain_answer(status, text + "\n", close=True))
+            self.send(answer)
         self.close()
+
+    def _rendered(self, status: HTTPStatus, error: MeshError) -> bytes:
+        """The last answer of the connection, in the shape that clients of the path read."""
+        render = self._host.renders.get(self._path)
+        if render is None:
+            return plain_answer(status, error.message + "\n", close=True)
+        return whole_answer(*render(error, self._headers), close=True)

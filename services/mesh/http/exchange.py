@@ -147,6 +147,20 @@ def timeout_s(said: str) -> float | None:
     return int(number) * _UNIT_S[unit]
 
 
+def whole_answer(message: HttpBody, metadata: Iterable[tuple[str, str]], *, close: bool) -> bytes:
+    """An error as the method's own clients read it, where no handler was asked. metadata: its status and headers."""
+    head, lines = _PHRASES[500], [f"content-type: {message.content_type}\r\n"]
+    for name, value in metadata:
+        if name == STATUS_KEY:
+            head = _PHRASES.get(int(value), f"HTTP/1.1 {value} \r\n")
+        else:
+            lines.append(_line(name, value))
+    end = "connection: close\r\n\r\n" if close else "\r\n"
+    text = f"{head}{''.join(lines)}content-length: {len(message.data)}\r\n{end}"
+    data: bytes = message.data
+    return text.encode("latin-1", "replace") + data
+
+
 def plain_answer(status: HTTPStatus, text: str, *, close: bool) -> bytes:
     """An answer to what is no call: a probe, or a request that cannot be read."""
     body = text.encode()

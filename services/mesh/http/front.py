@@ -7,12 +7,12 @@ by httptools takes far less (docs/decisions/0011). Everything before and around 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from services.mesh.http.connection import Connection
-from services.mesh.http.routes import RawMethods
+from services.mesh.http.routes import RawMethods, Render
 from services.mesh.telemetry.logs import get_logger
 
 SWEEP_S = 5.0
@@ -28,6 +28,7 @@ class HttpOptions:
 
     listen: str = "127.0.0.1:0"
     body_bytes_max: int = 4 * 1024 * 1024
+    held_bytes_max: int = 64 * 1024 * 1024  # of all bodies that are not here whole: nobody has shown who they are yet
     head_bytes_max: int = 64 * 1024
     receive_s: float = 30.0  # until a request that has begun is here whole
     idle_s: float = 300.0  # without a request; the edge lets go of its connections sooner
@@ -39,9 +40,19 @@ class HttpFront:
     serving: whether the process may be sent calls; GET /healthz tells it.
     """
 
-    def __init__(self, methods: RawMethods, options: HttpOptions, serving: Callable[[], bool]) -> None:
-        self.methods = methods
+    def __init__(
+        self,
+        methods: RawMethods,
+        options: HttpOptions,
+        serving: Callable[[], bool],
+        renders: Mapping[str, Render] | None = None,
+    ) -> None:
+        """renders: by path, how a method's clients read an error; without one it is plain text."""
+        self.methods, self.renders = methods, renders or {}
         self.body_bytes_max, self.head_bytes_max = options.body_bytes_max, options.head_bytes_max
+        # The largest body is taken while it is the only one.
+        self.held_bytes_max = max(options.held_bytes_max, options.body_bytes_max)
+        self.held_bytes = 0
         self.draining = False
         self.port = 0
         self._options, self._serving = options, serving

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from google.api import annotations_pb2, httpbody_pb2
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
+from services.mesh.errors import MeshError
+
 Serve = Callable[[Any, Any], Any]
 """`serve(message, context)` of a method behind the pipeline; the context is an Exchange."""
 RawMethods = Mapping[str, Serve]
 """By path, "/v1/chat/completions". All are POST."""
+
+Render = Callable[[MeshError, Mapping[str, str]], tuple[httpbody_pb2.HttpBody, Iterable[tuple[str, str]]]]
+"""An error of a method in its own shape, with status and headers, from the headers of the request."""
 
 _BODY: str = httpbody_pb2.HttpBody.DESCRIPTOR.full_name
 

@@ -241,6 +241,47 @@ async def test_a_cookie_made_up_logs_nobody_else_out(browser: Browser) -> None:
     assert (await person.bearing("").refresh(other.refresh_token)).session_id == other.session_id
 
 
+async def test_logging_in_ends_the_session_of_the_cookie_that_it_replaces(browser: Browser) -> None:
+    first = await browser.log_in()
+    used = browser.jar[NAME]
+    await browser.refresh()
+    before = browser.jar[NAME]
+    second = await browser.log_in()  # somebody else, in the same browser
+    anyone = browser.client.bearing("")
+    for token in (used, before):
+        assert await reason_of(anyone.refresh(token)) == "CREDENTIAL_REVOKED"
+    await until_refused(browser.client.bearing(first.access_token))
+    assert (await browser.refresh()).session_id == second.session_id
+
+
+async def test_a_log_in_that_fails_ends_no_session(browser: Browser) -> None:
+    session = await browser.log_in()
+    wrong = pb.CreateSessionRequest(email=session.user.email, password="not the password", cookie=True)
+    assert await browser("CreateSession", wrong, *PROTECTED) == "LOGIN_FAILED"
+    assert (await browser.refresh()).session_id == session.session_id
+
+
+async def test_a_log_in_without_a_cookie_of_its_own_leaves_the_cookie_s_session(browser: Browser) -> None:
+    session = await browser.log_in()
+    plain = pb.CreateSessionRequest(email=session.user.email, password=PASSWORD)
+    assert (await browser("CreateSession", plain)).refresh_token
+    assert (await browser.refresh()).session_id == session.session_id
+
+
+@pytest.mark.parametrize("value", ["x", "pmr_", "pmr_!!", "pmr_" + "A" * 86])
+async def test_a_bad_old_cookie_stops_no_log_in(browser: Browser, value: str) -> None:
+    browser.jar[NAME] = value
+    assert (await browser.log_in()).access_token
+    assert isinstance(await browser.refresh(), pb.Session)
+
+
+async def test_a_cookie_made_up_ends_nobody_else_s_session(browser: Browser) -> None:
+    other, person = await browser.client.somebody()
+    browser.jar[NAME] = other.refresh_token[:-2] + ("AA" if other.refresh_token[-2:] != "AA" else "BB")
+    await browser.log_in()
+    assert (await person.bearing("").refresh(other.refresh_token)).session_id == other.session_id
+
+
 async def test_logging_out_needs_the_access_token(browser: Browser) -> None:
     await browser.log_in()
     assert await browser("DeleteSession", pb.DeleteSessionRequest(), *PROTECTED) == "CREDENTIAL_MISSING"

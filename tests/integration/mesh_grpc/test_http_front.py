@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from google.api.httpbody_pb2 import HttpBody
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.inference.openai.errors import render
+from services.mesh.errors import MeshError
 from services.mesh.http import HttpFront, HttpOptions
 from services.mesh.http import front as front_module
 from services.mesh.http.exchange import STATUS_KEY, Exchange, timeout_s
@@ -77,10 +80,16 @@ class World:
             return await asyncio.wait_for(reader.read(), WAIT_S)
 
 
+def rendered(error: MeshError, metadata: Mapping[str, str]) -> tuple[HttpBody, tuple[tuple[str, str], ...]]:
+    """As a service renders its errors."""
+    said = render(error, metadata.get("x-request-id", "none"), started=False)
+    return said.message, said.metadata
+
+
 @asynccontextmanager
 async def running(**options: Any) -> AsyncIterator[World]:
     handler, up = Handler(), [True]
-    front = HttpFront({"/v1/x": handler.serve}, HttpOptions(**options), lambda: up[0])
+    front = HttpFront({"/v1/x": handler.serve}, HttpOptions(**options), lambda: up[0], {"/v1/x": rendered})
     await front.start()
     try:
         yield World(front, handler, up)
@@ -171,6 +180,71 @@ async def test_what_is_refused_is_told_why_and_the_connection_ends(
     assert b"connection: close\r\n" in said
     assert words in said
     assert world.handler.requests == []
+
+
+def openai_error(said: bytes) -> tuple[bytes, dict[str, Any]]:
+    """Head of an answer, and its error, which is all that its body has."""
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert b"content-type: application/json\r\n" in head
+    assert b"content-length: %d\r\n" % len(body) in head + b"\r\n"
+    (error,) = json.loads(body).values()
+    assert error.keys() == {"message", "type", "param", "code"}
+    return head, error
+
+
+HALF = b"POST /v1/x HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n258\r\n" + b"x" * 600
+REST = b"\r\n0\r\n\r\n"
+
+
+async def test_bodies_of_all_connections_have_one_limit() -> None:
+    async with running(body_bytes_max=1000, held_bytes_max=1500) as world, world.connection() as (_, first):
+        async with world.connection() as (_, second):
+            for writer in (first, second):
+                writer.write(HALF)
+                await _until(lambda: world.front.held_bytes in (600, 1200))
+            await _until(lambda: world.front.held_bytes == 1200)
+            # By what it announces, and by what comes.
+            for request in (
+                b"POST /v1/x HTTP/1.1\r\nx-request-id: r7\r\nexpect: 100-continue\r\ncontent-length: 301\r\n\r\n",
+                HALF.replace(b" HTTP/1.1\r\n", b"?q HTTP/1.1\r\nx-request-id: r7\r\n"),
+            ):
+                head, error = openai_error(await world.ask(request))
+                assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+                assert b"retry-after: 1\r\n" in head
+                assert b"connection: close" in head
+                assert b"x-request-id: r7\r\n" in head
+                assert error["code"] == "overloaded"
+                assert "1500 bytes" in error["message"]
+            assert world.front.held_bytes == 1200
+            # What fits is served still.
+            assert (await world.ask(closing())).startswith(b"HTTP/1.1 200 OK\r\n")
+        # Who leaves makes room, and so does who is served.
+        await _until(lambda: world.front.held_bytes == 600)
+        first.write(REST)
+        await _until(lambda: world.front.held_bytes == 0)
+        await asyncio.wait_for(world.handler.ended.wait(), WAIT_S)
+    assert world.front.held_bytes == 0
+
+
+async def test_a_refused_body_makes_room() -> None:
+    async with running(body_bytes_max=500, held_bytes_max=900) as world:
+        for _ in range(3):
+            head, error = openai_error(await world.ask(HALF))
+            assert head.startswith(b"HTTP/1.1 413 ")
+            assert error["code"] == "request_too_large"
+            await _until(lambda: world.front.held_bytes == 0)
+
+
+async def test_the_largest_body_always_fits_when_it_is_alone() -> None:
+    async with running(body_bytes_max=1000, held_bytes_max=10) as world:
+        body = closing(REQUEST).replace(b"content-length: 4\r\n\r\nbody", b"content-length: 1000\r\n\r\n" + b"x" * 1000)
+        assert (await world.ask(body)).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not holds():
+            await asyncio.sleep(0)
 
 
 async def test_who_asks_before_they_were_answered_gets_nothing_more(world: World) -> None:
@@ -325,7 +399,10 @@ async def test_who_leaves_ends_their_call(world: World, parts: list[tuple[str, b
 async def test_a_deadline_that_passes_ends_the_call(world: World) -> None:
     world.handler.parts, world.handler.hang = [], True
     said = await world.ask(REQUEST.replace(b"host: a\r\n", b"grpc-timeout: 50m\r\n"))
-    assert said.startswith(b"HTTP/1.1 504 Gateway Timeout\r\n")
+    head, error = openai_error(said)
+    assert head.startswith(b"HTTP/1.1 504 Gateway Timeout\r\n")
+    assert error["code"] == "deadline_too_short"
+    assert "deadline has passed" in error["message"]
     assert world.handler.ended.is_set()
 
 

@@ -6,19 +6,23 @@ import asyncio
 import socket
 from typing import Any
 
+import aiohttp
 import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from promptmesh.events.v1 import events_pb2, events_pb2_grpc
+from promptmesh.inference.v1 import openai_pb2_grpc
 from promptmesh.prompts.v1 import posts_pb2, posts_pb2_grpc
 
+from services.inference.openai import errors as openai_errors
 from services.mesh import client
 from services.mesh.access.policies import PolicyError
 from services.mesh.access.service_tokens import ServiceTokens
 from services.mesh.call import Call, enter
 from services.mesh.errors import MeshError, error_of
+from services.mesh.http import HttpOptions
 from services.mesh.ids import uuid7
 from services.mesh.pipeline import Rendered
 from services.mesh.reflection import all_services
@@ -128,6 +132,30 @@ async def test_errors_in_another_shape(service: Any) -> None:
         assert dict(await call.initial_metadata())["x-promptmesh-http-status"] == "401"
         refused = await stub.CreatePost(posts_pb2.CreatePostRequest())
         assert refused.title == "CREDENTIAL_MISSING False"
+    await server.stop()
+
+
+async def test_what_plain_http_refuses_has_the_shape_of_its_method(service: Any) -> None:
+    server = Server(service.access, options=ServerOptions(http=HttpOptions(body_bytes_max=100, held_bytes_max=100)))
+    register = openai_pb2_grpc.add_OpenAiServiceServicer_to_server
+    servicer: Any = openai_pb2_grpc.OpenAiServiceServicer
+    server.add(register, servicer(), render_error=openai_errors.render)
+    await server.start()
+    path = f"http://127.0.0.1:{server.http_port}/v1/chat/completions"
+    async with aiohttp.ClientSession() as session:
+        async with session.post(path, data=b"x" * 101, headers={"x-request-id": "r-1"}) as answer:
+            assert (answer.status, answer.headers["x-request-id"]) == (413, "r-1")
+            assert (await answer.json())["error"]["code"] == "request_too_large"
+        _, held = await asyncio.open_connection("127.0.0.1", server.http_port)
+        held.write(b"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: 100\r\n\r\n" + b"x" * 60)
+        async with asyncio.timeout(WAIT_S):
+            status = 0
+            while status != 503:  # until the front has read what is held
+                async with session.post(path, data=b"x" * 50) as answer:
+                    status, said = answer.status, await answer.json()
+        assert answer.headers["retry-after"] == "1"
+        assert said["error"]["code"] == "overloaded"
+        held.close()
     await server.stop()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -50,7 +51,22 @@ def test_a_part_that_the_build_does_not_make_is_refused(tmp_path: Path, part: st
 
 
 def test_compressed_parts_are_found_beside_their_originals(tmp_path: Path) -> None:
-    _, part, other = web_app.files(dist(tmp_path, "a-12345678.js", "a-12345678.js.gz", "b-12345678.css"))
+    folder = dist(tmp_path, "a-12345678.js", "b-12345678.css")
+    (folder / "assets" / "a-12345678.js.gz").write_bytes(gzip.compress(b"part"))
+    _, part, other = web_app.files(folder)
 
     assert part.gzipped == tmp_path / "assets" / "a-12345678.js.gz"
     assert other.gzipped is None
+
+
+STALE = [gzip.compress(b"of the build before"), gzip.compress(b"part and more"), gzip.compress(b"par"), b"", b"no gzip"]
+
+
+@pytest.mark.parametrize("compressed", [*STALE, gzip.compress(b"part")[:-9]])
+@pytest.mark.parametrize("name", ["index.html", "assets/a-12345678.js"])
+def test_a_compressed_file_of_another_build_is_refused(tmp_path: Path, name: str, compressed: bytes) -> None:
+    folder = dist(tmp_path, "a-12345678.js")
+    (folder / "index.html").write_text("part")
+    (folder / f"{name}.gz").write_bytes(compressed)
+    with pytest.raises(SettingsError, match="make web"):
+        web_app.files(folder)

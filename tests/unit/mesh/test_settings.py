@@ -39,10 +39,12 @@ def test_good_settings(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("PROMPTMESH_REDIS_CACHE_URL", "")  # empty is not set
     environment.setenv("PROMPTMESH_FAILPOINTS_DIR", "/tmp/x")
     environment.setenv("PROMPTMESH_POSTS_MAX", "7")
+    environment.setenv("PROMPTMESH_HTTP_HELD_BYTES_MAX", "2048")
     environment.setenv("PROMPTMESH_OF_ANOTHER_SERVICE", "1")
     settings = load(ServiceSettings)
     assert (settings.listen, settings.posts_max, settings.redis_cache_url) == ("0.0.0.0:50051", 7, None)
     assert settings.failpoints_dir == Path("/tmp/x")
+    assert settings.http_held_bytes_max == 2048
     assert secret_bytes(settings.mesh_secret) == bytes(range(32))
 
 

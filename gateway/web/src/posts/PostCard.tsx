@@ -19,7 +19,7 @@ export function PostCard({ post, onChange }: PostCardProps) {
   const { example } = post;
   return (
     <Card>
-      <article class={css["card"]} aria-labelledby={`title-${post.postId}`}>
+      <article class={css["card"]} data-anchor={post.postId} aria-labelledby={`title-${post.postId}`}>
         <div class={css["by"]}>
           <Avatar name={post.authorName} size="s" />
           <a class={css["author"]} href={to.person(post.authorId)}>

@@ -1,6 +1,7 @@
 /* Where one is. Links are plain `<a href>`: one listener on the document turns those of ours into navigation. */
 import { computed, signal } from "@preact/signals";
 import { findRoute, type Match } from "./routes";
+import { scrollBack, scrollNow, stopScrolling, TOP, type Scroll } from "./scroll";
 
 interface Place {
   path: string;
@@ -19,7 +20,7 @@ export const match = computed<Match>(() => findRoute(place.value.path));
 let guard: (() => boolean) | undefined;
 
 // Where each entry of the history was scrolled to, by the key in its state.
-const scrolls = new Map<string, number>();
+const scrolls = new Map<string, Scroll>();
 let key = entryKey();
 
 function entryKey(): string {
@@ -30,18 +31,26 @@ function entryKey(): string {
 export interface NavigateOptions {
   /** In place of the entry one is at: after a form that has done its work. */
   replace?: boolean;
+  /** The link that was followed: going back finds it where it was. */
+  from?: Element;
 }
 
 /** Goes to a path of the app, such as `/p/…?tab=1`. */
-export function navigate(to: string, { replace = false }: NavigateOptions = {}): void {
+export function navigate(to: string, { replace = false, from }: NavigateOptions = {}): void {
   const url = new URL(to, location.href);
   if (url.origin !== location.origin) throw new Error(`${to} is not a place of this app`);
   if (guard && !guard()) return;
-  scrolls.set(key, scrollY);
+  leave(from);
   key = crypto.randomUUID();
   history[replace ? "replaceState" : "pushState"]({ key }, "", url);
   place.value = here(place.value.visit + 1);
-  pendingScroll = 0;
+  pendingScroll = TOP;
+}
+
+function leave(from?: Element): void {
+  // A page that is left before it was shown is still to be scrolled to where it was.
+  scrolls.set(key, pendingScroll ?? scrollNow(from));
+  stopScrolling();
 }
 
 /** Changes the query without a navigation: filters and tabs that a link should keep. */
@@ -65,12 +74,12 @@ export function guardLeaving(mayLeave: () => boolean): () => void {
 }
 
 /** Where the page that comes next scrolls to once it is shown; see `settleScroll`. */
-let pendingScroll: number | undefined;
+let pendingScroll: Scroll | undefined;
 
 /** Called by the shell when a page has been shown. */
 export function settleScroll(): void {
   if (pendingScroll === undefined) return;
-  scrollTo({ top: pendingScroll, behavior: "instant" });
+  scrollBack(pendingScroll);
   pendingScroll = undefined;
 }
 
@@ -81,9 +90,9 @@ export function startRouter(): void {
     history.replaceState({ key }, "");
   }
   addEventListener("popstate", () => {
-    scrolls.set(key, scrollY);
+    leave();
     key = entryKey();
-    pendingScroll = scrolls.get(key) ?? 0;
+    pendingScroll = scrolls.get(key) ?? TOP;
     place.value = here(place.value.visit + 1);
   });
   document.addEventListener("click", (event) => {
@@ -92,7 +101,7 @@ export function startRouter(): void {
     const link = ownLink(event.target);
     if (!link) return;
     event.preventDefault();
-    navigate(link.pathname + link.search + link.hash);
+    navigate(link.pathname + link.search + link.hash, { from: link });
   });
   // The code of a page is fetched while the pointer or the focus is still on its way.
   for (const kind of ["pointerover", "focusin"]) {

@@ -1,3 +1,4 @@
+import { PromptmeshError } from "@promptmesh/client";
 import { Avatar } from "../components/Pieces";
 import { LinkButton } from "../components/Button";
 import { Icon, type IconName } from "../components/Icon";
@@ -107,9 +108,15 @@ export async function leave(): Promise<void> {
   try {
     await logOut();
     toast("You are logged out.");
-  } catch {
-    toast("The server cannot be reached, so you are still logged in. Try again in a moment.", { kind: "problem" });
-    return;
+  } catch (error) {
+    const stays = error instanceof PromptmeshError && error.reason === "SESSION_STAYS_OPEN" ? error : undefined;
+    if (!stays) {
+      toast("The server cannot be reached, so you are still logged in. Try again in a moment.", { kind: "problem" });
+      return;
+    }
+    const until = stays.metadata["open_until"];
+    const end = until ? new Date(until).toLocaleString() : "it expires";
+    toast(`You are logged out here, but the server could not be reached: the session stays open until ${end}.`, { kind: "problem" });
   }
   navigate(to.feed());
 }

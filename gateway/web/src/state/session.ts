@@ -3,7 +3,7 @@
 import { computed, signal } from "@preact/signals";
 import { PromptmeshError, Role, type User } from "@promptmesh/client";
 import { session } from "./api";
-import { dropDrafts } from "./drafts";
+import { claimDrafts, dropDrafts } from "./drafts";
 
 export type Who =
   /** Not known yet: the cookie is being asked. */
@@ -41,7 +41,9 @@ export async function startSession(): Promise<void> {
 function follow(): void {
   const next = session.user;
   const was = set.value;
-  if (next) {
+  if (next && was.user && was.user.userId !== next.userId) handOver();
+  else if (next) {
+    claimDrafts(next.userId);
     set.value = { state: "in", user: next };
     settle();
   } else if (was.user && !leaving) set.value = { state: "expired", user: was.user };
@@ -53,19 +55,30 @@ function clear(): void {
   dropDrafts();
 }
 
+/** Somebody else logged in over the page: what waits, was typed or is shown here was the former one's, and goes. */
+function handOver(): void {
+  giveUpLogIn();
+  clear();
+  // Nobody is asked whether to leave what is not theirs.
+  addEventListener("beforeunload", (event) => event.stopImmediatePropagation(), { capture: true });
+  location.reload();
+}
+
 export const logIn = async (email: string, password: string): Promise<void> => void (await session.logIn(email, password));
 
 export const register = async (email: string, password: string, displayName: string): Promise<void> =>
   void (await session.register(email, password, displayName));
 
-/** Throws, and one stays logged in, where the server cannot be asked. */
+/** Throws where the server cannot be asked. One then stays logged in, unless the reason is SESSION_STAYS_OPEN. */
 export async function logOut(): Promise<void> {
   leaving = true;
   try {
     await session.logOut();
-    clear();
-    tabs.postMessage("left");
   } finally {
+    if (!session.user) {
+      clear();
+      tabs.postMessage("left");
+    }
     leaving = false;
   }
 }

@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 import { count, counted, dollars, short } from "../../components/amounts";
 import { LinkButton } from "../../components/Button";
 import { EmptyState, ErrorNote, Skeleton } from "../../components/Pieces";
+import { Table } from "../../components/Table";
 import { Tabs } from "../../components/Tabs";
 import { to } from "../../router/routes";
 import { api } from "../../state/api";
@@ -93,14 +94,14 @@ function Told({ month }: { month: Month }) {
       </Tabs>
       <details class={css["days"]}>
         <summary>The days as a table</summary>
-        <Table
+        <Sums
           label="Usage by day"
           first="Day"
           rows={days.filter((day) => day.requests > 0n).map((day) => ({ name: `${day.day} ${month.name}`, sum: day }))}
         />
       </details>
       <h3>By model</h3>
-      <Table label="Usage by model" first="Model" rows={month.models.map((sum) => ({ name: sum.model || "none", sum }))} />
+      <Sums label="Usage by model" first="Model" rows={month.models.map((sum) => ({ name: sum.model || "none", sum }))} />
     </>
   );
 }
@@ -112,31 +113,29 @@ const Figure = ({ name, value }: { name: string; value: string }) => (
   </div>
 );
 
-function Table({ label, first, rows }: { label: string; first: string; rows: { name: string; sum: Sum }[] }) {
+function Sums({ label, first, rows }: { label: string; first: string; rows: { name: string; sum: Sum }[] }) {
   return (
-    <div class={css["table"]} tabIndex={0} role="region" aria-label={label}>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">{first}</th>
-            <th scope="col">Cost</th>
-            <th scope="col">Calls</th>
-            <th scope="col">Tokens in</th>
-            <th scope="col">Tokens out</th>
+    <Table label={label} numbers>
+      <thead>
+        <tr>
+          <th scope="col">{first}</th>
+          <th scope="col">Cost</th>
+          <th scope="col">Calls</th>
+          <th scope="col">Tokens in</th>
+          <th scope="col">Tokens out</th>
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map(({ name, sum }) => (
+          <tr key={name}>
+            <th scope="row">{name}</th>
+            <td>{dollars(sum.costNanos)}</td>
+            <td>{count(sum.requests)}</td>
+            <td>{count(sum.inputTokens)}</td>
+            <td>{count(sum.outputTokens)}</td>
           </tr>
-        </thead>
-        <tbody>
-          {rows.map(({ name, sum }) => (
-            <tr key={name}>
-              <th scope="row">{name}</th>
-              <td>{dollars(sum.costNanos)}</td>
-              <td>{count(sum.requests)}</td>
-              <td>{count(sum.inputTokens)}</td>
-              <td>{count(sum.outputTokens)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+        ))}
+      </tbody>
+    </Table>
   );
 }

@@ -2,9 +2,9 @@
 import { pages, type Model } from "@promptmesh/client";
 import { count, exactDollars } from "../../components/amounts";
 import { Badge, EmptyState, ErrorNote, Skeleton } from "../../components/Pieces";
+import { Table, wraps } from "../../components/Table";
 import { api } from "../../state/api";
 import { type Read } from "../../state/paged";
-import css from "./status.module.css";
 
 const PAGE_SIZE = 1000;
 /** How a route chooses, in words. */
@@ -36,53 +36,49 @@ export function Models({ read }: { read: Read<Model[]> }) {
   return (
     <>
       {routes.length > 0 && (
-        <div class={css["table"]} tabIndex={0} role="region" aria-label="Routes">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Route</th>
-                <th scope="col">Chooses</th>
-                <th scope="col">Among</th>
-              </tr>
-            </thead>
-            <tbody>
-              {routes.map((route) => (
-                <tr key={route.name}>
-                  <Name one={route} />
-                  <td>{STRATEGIES[route.strategy] ?? route.strategy}</td>
-                  <td class={css["wraps"]}>{targets(route)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
-      <div class={css["table"]} tabIndex={0} role="region" aria-label="Models">
-        <table>
+        <Table label="Routes">
           <thead>
             <tr>
-              <th scope="col">Model</th>
-              <th scope="col">Provider</th>
-              <th scope="col">Its name there</th>
-              <th scope="col">Context</th>
-              <th scope="col">Answer</th>
-              <th scope="col">A million tokens in / out</th>
+              <th scope="col">Route</th>
+              <th scope="col">Chooses</th>
+              <th scope="col">Among</th>
             </tr>
           </thead>
           <tbody>
-            {models.map((model) => (
-              <tr key={model.name}>
-                <Name one={model} />
-                <td>{model.provider}</td>
-                <td>{model.upstreamModel}</td>
-                <td>{model.contextTokens ? count(model.contextTokens) : "unknown"}</td>
-                <td>{model.maxOutputTokens ? count(model.maxOutputTokens) : "unknown"}</td>
-                <td>{price(model)}</td>
+            {routes.map((route) => (
+              <tr key={route.name}>
+                <Name one={route} />
+                <td>{STRATEGIES[route.strategy] ?? route.strategy}</td>
+                <td class={wraps}>{targets(route)}</td>
               </tr>
             ))}
           </tbody>
-        </table>
-      </div>
+        </Table>
+      )}
+      <Table label="Models">
+        <thead>
+          <tr>
+            <th scope="col">Model</th>
+            <th scope="col">Provider</th>
+            <th scope="col">Its name there</th>
+            <th scope="col">Context</th>
+            <th scope="col">Answer</th>
+            <th scope="col">A million tokens in / out</th>
+          </tr>
+        </thead>
+        <tbody>
+          {models.map((model) => (
+            <tr key={model.name}>
+              <Name one={model} />
+              <td>{model.provider}</td>
+              <td>{model.upstreamModel}</td>
+              <td>{model.contextTokens ? count(model.contextTokens) : "unknown"}</td>
+              <td>{model.maxOutputTokens ? count(model.maxOutputTokens) : "unknown"}</td>
+              <td>{price(model)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </Table>
     </>
   );
 }

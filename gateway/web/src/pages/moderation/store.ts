@@ -41,6 +41,8 @@ export const pending = signal<Decision | undefined>(undefined);
 export const decidedCount = signal(0);
 export const policy = signal<PolicyVersion | undefined>(undefined);
 let token = "";
+/** Who made it: nobody else sends it. */
+let decider: string | undefined;
 let timer: ReturnType<typeof setTimeout> | undefined;
 let reading = 0;
 
@@ -165,6 +167,7 @@ function readAhead(at: number): void {
 /** Decides a case: the next one is shown, and this decision is sent once it cannot be taken back any more. */
 export function decide(decision: Decision): void {
   void commit();
+  decider = user.value?.userId;
   const list = shown.value;
   const at = list.findIndex(({ caseId }) => caseId === decision.one.caseId);
   const next = list[at + 1] ?? list[at - 1];
@@ -205,6 +208,8 @@ export async function commit({ leaving = false } = {}): Promise<void> {
   pending.value = undefined;
   const { one, verdict, note, publicReason } = decision;
   const title = `“${one.title}”`;
+  // Somebody else has logged in meanwhile; the case is open, and in their queue.
+  if (user.value && user.value.userId !== decider) return;
   try {
     const request = { caseId: one.caseId, decision: verdict, note, publicReason };
     const send = () => api.moderation.resolveCase(request);

@@ -44,12 +44,13 @@ const pythonText = (value: string): string => JSON.stringify(value).replace(UNSE
 /** A word of a POSIX shell: between single quotes nothing has a meaning but the single quote itself. */
 const shellWord = (value: string): string => `'${value.replaceAll("'", `'\\''`)}'`;
 
-/** JSON for a shell's command line. A `!` that an old interactive bash would take for a word of its history is escaped. */
+/** JSON for a shell's command line. Every `!` is escaped: an interactive shell that reads line by line may have forgotten
+    on the second that it stands between quotes, and put a word of its history there. */
 const shellJson = (value: unknown): string =>
   shellWord(
     JSON.stringify(value, null, 2)
       .replace(UNSEEN, (char) => (char === "\n" ? char : units(char))) // new lines of a text are escaped already
-      .replace(/!(?![\s=("])/g, "\\u0021"),
+      .replaceAll("!", "\\u0021"),
   );
 
 const ROLE: Record<Role, string> = { system: "SYSTEM", user: "USER", assistant: "ASSISTANT" };

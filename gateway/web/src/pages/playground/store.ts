@@ -53,7 +53,10 @@ function restored(): Conversation {
 /** Takes up what was kept. */
 export const reopen = (): void => void (conversation.value = restored());
 
-export const keep = (): void => keepDraft(DRAFT, conversation.value);
+/** An answer may go on after its owner has logged out: then nothing is kept any more. */
+export function keep(): void {
+  if (conversation.value.owner === (user.value?.userId ?? "")) keepDraft(DRAFT, conversation.value);
+}
 
 export function change(changes: Partial<Conversation>): void {
   conversation.value = { ...conversation.value, ...changes };
