@@ -70,10 +70,11 @@ class IdentityFeed:
             version = await conn.fetchval(SQL["identity_version"])
             jwks = await store.signing_keys(conn)
             users = await conn.fetch(SQL["changed_users"], restricted_s)
+            gone = await conn.fetch(SQL["gone_users"], restricted_s)
             sessions = await conn.fetch(SQL["ended_sessions"], RESTRICTION_MARGIN_S)
         state = auth_pb2.IdentityState(
             jwks=jwks,
-            users=[store.user_restriction_of(row) for row in users],
+            users=[*(store.user_restriction_of(row) for row in users), *(store.gone_user_of(row) for row in gone)],
             sessions=[store.session_restriction_of(row) for row in sessions],
             grace_seconds=self._options.grace_s,
         )
@@ -139,6 +140,10 @@ def message_of(event: Event, version: int, newest: Mapping[str, int]) -> WatchId
             message.user_changed.change_time.CopyFrom(payload.change_time)
             if payload.HasField("suspend_time"):
                 message.user_changed.suspend_time.CopyFrom(payload.suspend_time)
+    elif isinstance(payload, events_pb2.UserDeleted):
+        message.user_changed.user_id = payload.user_id
+        message.user_changed.change_time.CopyFrom(payload.delete_time)
+        message.user_changed.deleted = True
     elif isinstance(payload, events_pb2.SessionEnded):
         message.session_ended.session_id = payload.session_id
         message.session_ended.forget_time.CopyFrom(payload.forget_time)

@@ -9,18 +9,17 @@ from promptmesh.auth.v1.administration_pb2_grpc import add_AdministrationService
 from promptmesh.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from promptmesh.auth.v1.factors_pb2_grpc import add_FactorServiceServicer_to_server
 
+from services.auth.accounts.wiring import accounts_of
 from services.auth.administration import Administration
 from services.auth.administration_service import AdministrationFace
 from services.auth.api_keys import ApiKeys
 from services.auth.confirmations import Confirmations
 from services.auth.factors.parts import factor_parts
 from services.auth.identities import FeedOptions, IdentityFeed
-from services.auth.mail.outgoing import OutgoingMails
 from services.auth.passwords import Passwords
 from services.auth.refresh_tokens import RefreshTokens
 from services.auth.service import Auth
 from services.auth.session_list import SessionList
-from services.auth.session_service import AccountSessions
 from services.auth.sessions import Issuer, Sessions
 from services.auth.settings import AuthSettings
 from services.auth.signing import key_files, load_signing_keys, readable_by_others
@@ -47,7 +46,9 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
 
     passwords = passwords_of(settings)
     mesh.on_close("passwords", lambda: asyncio.to_thread(passwords.close))
-    users = Users(database, outbox, passwords, mesh.page_tokens())
+    users = Users(database, outbox, mesh.page_tokens())
+    session_list = SessionList(database, outbox, mesh.page_tokens(), session_lifetime_s=settings.session_lifetime_s)
+    accounts = accounts_of(mesh, database, outbox, passwords, session_list)
     signing_keys = SigningKeys(
         database,
         outbox,
@@ -64,7 +65,15 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         refresh_lifetime_s=settings.refresh_lifetime_s,
         session_lifetime_s=settings.session_lifetime_s,
     )
-    sessions = Sessions(database, outbox, passwords, issuer, reuse_s=settings.refresh_reuse_s)
+    sessions = Sessions(
+        database,
+        outbox,
+        passwords,
+        issuer,
+        accounts.throttle,
+        reuse_s=settings.refresh_reuse_s,
+        verification=accounts.verification,
+    )
     api_keys = ApiKeys(database, outbox, mesh.page_tokens(), key_pepper=pepper, keys_max=settings.api_keys_max)
     feed = IdentityFeed(
         database,
@@ -79,13 +88,13 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         lambda: sessions.purge(retention_s=settings.session_retention_s, every_s=settings.session_purge_s),
     )
     server = mesh.server(access)
-    auth = Auth(users, sessions, api_keys, signing_keys, feed, mesh, cookie=settings.cookie)
+    auth = Auth(
+        users, sessions, api_keys, signing_keys, feed, mesh, registration=accounts.registration, cookie=settings.cookie
+    )
     server.add(add_AuthServiceServicer_to_server, auth)
 
     # Sessions looked after by their owners, confirmed, and people looked after by administrators
-    session_list = SessionList(database, outbox, mesh.page_tokens(), session_lifetime_s=settings.session_lifetime_s)
     confirmations = Confirmations(database, outbox, passwords, issuer, tries_max=settings.proof_tries_max)
-    mails = OutgoingMails(on=True)
 
     # Second factors
     factors = factor_parts(
@@ -94,7 +103,7 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         outbox,
         sessions,
         confirmations,
-        mails,
+        accounts.mails,
         cookie=settings.cookie,
         pepper=pepper,
         public_url=settings.public_url,
@@ -103,8 +112,8 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     server.add(add_FactorServiceServicer_to_server, factors.service)
     mesh.background("challenge purge", lambda: factors.challenges.purge(database, every_s=settings.challenge_purge_s))
 
-    administration = Administration(database, outbox, factors.book, mails)
-    server.add(add_AccountServiceServicer_to_server, AccountSessions(session_list))  # type: ignore[abstract]
+    administration = Administration(database, outbox, factors.book, accounts.mails)
+    server.add(add_AccountServiceServicer_to_server, accounts.service)
     server.add(add_AdministrationServiceServicer_to_server, AdministrationFace(administration))
     await server.serve()
 

@@ -9,6 +9,7 @@ from google.protobuf import empty_pb2
 from promptmesh.auth.v1 import auth_pb2 as pb
 from promptmesh.auth.v1 import auth_pb2_grpc as pb_grpc
 
+from services.auth.accounts.registration import Registration
 from services.auth.api_keys import ApiKeys
 from services.auth.cookies import RefreshCookie, in_cookie
 from services.auth.identities import IdentityFeed
@@ -32,14 +33,15 @@ class Auth(pb_grpc.AuthServiceServicer):
         feed: IdentityFeed,
         host: GuardHost,
         *,
+        registration: Registration,
         cookie: RefreshCookie,
     ) -> None:
         self._users, self._sessions, self._api_keys = users, sessions, api_keys
         self._signing_keys, self._feed, self._host = signing_keys, feed, host
-        self._cookie = cookie
+        self._registration, self._cookie = registration, cookie
 
     async def Register(self, request: pb.RegisterRequest, context: Any) -> pb.User:
-        return await self._users.register(request)
+        return await self._registration.register(request)
 
     async def CreateSession(self, request: pb.CreateSessionRequest, context: Any) -> pb.Session:
         if not request.cookie:

@@ -17,6 +17,7 @@ from services.auth.passwords import Passwords
 from services.auth.refresh_tokens import RefreshToken, RefreshTokens, digest_of, new_salt
 from services.auth.signing import Signer
 from services.auth.store import SQL, Row
+from services.auth.throttle import LogInTry, Throttle
 from services.auth.users import normal_email
 from services.mesh import audit
 from services.mesh.access.tokens import sign_access_token
@@ -125,37 +126,51 @@ class Sessions:
     """Sessions of people. Raises MeshError for what a caller did wrong."""
 
     def __init__(
-        self, database: Database, outbox: Outbox, passwords: Passwords, issuer: Issuer, *, reuse_s: float
+        self,
+        database: Database,
+        outbox: Outbox,
+        passwords: Passwords,
+        issuer: Issuer,
+        throttle: Throttle,
+        *,
+        reuse_s: float,
+        verification: bool,
     ) -> None:
-        """reuse_s: how long after a refresh its token is answered as before instead of ending the session."""
+        """reuse_s: how long after a refresh its token is answered as before instead of ending the session.
+        verification: whether only who proved their address can log in."""
         self._database, self._outbox = database, outbox
-        self._passwords, self._issuer = passwords, issuer
+        self._passwords, self._issuer, self._throttle = passwords, issuer, throttle
+        self._verification = verification
         self._reuse = timedelta(seconds=reuse_s)
         self._second_factor: SecondFactor | None = None
 
     async def create(self, request: auth_pb2.CreateSessionRequest, replaced: str = "") -> auth_pb2.Session:
-        """Logs in. LOGIN_FAILED, whichever of the two is wrong; SUSPENDED, only to who knows both; RATE_LIMITED.
+        """Logs in. LOGIN_FAILED, whichever of the two is wrong or whether the address is unproved; SUSPENDED, only to
+        who knows both; RATE_LIMITED.
 
         replaced: the refresh token that a browser loses by this. Its session ends with the log-in: nobody could end
         it any more. Any token that was ever the session's is enough; what is none changes nothing.
         """
+        email = normal_email(request.email)
+        log_in = await self._throttle.log_in(email)
+        found: Row | None = None
         for _ in range(_LOGIN_ATTEMPTS):
-            found = await self._account(normal_email(request.email))
+            found = await self._account(email)
             checked = await self._passwords.check(found["password_hash"] if found else None, request.password)
-            if found is None or not checked.right:
+            if found is None or not checked.right or (self._verification and found["email_verify_time"] is None):
                 break
             try:
-                session = await self._opened(found, replaced)
+                session = await self._opened(found, log_in, replaced)
             except MeshError as error:
-                await self._refused(found, error)
+                await self._failed(found, error.reason)
                 raise
             if session is not None:
                 if checked.renewed_hash:
                     await self._renew(found, checked.renewed_hash)
                 return session
-        if found is not None:
-            await self._refused(found, MeshError("LOGIN_FAILED", "wrong password"))
-        raise MeshError("LOGIN_FAILED", "Email or password is wrong.")
+        await self._failed(found)
+        unproved = ", or the address is not confirmed yet: open the link that was mailed" if self._verification else ""
+        raise MeshError("LOGIN_FAILED", f"Email or password is wrong{unproved}.")
 
     async def refresh(self, refresh_token: str) -> auth_pb2.Session:
         """A new pair for the last one's refresh token, which is used up. CREDENTIAL_INVALID, _EXPIRED, _REVOKED.
@@ -219,12 +234,28 @@ class Sessions:
         token = self._issuer.read(refresh_token)
         return (token.session_id,) if token is not None and token.ours else ()
 
-    async def _opened(self, found: Row, replaced: str) -> auth_pb2.Session | None:
+    async def _failed(self, found: Row | None, reason: str = "") -> None:
+        """Tells the trail; the same work whether there is an account. What a stranger typed is not kept."""
+        user_id = found["user_id"] if found is not None else ""
+        async with self._database.transaction() as conn:
+            await audit.record(
+                conn,
+                self._outbox,
+                "session.create",
+                Party("user", user_id),
+                subject_user_id=user_id,
+                org_id=found["org_id"] if found is not None else "",
+                reason=reason,
+                succeeded=False,
+            )
+
+    async def _opened(self, found: Row, log_in: LogInTry, replaced: str) -> auth_pb2.Session | None:
         """A session; None if the hash that was checked has been replaced since: a session outlives no password."""
         async with self._database.transaction() as conn:
             user = await conn.fetchrow(SQL["user_to_log_in"], found["user_id"])
             if user is None or user["password_hash"] != found["password_hash"]:
                 return None
+            await self._throttle.logged_in(conn, log_in, user)
             session = await self.log_in(conn, user, ["password"])
             if not session.HasField("challenge"):  # else the browser keeps its cookie until the factor is proved
                 for session_id in self._named(replaced):
@@ -270,21 +301,6 @@ class Sessions:
             after={"methods": list(methods)},
         )
         return session
-
-    async def _refused(self, found: Row, error: MeshError) -> None:
-        """Tells the trail of a log-in that was refused to somebody who has an account."""
-        async with self._database.transaction() as conn:
-            await audit.record(
-                conn,
-                self._outbox,
-                "session.create",
-                Party("user", found["user_id"]),
-                actor=Party("anonymous", ""),
-                subject_user_id=found["user_id"],
-                org_id=found["org_id"],
-                reason=error.reason,
-                succeeded=False,
-            )
 
     async def _record(self, conn: Connection, action: str, session_id: str, user_id: str, reason: str = "") -> None:
         subject = Party("session", session_id)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from services.auth.accounts.options import AccountOptions
 from services.auth.cookies import RefreshCookie, origin_of
 from services.auth.factors.settings import FactorSettings
+from services.auth.mail.sender import SendingOptions
+from services.auth.mail.smtp import Smtp, Tls
 from services.auth.signing import load_signing_keys
+from services.auth.throttle import ThrottleOptions
 from services.mesh.access.tokens import LIFETIME_S_MAX
 
 
@@ -77,3 +81,82 @@ class AuthSettings(FactorSettings):
         """The cookie that these settings describe."""
         allowed = [one.strip() for one in self.cookie_origins.split(",") if one.strip()]
         return RefreshCookie(self.cookie_secure, frozenset({origin_of(self.public_url), *allowed}))
+
+    # Accounts (owner: people)
+
+    # Mail. Without a host none is sent.
+    smtp_host: str = ""
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_username: str = ""
+    smtp_password: SecretStr = SecretStr("")
+    smtp_tls: Tls = "starttls"  # "tls": from the first byte (port 465); "none": only where nobody else can listen
+    smtp_from: str = "Promptmesh <no-reply@localhost>"
+    smtp_timeout_s: float = Field(default=15.0, gt=0, le=300)  # of each answer of the server
+    mail_poll_s: float = Field(default=5.0, gt=0)  # for mails, and requests for them, that another process wrote
+    mail_retry_s: float = Field(default=10.0, gt=0)  # after a first failure; doubled by each further one
+    mail_retry_max_s: float = Field(default=1800.0, gt=0)
+    mail_give_up_s: float = Field(default=86_400.0, gt=0)  # age of a mail that is tried no more
+    mail_retention_s: int = Field(default=7 * 86_400, ge=0)  # of mails that were sent, without their text
+
+    # "required": an account can be used once its address is proved, and nothing tells whether an address has one
+    email_verification: Literal["optional", "required"] = "optional"
+    verify_link_s: int = Field(default=86_400, ge=60)  # lifetimes of links
+    reset_link_s: int = Field(default=1800, ge=60)
+    confirm_link_s: int = Field(default=3600, ge=60)
+
+    # Throttling: how many in a window (services/auth/throttle.py)
+    throttle_window_s: int = Field(default=900, ge=1)
+    logins_per_account_and_address_max: int = Field(default=10, ge=1)
+    logins_per_account_by_strangers_max: int = Field(default=50, ge=1)  # from all addresses it was never used from
+    logins_per_address_max: int = Field(default=200, ge=1)  # of all accounts; a school may have one address
+    proofs_per_session_max: int = Field(default=10, ge=1)  # of the present password
+    registrations_per_address_max: int = Field(default=50, ge=1)
+    mail_requests_per_address_max: int = Field(default=20, ge=1)
+    mails_per_recipient_max: int = Field(default=5, ge=1)  # of one kind, in the lifetime of a link for a new password
+    known_addresses_max: int = Field(default=20, ge=1)  # of a person, that strangers' tries do not count for
+
+    @model_validator(mode="after")
+    def _mail_can_be_sent(self) -> Self:
+        if self.email_verification == "required" and not self.smtp_host:
+            raise ValueError(
+                "PROMPTMESH_EMAIL_VERIFICATION is required, so mails have to be sent: set PROMPTMESH_SMTP_HOST"
+            )
+        return self
+
+    @property
+    def account_options(self) -> AccountOptions:
+        """What the accounts' parts are told."""
+        return AccountOptions(
+            smtp=Smtp(
+                self.smtp_host,
+                self.smtp_port,
+                self.smtp_username,
+                self.smtp_password.get_secret_value(),
+                self.smtp_tls,
+                self.smtp_from,
+                self.smtp_timeout_s,
+            ),
+            sending=SendingOptions(
+                poll_s=self.mail_poll_s,
+                retry_s=self.mail_retry_s,
+                retry_max_s=self.mail_retry_max_s,
+                give_up_s=self.mail_give_up_s,
+                retention_s=self.mail_retention_s,
+            ),
+            throttle=ThrottleOptions(
+                window_s=self.throttle_window_s,
+                logins_per_address=self.logins_per_address_max,
+                logins_per_account_and_address=self.logins_per_account_and_address_max,
+                logins_per_account_by_strangers=self.logins_per_account_by_strangers_max,
+                proofs_per_session=self.proofs_per_session_max,
+                registrations_per_address=self.registrations_per_address_max,
+                mail_requests_per_address=self.mail_requests_per_address_max,
+                mails_per_recipient=self.mails_per_recipient_max,
+                mails_window_s=self.reset_link_s,
+                known_addresses=self.known_addresses_max,
+            ),
+            verification=self.email_verification == "required",
+            verify_link_s=self.verify_link_s,
+            reset_link_s=self.reset_link_s,
+            confirm_link_s=self.confirm_link_s,
+        )

@@ -42,6 +42,7 @@ def user_of(row: Row) -> auth_pb2.User:
         display_name=row["display_name"],
         roles=row["roles"],
         second_factor=row["second_factor"],
+        email_verified=row["email_verify_time"] is not None,
     )
     user.create_time.FromDatetime(row["create_time"])
     return user
@@ -108,6 +109,13 @@ def user_restriction_of(row: Row) -> auth_pb2.UserRestriction:
     return restriction
 
 
+def gone_user_of(row: Row) -> auth_pb2.UserRestriction:
+    """A person who is gone, from a row of `deleted_users`."""
+    restriction = auth_pb2.UserRestriction(user_id=row["user_id"], deleted=True)
+    restriction.change_time.FromDatetime(row["delete_time"])
+    return restriction
+
+
 def session_restriction_of(row: Row) -> auth_pb2.SessionRestriction:
     """An ended session, until its last access token has ended everywhere, from a row of `sessions`."""
     restriction = auth_pb2.SessionRestriction(session_id=row["session_id"])
@@ -119,16 +127,28 @@ def session_restriction_of(row: Row) -> auth_pb2.SessionRestriction:
 
 
 async def add_user(
-    conn: Connection, outbox: Outbox, *, email: str, display_name: str, password_hash: str, roles: Sequence[int]
-) -> auth_pb2.User | None:
-    """Makes a person with an organisation of their own. None if the email is taken: roll back then."""
-    row = await conn.fetchrow(SQL["insert_user"], uuid7(), uuid7(), email, display_name, password_hash, sorted(roles))
+    conn: Connection,
+    outbox: Outbox,
+    *,
+    email: str,
+    display_name: str,
+    password_hash: str,
+    roles: Sequence[int],
+    verified: bool = False,
+) -> Row | None:
+    """Makes a person with an organisation of their own; their row. None if the email is taken: roll back then.
+
+    verified: whether the email is known to be theirs.
+    """
+    row = await conn.fetchrow(
+        SQL["insert_user"], uuid7(), uuid7(), email, display_name, password_hash, sorted(roles), verified
+    )
     if row is None:
         return None
     user = user_of(row)
     registered = events_pb2.UserRegistered(user=user)
     await outbox.append(conn, [NewEvent(user.org_id, user.user_id, _FIRST_VERSION, registered)])
-    return user
+    return row
 
 
 async def change_roles(conn: Connection, outbox: Outbox, user_id: str, roles: Sequence[int]) -> Row:
@@ -196,6 +216,11 @@ async def end_sessions_of(conn: Connection, outbox: Outbox, user_id: str, *, spa
     return await _ended(conn, outbox, await conn.fetch(SQL["end_sessions_of_user"], user_id, spared))
 
 
+async def end_other_sessions(conn: Connection, outbox: Outbox, user_id: str, session_id: str) -> int:
+    """Ends all sessions of a person but one; how many there were."""
+    return await _ended(conn, outbox, await conn.fetch(SQL["end_other_sessions"], user_id, session_id))
+
+
 async def _ended(conn: Connection, outbox: Outbox, rows: Sequence[Row]) -> int:
     events = []
     for row in rows:
@@ -214,6 +239,12 @@ async def tell_of_key(conn: Connection, outbox: Outbox, row: Row, user: Row) -> 
     version = _FIRST_VERSION if row["revoke_time"] is None else _REVOKED_VERSION
     changed = events_pb2.ApiKeyChanged(identity=key_identity_of(row, user["display_name"], user["roles"]))
     await outbox.append(conn, [NewEvent(row["org_id"], row["api_key_id"], version, changed)])
+
+
+async def revoke_keys_of(conn: Connection, outbox: Outbox, user: Row) -> None:
+    """Revokes all API keys of a person, a row of `users`."""
+    for row in await conn.fetch(SQL["revoke_api_keys_of_user"], user["user_id"]):
+        await tell_of_key(conn, outbox, row, user)
 
 
 # Signing keys

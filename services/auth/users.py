@@ -1,4 +1,4 @@
-"""Register, GetMe, ListUsers, SetRoles: people and what they may do."""
+"""GetMe, ListUsers, SetRoles: people and what they may do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from promptmesh.auth.v1 import auth_pb2
 
 from services.auth import store
 from services.auth.administration import refuse_last_admin
-from services.auth.passwords import Passwords
 from services.auth.store import SQL
 from services.mesh import audit
 from services.mesh.audit import Party
@@ -28,27 +27,8 @@ _LIKE_SPECIAL = re.compile(r"[\\%_]")
 class Users:
     """People. Raises MeshError for what a caller did wrong."""
 
-    def __init__(self, database: Database, outbox: Outbox, passwords: Passwords, pages: PageTokens) -> None:
-        self._database, self._outbox, self._passwords = database, outbox, passwords
-        self._pages = pages
-
-    async def register(self, request: auth_pb2.RegisterRequest) -> auth_pb2.User:
-        """A new person with an organisation of their own. EMAIL_TAKEN, RATE_LIMITED."""
-        password_hash = await self._passwords.hash(request.password)
-        async with self._database.transaction() as conn:
-            user = await store.add_user(
-                conn,
-                self._outbox,
-                email=normal_email(request.email),
-                display_name=normal_name(request.display_name),
-                password_hash=password_hash,
-                roles=[Role.ROLE_USER],
-            )
-            if user is None:  # raised inside, so that what was written is rolled back
-                raise MeshError(
-                    "EMAIL_TAKEN", "Somebody is registered with this email. Log in with CreateSession, or use another."
-                )
-        return user
+    def __init__(self, database: Database, outbox: Outbox, pages: PageTokens) -> None:
+        self._database, self._outbox, self._pages = database, outbox, pages
 
     async def me(self, caller: Caller) -> auth_pb2.User:
         """The person who calls. USER_NOT_FOUND."""

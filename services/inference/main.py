@@ -18,6 +18,7 @@ from services.inference.catalog import Offers
 from services.inference.configs import CanaryGuard, ConfigAdmin, Configs
 from services.inference.discovery import Discovery
 from services.inference.engine.parts import EngineParts
+from services.inference.erasure import erase
 from services.inference.examples.budget import Budget
 from services.inference.examples.finisher import Finisher
 from services.inference.examples.progress import Progress
@@ -36,6 +37,8 @@ from services.inference.providers.proxied import open_client
 from services.inference.routing.health_metrics import HealthCollector
 from services.inference.settings import InferenceSettings
 from services.inference.typed.service import Inference
+from services.mesh.events.erasure import EVENT_TYPES as GONE_TYPES
+from services.mesh.events.erasure import Erasures
 from services.mesh.live import LiveStream
 from services.mesh.run import Mesh
 
@@ -43,7 +46,7 @@ from services.mesh.run import Mesh
 async def main(mesh: Mesh[InferenceSettings]) -> None:
     """Serves until told to stop."""
     settings = mesh.settings
-    database = await mesh.open_database(serves=(4, 4))
+    database = await mesh.open_database(serves=(5, 5))
     redis = await mesh.open_redis()
     access = await mesh.follow_identities()
     outbox = mesh.outbox(database)
@@ -107,6 +110,11 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
     )
     mesh.background("examples", runner.sweep_forever)
     mesh.consume("prompts", group="inference.examples", types=EVENT_TYPES, handle=ExampleRequests(runner))
+
+    # People who are gone
+    erasures = Erasures(database, erase)
+    mesh.consume("auth", group="inference.erasure", types=GONE_TYPES, handle=erasures)
+    mesh.background("erasure", erasures.again)
 
     # Calls
     server = mesh.server(access)

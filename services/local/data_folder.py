@@ -100,6 +100,11 @@ class DataFolder:
         return self.path / "logs"
 
     @property
+    def mail(self) -> Path:
+        """Mails that the mesh sent."""
+        return self.path / "mail"
+
+    @property
     def run(self) -> Path:
         """What belongs to the present run only."""
         return self.path / "run"

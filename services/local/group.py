@@ -27,6 +27,7 @@ _COMMANDS = {
     "provider-keys": "provider_keys",
     "usage": "usage",
     "events": "events",
+    "mail": "mail",
     "access": "access",
 }
 

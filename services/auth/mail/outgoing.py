@@ -12,7 +12,7 @@ from services.mesh.ids import uuid7
 
 
 class OutgoingMails:
-    """The Mails of a service that sends them, or (`on` is false: no SMTP server is set) of one that has none to send."""
+    """The Mails of a service that sends them, or, `on` being false (no SMTP server is set), that sends none."""
 
     def __init__(self, *, on: bool) -> None:
         self._on = on

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 
 from services.auth.mail.smtp import MailRefused, Smtp, deliver, message_of
+from services.auth.purge import purge_on
 from services.auth.store import SQL, Row
 from services.mesh.database import Database
 from services.mesh.telemetry.logs import get_logger
@@ -56,12 +57,7 @@ class MailSender:
 
     async def purge(self) -> None:
         """Removes mails that are over, for ever."""
-        while True:
-            rows = [0]
-            while rows:
-                async with self._database.connection() as conn:
-                    rows = await conn.fetch(SQL["purge_mails"], self._options.retention_s)
-            await asyncio.sleep(PURGE_EVERY_S)
+        await purge_on(self._database, SQL["purge_mails"], self._options.retention_s, every_s=PURGE_EVERY_S)
 
     async def send_due(self) -> int:
         """Sends the mails that are due, as many as a batch holds; how many it tried."""

@@ -1,4 +1,4 @@
-"""The mails that the mesh sends: subject and text by name. A place is `${name}`; every mail has one text alone, plain."""
+"""The mails that the mesh sends: subject and text by name. A place is `${name}`; a mail has one text, plain."""
 
 from __future__ import annotations
 

@@ -91,6 +91,7 @@ def test_status_shows_every_process(mesh: LocalMesh) -> None:
         "postgres",
         "redis-state",
         "redis-cache",
+        "mail",
         "auth-0",
         "prompts-0",
         "moderation-0",

@@ -1,0 +1,1 @@
+UPDATE tries SET count = count - 1 WHERE key = ANY ($1::bytea[]) AND count > 0

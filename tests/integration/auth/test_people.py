@@ -1,0 +1,518 @@
+"""Verification, resets, changes, export and deletion over a real database and a real SMTP server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+from promptmesh.auth.v1 import accounts_pb2 as pb
+from promptmesh.auth.v1 import auth_pb2, events_pb2
+from promptmesh.auth.v1.accounts_pb2_grpc import AccountServiceStub
+from promptmesh.events.v1.events_pb2 import Envelope
+
+from services.mesh.errors import MeshError, error_of
+from tests.integration.auth.mailbox import Mailbox, running_mailbox
+from tests.integration.auth.world import (
+    PASSWORD,
+    Client,
+    Place,
+    client_of,
+    reason_of,
+    refusal_of,
+    until_refused,
+)
+from tests.integration.support.service_process import ServiceProcess
+
+ANOTHER = "four words of another kind"
+# Mails of other addresses of the network, as the edge tells them.
+HOME, AWAY = "198.51.100.7", "203.0.113.9"
+
+
+@pytest.fixture(scope="module")
+def mailbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mailbox]:
+    """Where mails go."""
+    with running_mailbox(tmp_path_factory.mktemp("mail")) as mailbox:
+        yield mailbox
+
+
+def smtp(mailbox: Mailbox) -> dict[str, object]:
+    """Settings that send there."""
+    return {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": mailbox.port, "SMTP_TLS": "none", "MAIL_RETRY_S": 0.2}
+
+
+@pytest.fixture(scope="module")
+def service(place: Place, mailbox: Mailbox) -> Iterator[ServiceProcess]:
+    """The service, with mail."""
+    with place.running(**smtp(mailbox)) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def strict(place: Place, mailbox: Mailbox) -> Iterator[ServiceProcess]:
+    """One that wants addresses to be proved, over the same database."""
+    with place.running(**smtp(mailbox), EMAIL_VERIFICATION="required", WORKER="strict-0") as process:
+        yield process
+
+
+@dataclass
+class Person:
+    """Calls of both services of auth as somebody, from somewhere."""
+
+    channel: grpc.aio.Channel
+    token: str = ""
+    address: str = ""
+
+    async def __call__(self, method: str, **fields: Any) -> Any:
+        request = getattr(pb, f"{method}Request")(**fields)
+        metadata = [("authorization", f"Bearer {self.token}")] if self.token else []
+        metadata += [("x-envoy-external-address", self.address)] if self.address else []
+        try:
+            return await getattr(AccountServiceStub(self.channel), method)(request, metadata=metadata, timeout=20.0)
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error) from error
+
+    def at(self, address: str) -> Person:
+        """The same from elsewhere."""
+        return Person(self.channel, self.token, address)
+
+
+@pytest.fixture
+async def nobody(service: ServiceProcess) -> AsyncIterator[Person]:
+    """Without a credential."""
+    async with grpc.aio.insecure_channel(service.target) as channel:
+        yield Person(channel)
+
+
+@pytest.fixture
+async def stranger(strict: ServiceProcess) -> AsyncIterator[Person]:
+    """Without a credential, where addresses are to be proved."""
+    async with grpc.aio.insecure_channel(strict.target) as channel:
+        yield Person(channel)
+
+
+async def log_in(person: Person, email: str, password: str = PASSWORD) -> auth_pb2.Session:
+    from promptmesh.auth.v1.auth_pb2_grpc import AuthServiceStub
+
+    metadata = [("x-envoy-external-address", person.address)] if person.address else []
+    request = auth_pb2.CreateSessionRequest(email=email, password=password)
+    try:
+        session: auth_pb2.Session = await AuthServiceStub(person.channel).CreateSession(request, metadata=metadata)
+    except grpc.aio.AioRpcError as error:
+        raise error_of(error) from error
+    return session
+
+
+async def known(client: Client, nobody: Person) -> tuple[auth_pb2.User, Person]:
+    """A new person with a session."""
+    session, _ = await client.somebody()
+    return session.user, Person(nobody.channel, session.access_token)
+
+
+# Proof of the address
+
+
+async def test_an_address_is_proved_once(client: Client, nobody: Person, mailbox: Mailbox) -> None:
+    user, me = await known(client, nobody)
+    token = await mailbox.token(user.email, "Confirm")
+    refused = await refusal_of(nobody("VerifyEmail", token=token, password="not the password"))
+    assert refused.reason == "PROOF_WRONG"  # and the link is still good
+    await nobody("VerifyEmail", token=token, password=PASSWORD)
+    assert (await client.log_in(user.email)).user.email_verified
+    assert await reason_of(nobody("VerifyEmail", token=token, password=PASSWORD)) == "LINK_INVALID"
+    sent = len(mailbox.to(user.email))
+    await me("SendVerification")
+    await me("RequestEmailChange", new_email=f"new-{user.email}")
+    await mailbox.wait(user.email, "about to change")  # mails go in order: another would have come before
+    assert len(mailbox.to(user.email)) == sent + 1
+
+
+@pytest.mark.parametrize("token", ["pml_never", "x", "pml_" + "A" * 200, "päml", "a\0b"])
+async def test_what_is_no_link_is_told_like_one_that_is_over(nobody: Person, token: str) -> None:
+    for method, more in (("VerifyEmail", {"password": "x"}), ("ResetPassword", {"new_password": ANOTHER})):
+        refused = await refusal_of(nobody(method, token=token, **more))
+        assert (refused.reason, token in refused.message) == ("LINK_INVALID", False)
+
+
+async def test_a_link_is_good_for_one_purpose(client: Client, nobody: Person, mailbox: Mailbox) -> None:
+    user, me = await known(client, nobody)
+    token = await mailbox.token(user.email, "Confirm")
+    assert await reason_of(nobody("ResetPassword", token=token, new_password=ANOTHER)) == "LINK_INVALID"
+    assert await reason_of(me("ConfirmEmailChange", token=token)) == "LINK_INVALID"
+
+
+async def test_where_proof_is_required_nothing_tells_who_has_an_account(
+    strict: ServiceProcess, stranger: Person, mailbox: Mailbox
+) -> None:
+    async with client_of(strict) as client:
+        email = "required@example.test"
+        first = await client.register(email)
+        assert first == auth_pb2.User(email=email, display_name="Ada")
+        token = await mailbox.token(email, "Confirm")
+        unproved = await refusal_of(client.log_in(email))
+        unknown = await refusal_of(client.log_in("unknown@example.test"))
+        wrong = await refusal_of(client.log_in(email, "not the password"))
+        assert {(one.reason, one.message) for one in (unproved, unknown, wrong)} == {
+            ("LOGIN_FAILED", unknown.message)
+        }
+        await stranger("VerifyEmail", token=token, password=PASSWORD)
+        session = await client.log_in(email)
+        assert session.user.email_verified
+        # Once more, with another password: the same answer; the owner is told, and nothing changes.
+        assert await client.register(email, ANOTHER) == first
+        await mailbox.wait(email, "You have an account already")
+        assert await reason_of(client.log_in(email, ANOTHER)) == "LOGIN_FAILED"
+        assert (await client.log_in(email)).user == session.user
+
+
+async def test_registrations_of_one_address_at_once_make_one_account(
+    strict: ServiceProcess, mailbox: Mailbox, rows: asyncpg.Connection
+) -> None:
+    async with client_of(strict) as client:
+        email = "at-once@example.test"
+        answers = await asyncio.gather(*(client.register(email) for _ in range(8)))
+        assert len({one.SerializeToString() for one in answers}) == 1
+        await mailbox.wait(email, "Confirm")
+        async with asyncio.timeout(30):
+            while await rows.fetchval("SELECT count(*) FROM account_requests WHERE email = $1", email):
+                await asyncio.sleep(0.05)
+        assert await rows.fetchval("SELECT count(*) FROM users WHERE email = $1", email) == 1
+        assert len(mailbox.to(email, "Confirm")) == 1
+
+
+# Passwords
+
+
+async def test_a_password_is_reset_once_and_ends_every_session(
+    client: Client, nobody: Person, mailbox: Mailbox, rows: asyncpg.Connection
+) -> None:
+    user, me = await known(client, nobody)
+    session = await client.log_in(user.email)
+    key = (await client.bearing(session.access_token)("CreateApiKey", auth_pb2.CreateApiKeyRequest(display_name="k")))
+    await nobody("RequestPasswordReset", email=user.email.upper())
+    await nobody("RequestPasswordReset", email="nobody-has-it@example.test")
+    token = await mailbox.token(user.email, "new password")
+    weak = await refusal_of(nobody("ResetPassword", token=token, new_password="password123"))
+    assert weak.reason == "PASSWORD_WEAK"
+    assert [one.field for one in weak.violations] == ["new_password"]
+    tries = [reason_of_or_ok(nobody("ResetPassword", token=token, new_password=ANOTHER)) for _ in range(8)]
+    assert sorted(await asyncio.gather(*tries)) == ["LINK_INVALID"] * 7 + ["ok"]
+    await until_refused(client.bearing(me.token))
+    assert await reason_of(client.refresh(session.refresh_token)) == "CREDENTIAL_REVOKED"
+    assert await reason_of(client.log_in(user.email)) == "LOGIN_FAILED"
+    assert (await client.log_in(user.email, ANOTHER)).user.email_verified
+    await mailbox.wait(user.email, "was changed")
+    assert not mailbox.to("nobody-has-it@example.test")
+    # The address was not proved before: whoever made a key with the account may have been somebody else.
+    revoked = "SELECT revoke_time FROM api_keys WHERE api_key_id = $1"
+    assert await rows.fetchval(revoked, key.api_key.api_key_id) is not None
+
+
+async def reason_of_or_ok(call: Any) -> str:
+    try:
+        await call
+    except MeshError as error:
+        return error.reason
+    return "ok"
+
+
+async def test_a_link_ends_by_itself(
+    client: Client, nobody: Person, mailbox: Mailbox, rows: asyncpg.Connection
+) -> None:
+    user, _ = await known(client, nobody)
+    await nobody("RequestPasswordReset", email=user.email)
+    token = await mailbox.token(user.email, "new password")
+    await rows.execute("UPDATE links SET expire_time = now() WHERE user_id = $1", user.user_id)
+    assert await reason_of(nobody("ResetPassword", token=token, new_password=ANOTHER)) == "LINK_INVALID"
+
+
+async def test_no_secret_of_a_link_is_kept(
+    client: Client, nobody: Person, mailbox: Mailbox, rows: asyncpg.Connection
+) -> None:
+    user, _ = await known(client, nobody)
+    token = await mailbox.token(user.email, "Confirm")
+    async with asyncio.timeout(30):
+        while await rows.fetchval("SELECT count(*) FROM mails WHERE user_id = $1 AND state <> 2", user.user_id):
+            await asyncio.sleep(0.05)
+    for table in ("mails", "links"):
+        kept = await rows.fetchval(f"SELECT jsonb_agg(t)::text FROM {table} AS t WHERE user_id = $1", user.user_id)
+        assert token not in kept
+        assert token.removeprefix("pml_") not in kept
+
+
+async def test_a_change_of_the_password_ends_the_other_sessions(
+    client: Client, nobody: Person, mailbox: Mailbox
+) -> None:
+    user, me = await known(client, nobody)
+    other = await client.log_in(user.email)
+    wrong = me("ChangePassword", current_password="not the password", new_password=ANOTHER)
+    assert await reason_of(wrong) == "PROOF_WRONG"
+    weak = me("ChangePassword", current_password=PASSWORD, new_password=f"{user.email}")
+    assert await reason_of(weak) == "PASSWORD_WEAK"
+    await me("ChangePassword", current_password=PASSWORD, new_password=ANOTHER)
+    await until_refused(client.bearing(other.access_token))
+    assert (await client.bearing(me.token)("GetMe", auth_pb2.GetMeRequest())).user_id == user.user_id
+    assert (await client.log_in(user.email, ANOTHER)).user.user_id == user.user_id
+    await mailbox.wait(user.email, "was changed")
+
+
+async def test_guesses_at_the_present_password_are_counted_by_session(client: Client, nobody: Person) -> None:
+    user, me = await known(client, nobody)
+    for _ in range(10):
+        wrong = me("ChangePassword", current_password="not the password", new_password=ANOTHER)
+        assert await reason_of(wrong) == "PROOF_WRONG"
+    refused = await refusal_of(me("ChangePassword", current_password=PASSWORD, new_password=ANOTHER))
+    assert refused.reason == "RATE_LIMITED"
+    assert refused.retry_after_s
+    fresh = Person(nobody.channel, (await client.log_in(user.email)).access_token)
+    await fresh("ChangePassword", current_password=PASSWORD, new_password=ANOTHER)
+
+
+@pytest.mark.parametrize("password", ["password123", "qwertyuiop", "promptmesh!", "aaaaaaaaaaaa"])
+async def test_weak_passwords_are_refused_at_registering(client: Client, password: str) -> None:
+    refused = await refusal_of(client.register(password=password))
+    assert refused.reason == "PASSWORD_WEAK"
+    assert password not in refused.message
+
+
+# Addresses
+
+
+async def test_a_new_address_is_taken_by_its_link(client: Client, nobody: Person, mailbox: Mailbox) -> None:
+    user, me = await known(client, nobody)
+    other = await client.log_in(user.email)
+    old_link = await mailbox.token(user.email, "Confirm")
+    new = f"moved-{user.email}"
+    await me("RequestEmailChange", new_email=new)
+    assert new.split("@")[0] in (await mailbox.wait(user.email, "about to change")).body
+    token = await mailbox.token(new, "Confirm your new")
+    _, somebody_else = await known(client, nobody)
+    assert await reason_of(somebody_else("ConfirmEmailChange", token=token)) == "LINK_INVALID"
+    changed = await me("ConfirmEmailChange", token=token)
+    assert (changed.email, changed.email_verified) == (new, True)
+    assert await reason_of(me("ConfirmEmailChange", token=token)) == "LINK_INVALID"
+    await mailbox.wait(user.email, "was changed")
+    await until_refused(client.bearing(other.access_token))
+    assert await reason_of(client.log_in(user.email)) == "LOGIN_FAILED"
+    assert (await client.log_in(new)).user.user_id == user.user_id
+    assert await reason_of(nobody("VerifyEmail", token=old_link, password=PASSWORD)) == "LINK_INVALID"
+
+
+async def test_an_address_that_somebody_has_is_not_given_away(
+    client: Client, nobody: Person, mailbox: Mailbox
+) -> None:
+    owner, _ = await known(client, nobody)
+    user, me = await known(client, nobody)
+    assert await me("RequestEmailChange", new_email=owner.email) is not None  # told as any other
+    await mailbox.wait(owner.email, "You have an account already")
+    await mailbox.wait(user.email, "about to change")
+    assert not mailbox.to(owner.email, "Confirm your new")
+
+
+async def test_an_address_that_was_taken_meanwhile(client: Client, nobody: Person, mailbox: Mailbox) -> None:
+    user, me = await known(client, nobody)
+    new = f"meanwhile-{user.email}"
+    await me("RequestEmailChange", new_email=new)
+    token = await mailbox.token(new, "Confirm your new")
+    await client.register(new)
+    assert await reason_of(me("ConfirmEmailChange", token=token)) == "LINK_INVALID"
+
+
+# Throttling
+
+
+async def test_who_guesses_elsewhere_does_not_lock_the_owner_out(client: Client, nobody: Person) -> None:
+    user, _ = await known(client, nobody)
+    home = nobody.at(HOME)
+    await log_in(home, user.email)  # so that home is known
+    for stranger in range(5):
+        there = nobody.at(f"203.0.113.{stranger}")
+        for _ in range(10):
+            assert await reason_of(log_in(there, user.email, "a guess of many")) == "LOGIN_FAILED"
+        assert await reason_of(log_in(there, user.email, "a guess of many")) == "RATE_LIMITED"
+    # All that strangers may try is used up: even the right password is refused from a place that is not known.
+    refused = await refusal_of(log_in(nobody.at("192.0.2.1"), user.email))
+    assert (refused.reason, bool(refused.retry_after_s)) == ("RATE_LIMITED", True)
+    assert (await log_in(home, user.email)).user.user_id == user.user_id
+
+
+async def test_a_reset_by_mail_makes_a_place_known(client: Client, nobody: Person, mailbox: Mailbox) -> None:
+    user, _ = await known(client, nobody)
+    for stranger in range(5):
+        for _ in range(10):
+            await reason_of(log_in(nobody.at(f"203.0.113.{100 + stranger}"), user.email, "a guess of many"))
+    away = nobody.at("192.0.2.77")
+    assert await reason_of(log_in(away, user.email)) == "RATE_LIMITED"
+    await away("RequestPasswordReset", email=user.email)
+    token = await mailbox.token(user.email, "new password")
+    await away("ResetPassword", token=token, new_password=ANOTHER)
+    assert (await log_in(away, user.email, ANOTHER)).user.user_id == user.user_id
+
+
+async def test_accounts_that_there_are_and_are_not_are_throttled_alike(client: Client, nobody: Person) -> None:
+    user, _ = await known(client, nobody)
+    told: list[list[tuple[str, str]]] = []
+    for email, address in ((user.email, "192.0.2.31"), ("not-there@example.test", "192.0.2.32")):
+        refusals = [await refusal_of(log_in(nobody.at(address), email, "a guess of many")) for _ in range(12)]
+        told.append([(one.reason, one.message) for one in refusals])
+    assert told[0] == told[1]
+    assert [reason for reason, _ in told[0]] == ["LOGIN_FAILED"] * 10 + ["RATE_LIMITED"] * 2
+
+
+async def test_guesses_at_once_are_counted_before_they_are_checked(client: Client, nobody: Person) -> None:
+    user, _ = await known(client, nobody)
+    there = nobody.at("192.0.2.40")
+    reasons = await asyncio.gather(*(reason_of(log_in(there, user.email, "a guess of many")) for _ in range(40)))
+    assert reasons.count("LOGIN_FAILED") <= 10
+    assert set(reasons) == {"LOGIN_FAILED", "RATE_LIMITED"}
+
+
+async def test_an_address_of_the_next_generation_counts_by_its_64(client: Client, nobody: Person) -> None:
+    user, _ = await known(client, nobody)
+    for host in range(10):
+        await reason_of(log_in(nobody.at(f"2001:db8:1:1::{host:x}"), user.email, "a guess of many"))
+    assert await reason_of(log_in(nobody.at("2001:db8:1:1::ff"), user.email)) == "RATE_LIMITED"
+    assert await reason_of(log_in(nobody.at("2001:db8:1:2::ff"), user.email, "a guess of many")) == "LOGIN_FAILED"
+
+
+async def test_registrations_and_requests_for_mail_are_counted_by_address(place: Place) -> None:
+    with place.running(REGISTRATIONS_PER_ADDRESS_MAX=2, MAIL_REQUESTS_PER_ADDRESS_MAX=2, WORKER="few-0") as few:
+        async with grpc.aio.insecure_channel(few.target) as channel:
+            there = Person(channel, address="192.0.2.50")
+            for _ in range(2):
+                await there("RequestPasswordReset", email="nobody@example.test")
+            assert await reason_of(there("RequestPasswordReset", email="nobody@example.test")) == "RATE_LIMITED"
+            await there.at("192.0.2.51")("RequestPasswordReset", email="nobody@example.test")
+
+
+async def test_who_asks_for_many_mails_takes_nobodys_link_away(
+    client: Client, nobody: Person, mailbox: Mailbox, rows: asyncpg.Connection
+) -> None:
+    user, _ = await known(client, nobody)
+    for number in range(8):
+        await nobody.at(f"192.0.2.{60 + number}")("RequestPasswordReset", email=user.email)
+    token = await mailbox.token(user.email, "new password", count=5)
+    async with asyncio.timeout(30):
+        while await rows.fetchval("SELECT count(*) FROM account_requests WHERE email = $1", user.email):
+            await asyncio.sleep(0.05)
+    async with asyncio.timeout(30):
+        while await rows.fetchval("SELECT count(*) FROM mails WHERE user_id = $1 AND state = 1", user.user_id):
+            await asyncio.sleep(0.05)
+    assert len(mailbox.to(user.email, "new password")) == 5
+    await nobody("ResetPassword", token=token, new_password=ANOTHER)
+
+
+# Name, export, deletion
+
+
+async def test_a_name_is_changed_and_told(client: Client, nobody: Person, rows: asyncpg.Connection) -> None:
+    user, me = await known(client, nobody)
+    changed = await me("UpdateMe", user=pb.ProfileChange(display_name="Augusta"))
+    assert changed.display_name == "Augusta"
+    assert (await client.log_in(user.email)).user.display_name == "Augusta"
+    [renamed] = await events(rows, events_pb2.UserRenamed, user.user_id)
+    assert (renamed.user_id, renamed.display_name) == (user.user_id, "Augusta")
+    refused = await refusal_of(
+        me("UpdateMe", user=pb.ProfileChange(display_name="A"), update_mask={"paths": ["email"]})
+    )
+    assert refused.reason == "FIELD_MASK_INVALID"
+
+
+async def events(rows: asyncpg.Connection, kind: Any, aggregate_id: str) -> list[Any]:
+    query = "SELECT envelope FROM outbox WHERE aggregate_id = $1 AND type = $2 ORDER BY id"
+    found = await rows.fetch(query, aggregate_id, kind.DESCRIPTOR.full_name)
+    return [kind.FromString(Envelope.FromString(row["envelope"]).payload) for row in found]
+
+
+async def test_an_export_holds_all_and_no_secret(
+    client: Client, nobody: Person, mailbox: Mailbox, rows: asyncpg.Connection
+) -> None:
+    user, me = await known(client, nobody)
+    await client.bearing(me.token)("CreateApiKey", auth_pb2.CreateApiKeyRequest(display_name="exported key"))
+    token = await mailbox.token(user.email, "Confirm")
+    body = await me("ExportMe")
+    assert body.content_type == "application/json"
+    document = json.loads(body.data)
+    assert document["user"]["email"] == user.email
+    assert [one["display_name"] for one in document["api_keys"]] == ["exported key"]
+    assert len(document["sessions"]) == 1
+    assert token.encode() not in body.data
+    secret = await rows.fetchrow(
+        "SELECT u.password_hash, encode(s.refresh_digest, 'hex') AS refresh, encode(k.digest, 'hex') AS key FROM users AS u"
+        " JOIN sessions AS s USING (user_id) JOIN api_keys AS k USING (user_id) WHERE user_id = $1",
+        user.user_id,
+    )
+    assert secret is not None
+    assert not [one for one in secret.values() if one.encode() in body.data]
+
+
+async def test_a_deleted_account_is_gone(
+    client: Client, nobody: Person, mailbox: Mailbox, rows: asyncpg.Connection, peer: Client
+) -> None:
+    user, me = await known(client, nobody)
+    caller = client.bearing(me.token)
+    key = await caller("CreateApiKey", auth_pb2.CreateApiKeyRequest(display_name="k"))
+    with_key = client.bearing(key.secret)
+    assert (await with_key("GetMe", auth_pb2.GetMeRequest())).user_id == user.user_id
+    await mailbox.wait(user.email, "Confirm")
+    await me("DeleteMe")
+    for gone in (caller, with_key):
+        await until_refused_at_all(gone)
+    assert await reason_of(client.log_in(user.email)) == "LOGIN_FAILED"
+    await mailbox.wait(user.email, "deleted")
+    for table in ("users", "sessions", "api_keys", "links", "known_addresses", "mails"):
+        assert not await rows.fetchval(f"SELECT count(*) FROM {table} WHERE user_id = $1", user.user_id), table
+    assert not await rows.fetchval("SELECT count(*) FROM organisations WHERE org_id = $1", user.org_id)
+    [deleted] = await events(rows, events_pb2.UserDeleted, user.user_id)
+    assert (deleted.user_id, deleted.org_id) == (user.user_id, user.org_id)
+    # Who watches identities anew is told as well, as long as tokens may run.
+    watch = peer.watch()
+    first = await watch.read()
+    watch.cancel()
+    assert user.user_id in {one.user_id for one in first.state.users if one.deleted}
+    assert (await client.register(user.email)).user_id != user.user_id  # the address is free
+
+
+async def until_refused_at_all(person: Client) -> None:
+    """Waits until calls of the person are refused, for whichever reason comes first."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await person("GetMe", auth_pb2.GetMeRequest())
+            except MeshError as error:
+                assert error.reason in {"SUSPENDED", "CREDENTIAL_REVOKED", "CREDENTIAL_INVALID", "USER_NOT_FOUND"}
+                if error.reason != "USER_NOT_FOUND":
+                    return
+
+
+async def test_the_last_administrator_stays(
+    client: Client, nobody: Person, rows: asyncpg.Connection
+) -> None:
+    user, me = await known(client, nobody)
+    await rows.execute("UPDATE users SET roles = '{1,3}' WHERE user_id = $1", user.user_id)
+    try:
+        assert await reason_of(me("DeleteMe")) == "LAST_ADMIN"
+    finally:
+        await rows.execute("UPDATE users SET roles = '{1}' WHERE user_id = $1", user.user_id)
+
+
+# Mail
+
+
+async def test_mail_waits_for_its_server(place: Place, tmp_path: Any) -> None:
+    with running_mailbox(tmp_path / "gone") as gone:
+        port = gone.port
+    settings = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": port, "SMTP_TLS": "none", "MAIL_RETRY_S": 0.1}
+    with place.running(**settings, WORKER="waits-0", MAIL_RETRY_MAX_S=0.2) as process:
+        async with client_of(process) as client:
+            user = await client.register()
+            async with asyncio.timeout(30):
+                while "could not be sent" not in process.log_text():
+                    await asyncio.sleep(0.05)
+            with mailbox_at(port, tmp_path / "back") as back:
+                await back.wait(user.email, "Confirm")
