@@ -6,7 +6,7 @@ import { millis, Time } from "../../components/Time";
 import { api } from "../../state/api";
 import { useRead } from "../../state/paged";
 import { user } from "../../state/session";
-import css from "./account.module.css";
+import css from "./usage.module.css";
 
 const WHOSE: Record<number, string> = {
   [LimitKind.API_KEY]: "key",

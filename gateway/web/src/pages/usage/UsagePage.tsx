@@ -1,0 +1,24 @@
+/* What one has used, and what one may use. */
+import { Page } from "../../components/Page";
+import { Card } from "../../components/Pieces";
+import { Limits } from "./Limits";
+import { Usage } from "./Usage";
+
+export default function UsagePage() {
+  return (
+    <Page title="Usage" lead="What your calls of models took this month, and what is left of your limits.">
+      <Card>
+        <section class="stack" aria-labelledby="limits">
+          <h2 id="limits">Limits</h2>
+          <Limits />
+        </section>
+      </Card>
+      <Card>
+        <section class="stack" aria-labelledby="usage">
+          <h2 id="usage">This month</h2>
+          <Usage />
+        </section>
+      </Card>
+    </Page>
+  );
+}
