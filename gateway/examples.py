@@ -11,7 +11,7 @@ BASE_URL = "http://127.0.0.1:8080"
 """What the page shows until its script knows where it was loaded from."""
 
 _MESSAGES = [{"role": "MESSAGE_ROLE_USER", "content": "Write a haiku about envoys."}]
-_EMAIL, _PASSWORD = "ada@example.com", "correct horse battery"
+_EMAIL, _PASSWORD, _ANOTHER_PASSWORD = "ada@example.com", "correct horse battery", "four words of another kind"
 
 # Bodies by operation. A test asks for one of every method that takes a body, and one runs them all. `vectors` is the
 # model of docs/models.md: of vectors none is there by itself.
@@ -42,6 +42,14 @@ BODIES: Mapping[str, Any] = {
     "ConfigService_RollbackConfig": {"version": "1"},
     "LimitService_SetLimits": {"requestsPerMinute": "600", "nanosPerMonth": "50000000000"},
     "ProviderKeyService_CreateProviderKey": {"provider": "openai", "secret": "$PROVIDER_KEY", "displayName": "2026-11"},
+    "AccountService_SendVerification": {},
+    "AccountService_VerifyEmail": {"token": "$LINK_TOKEN", "password": _PASSWORD},
+    "AccountService_RequestPasswordReset": {"email": _EMAIL},
+    "AccountService_ResetPassword": {"token": "$LINK_TOKEN", "newPassword": _ANOTHER_PASSWORD},
+    "AccountService_UpdateMe": {"displayName": "Ada Lovelace"},
+    "AccountService_ChangePassword": {"currentPassword": _PASSWORD, "newPassword": _ANOTHER_PASSWORD},
+    "AccountService_RequestEmailChange": {"newEmail": "ada@new.example.com"},
+    "AccountService_ConfirmEmailChange": {"token": "$LINK_TOKEN"},
 }
 # Bodies that a person writes in a file, which the command wraps.
 FILES: Mapping[str, str] = {

@@ -101,6 +101,11 @@ class Throttle:
         await conn.execute(SQL["give_back_tries"], sorted(one.key for one in done.taken if one is not done.pair))
         await self._know(conn, done.place, user)
 
+    async def not_checked(self, log_in: LogInTry) -> None:
+        """Nobody had time to check the password: the tries are given back."""
+        async with self._database.connection() as conn:
+            await conn.execute(SQL["give_back_tries"], sorted(one.key for one in log_in.taken))
+
     async def proved(self, conn: Connection, user: Row) -> None:
         """The person proved by mail who they are: where they come from is known from now on, with tries left."""
         email, home = user["email"], _household(current_or_none())

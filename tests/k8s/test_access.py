@@ -32,6 +32,7 @@ BETWEEN = {
     *(("moderation", "auth", path) for path in IDENTITIES),
     *(("inference", "auth", path) for path in IDENTITIES),
     *(("inference", "moderation", path) for path in SCREEN),  # services/inference/main.py
+    *((name, "auth", REPLAY) for name in ("prompts", "moderation", "inference")),  # people who are gone
     ("prompts", "moderation", REPLAY),  # mesh.consume(…) of each main.py
     ("prompts", "inference", REPLAY),
     ("moderation", "prompts", REPLAY),
@@ -51,6 +52,7 @@ def test_the_files_are_what_the_contracts_and_the_code_say() -> None:
 def test_clients_are_read_from_the_code() -> None:
     assert {(one.name, one.target, one.service) for one in clients()} == {
         *((name, "auth", "AuthService") for name in ("prompts", "moderation", "inference")),
+        *((name, "auth", "EventSourceService") for name in ("prompts", "moderation", "inference")),
         ("inference", "moderation", "ModerationService"),
         ("prompts", "moderation", "EventSourceService"),
         ("prompts", "inference", "EventSourceService"),

@@ -25,6 +25,11 @@ _TIMED_OUT = 28  # curl's exit code
 #: What is refused here, and why it would not be elsewhere: (status, reason or code).
 REFUSED = {
     "AuthService_Register": (409, "EMAIL_TAKEN"),  # Ada is there already, for the others
+    # The link of a mail, and the password of Ada, which the caller has not
+    "AccountService_VerifyEmail": (400, "LINK_INVALID"),
+    "AccountService_ResetPassword": (400, "LINK_INVALID"),
+    "AccountService_ConfirmEmailChange": (400, "LINK_INVALID"),
+    "AccountService_ChangePassword": (401, "PROOF_WRONG"),
     "ProviderKeyService_CreateProviderKey": (400, "INVALID_FIELD"),  # there is no provider `openai`
 }
 _STATUS = "\n%{http_code}"
@@ -61,6 +66,8 @@ async def variables(
         "EDGE": mesh.url,
         "TOKEN": admin.token,
         "LEAVING_TOKEN": leaving.token,
+        "ENDING_TOKEN": (await new_person()).token,
+        "LINK_TOKEN": "pml_of-a-mail",
         "REFRESH_TOKEN": leaving.refresh_token,
         "POST_ID": post["postId"],
         "AUTHOR_ID": admin.user_id,
@@ -79,6 +86,10 @@ async def variables(
 _LAST = ("LimitService_DeleteLimits", "PostService_DeletePost", "AuthService_RevokeApiKey", "AuthService_DeleteSession")
 
 
+#: What would end the caller of all others.
+_OTHERS_TOKENS = {"AuthService_DeleteSession": "LEAVING_TOKEN", "AccountService_DeleteMe": "ENDING_TOKEN"}
+
+
 async def test_every_command_of_the_reference_does_what_it_says(
     variables: dict[str, str], admin: Person, tmp_path: Path
 ) -> None:
@@ -87,7 +98,7 @@ async def test_every_command_of_the_reference_does_what_it_says(
     wrong = {}
     for verb, path, operation in sorted(operations(), key=lambda one: _place(one[2]["operationId"])):
         name = operation["operationId"]
-        environment = variables | ({"TOKEN": variables["LEAVING_TOKEN"]} if name == "AuthService_DeleteSession" else {})
+        environment = variables | ({"TOKEN": variables[_OTHERS_TOKENS[name]]} if name in _OTHERS_TOKENS else {})
         said = await ran(examples.curl(verb, path, operation), environment, tmp_path, endless="atch" in name)
         status, reason = REFUSED.get(name, (200, ""))
         if said[0] != status or (reason and reason not in said[1]):

@@ -10,6 +10,7 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
+from promptmesh.auth.v1 import accounts_pb2
 from promptmesh.inference.v1 import inference_pb2, limits_pb2, usage_pb2
 from promptmesh.moderation.v1 import moderation_pb2
 from promptmesh.prompts.v1 import posts_pb2
@@ -77,6 +78,13 @@ BASES: Mapping[str, Mapping[str, Any]] = {
     "ProviderKeyService.CreateProviderKey": {"provider": "nobody", "secret": "sk-nothing"},
     "ProviderKeyService.ListProviderKeys": {},
     "ProviderKeyService.DeleteProviderKey": {"provider_key_id": NOWHERE},
+    "AccountService.VerifyEmail": {"token": "pml_none", "password": PASSWORD},
+    "AccountService.RequestPasswordReset": {"email": "limits@example.com"},
+    "AccountService.ResetPassword": {"token": "pml_none", "new_password": PASSWORD},
+    "AccountService.UpdateMe": {"user": accounts_pb2.ProfileChange(display_name="Limits")},
+    "AccountService.ChangePassword": {"current_password": "not the password", "new_password": PASSWORD},
+    "AccountService.RequestEmailChange": {"new_email": "limits-new@example.com"},
+    "AccountService.ConfirmEmailChange": {"token": "pml_none"},
 }
 
 

@@ -81,20 +81,23 @@ class MailSender:
             )
             await self._deliver(self._smtp, message)
         except ValueError as error:  # no header can hold it: it will not get better
-            await self._finish(mail_id, GIVEN_UP, str(error))
+            await self._finish(row, GIVEN_UP, str(error))
         except (MailRefused, OSError, TimeoutError) as error:
             if (isinstance(error, MailRefused) and error.permanent) or row["age_s"] >= self._options.give_up_s:
-                await self._finish(mail_id, GIVEN_UP, _why(error))
+                await self._finish(row, GIVEN_UP, _why(error))
             else:
                 await self._delay(row, _why(error))
         else:
-            await self._finish(mail_id, SENT, "")
+            await self._finish(row, SENT, "")
 
-    async def _finish(self, mail_id: str, state: int, error: str) -> None:
+    async def _finish(self, row: Row, state: int, error: str) -> None:
         if state == GIVEN_UP:
-            log.error("a mail is given up", mail_id=mail_id, error=error)
+            log.error("a mail is given up", mail_id=row["mail_id"], error=error)
         async with self._database.connection() as conn:
-            await conn.execute(SQL["finish_mail"], mail_id, state, error)
+            if row["user_id"] is None:  # somebody who left: nothing of them stays
+                await conn.execute(SQL["drop_mail"], row["mail_id"])
+            else:
+                await conn.execute(SQL["finish_mail"], row["mail_id"], state, error)
 
     async def _delay(self, row: Row, error: str) -> None:
         options = self._options

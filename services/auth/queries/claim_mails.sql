@@ -3,5 +3,5 @@ UPDATE mails SET attempts = attempts + 1, next_time = now() + make_interval(secs
  WHERE mail_id IN (
        SELECT mail_id FROM mails WHERE state = 1 AND next_time <= now() ORDER BY next_time LIMIT $1
           FOR UPDATE SKIP LOCKED)
-RETURNING mail_id, recipient, subject, body, attempts, create_time,
+RETURNING mail_id, user_id, recipient, subject, body, attempts, create_time,
           extract(epoch FROM now() - create_time)::float8 AS age_s

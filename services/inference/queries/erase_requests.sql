@@ -4,6 +4,6 @@ UPDATE requests
    SET user_id = '00000000-0000-0000-0000-000000000000', api_key_id = '00000000-0000-0000-0000-000000000000',
        tags = '{}', tags_other = NULL, input_text = NULL, output_text = NULL
  WHERE org_id = $1 AND ($2::uuid IS NULL OR user_id = $2)
-   AND id >= first_uuid7($3 - interval '1 hour') AND id < first_uuid7($3 + interval '2 days')
+   AND id >= first_uuid7($3::timestamptz - interval '1 hour') AND id < first_uuid7($3::timestamptz + interval '2 days')
    AND (user_id <> '00000000-0000-0000-0000-000000000000' OR tags <> '{}' OR input_text IS NOT NULL
         OR output_text IS NOT NULL)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.local.mail_files import CaughtMail, read_mails
 from services.local.ports import free_ports
-from services.local.probes import SmtpReady
+from services.local.probes import SMTP_IDENT
 
 PATIENCE_S = 30.0
 _TOKEN = re.compile(r"#token=(\S+)")
@@ -45,20 +47,24 @@ class Mailbox:
 
 
 @contextmanager
-def running_mailbox(folder: Path) -> Iterator[Mailbox]:
-    """The catcher that a mesh on one machine has, as a process."""
-    [port] = free_ports(1)
+def running_mailbox(folder: Path, port: int = 0) -> Iterator[Mailbox]:
+    """The catcher that a mesh on one machine has, as a process. port: 0 takes a free one."""
+    port = port or free_ports(1)[0]
     command = [sys.executable, "-m", "services.local.mail_catcher", str(port), str(folder)]
     with subprocess.Popen(command) as process:
         try:
-            asyncio.run(_ready(port, process))
+            _wait_until_ready(port, process)
             yield Mailbox(port, folder)
         finally:
             process.terminate()
 
 
-async def _ready(port: int, process: subprocess.Popen[bytes]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not await SmtpReady(port).is_ready(process.pid):
-            assert process.poll() is None
-            await asyncio.sleep(0.05)
+def _wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
+    patience_end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < patience_end:
+        assert process.poll() is None
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            assert SMTP_IDENT.encode() in connection.recv(1024)
+            return
+        time.sleep(0.05)
+    raise AssertionError("the catcher of mails does not start")
