@@ -1,5 +1,5 @@
 /* Logging in: e-mail and password, then the second factor where there is one; or a passkey alone, or another provider. */
-import { hasPasskeys, PromptmeshError, type SecondFactorRequired } from "@promptmesh/client";
+import { PromptmeshError, type SecondFactorRequired } from "@promptmesh/client";
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { Button } from "../components/Button";
@@ -10,7 +10,7 @@ import { isAbort } from "../components/problems";
 import { to } from "../router/routes";
 import { session } from "../state/api";
 import { logIn } from "../state/session";
-import { askingForPasskey } from "./passkeys";
+import { askingForPasskey, passkeysWork } from "./passkeys";
 import { ProofForm, waysOf } from "./ProofForm";
 import css from "./getting-in.module.css";
 
@@ -102,11 +102,11 @@ function OtherWays({ children }: { children: ComponentChildren }) {
       setBusy(false);
     }
   };
-  if (!hasPasskeys() && !children) return null;
+  if (!passkeysWork() && !children) return null;
   return (
     <div class={css["ways"]}>
       <p class={css["or"]}>or</p>
-      {hasPasskeys() && (
+      {passkeysWork() && (
         <Button icon="key" busy={busy} onClick={() => void passkey()}>
           Log in with a passkey
         </Button>

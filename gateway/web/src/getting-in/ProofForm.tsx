@@ -1,12 +1,12 @@
 /* Proves who one is: by a code of an app, a recovery code, a passkey or the password, whichever one has. */
-import { FactorKind, hasPasskeys, PromptmeshError, type ProofInit } from "@promptmesh/client";
+import { FactorKind, PromptmeshError, type ProofInit } from "@promptmesh/client";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../components/Button";
 import { PasswordField, TextField } from "../components/Field";
 import { Form, SubmitButton, useForm } from "../components/form";
-import { ErrorNote } from "../components/Pieces";
+import { ErrorNote, Note } from "../components/Pieces";
 import { isAbort } from "../components/problems";
-import { askingForPasskey } from "./passkeys";
+import { askingForPasskey, passkeysWork } from "./passkeys";
 
 export type Way = "totp" | "recovery" | "passkey" | "password";
 
@@ -30,14 +30,22 @@ const ELSE = "Try again, or take another way.";
 export function waysOf(factors: FactorKind[], password: boolean): Way[] {
   const ways: Way[] = [];
   if (factors.includes(FactorKind.TOTP)) ways.push("totp");
-  if (factors.includes(FactorKind.PASSKEY) && hasPasskeys()) ways.push("passkey");
+  if (factors.includes(FactorKind.PASSKEY) && passkeysWork()) ways.push("passkey");
   if (password) ways.push("password");
   if (factors.includes(FactorKind.RECOVERY_CODE)) ways.push("recovery");
   return ways;
 }
 
 export function ProofForm({ ways, action, prove, provePasskey }: ProofFormProps) {
-  const [way, setWay] = useState<Way>(ways[0] ?? "password");
+  const [chosen, setWay] = useState<Way>();
+  const way = chosen ?? ways[0];
+  if (!way) {
+    return (
+      <Note tone="warn" title="Nothing of it works here">
+        <p>Your second factor is a passkey, and this browser, or this address, has none. Open the page in a browser that has yours.</p>
+      </Note>
+    );
+  }
   return (
     <div class="stack">
       {way === "passkey" ? (

@@ -1,5 +1,8 @@
 /* Passkeys: what the browser says, in words. */
-import { PromptmeshError } from "@promptmesh/client";
+import { hasPasskeys, PromptmeshError } from "@promptmesh/client";
+
+/** Whether this browser has passkeys, and for this address: they belong to names, so numbers have none. */
+export const passkeysWork = (): boolean => hasPasskeys() && !/^[\d.]+$|^\[/.test(location.hostname);
 
 /** Runs what asks the browser for a passkey; where the person gives up, or the browser cannot, it says what to do. */
 export async function askingForPasskey<T>(run: () => Promise<T>, otherwise: string): Promise<T> {

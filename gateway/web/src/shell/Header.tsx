@@ -5,7 +5,7 @@ import { Icon, type IconName } from "../components/Icon";
 import { Menu, type MenuItem } from "../components/Menu";
 import { match, navigate, place, query } from "../router/router";
 import { to } from "../router/routes";
-import { isAdmin, isModerator, logOut, user, who } from "../state/session";
+import { isAdmin, isAuditor, isModerator, logOut, user, who } from "../state/session";
 import { setTheme, theme, type Theme } from "../state/theme";
 import { toast } from "../state/toasts";
 import css from "../app.module.css";
@@ -26,6 +26,7 @@ function entries(): Entry[] {
     all.push({ label: "Users", href: to.users(), names: ["users"] });
     all.push({ label: "Status", href: to.status(), names: ["status"] });
   }
+  if (isAuditor.value) all.push({ label: "Audit", href: to.audit(), names: ["audit"] });
   return all;
 }
 
@@ -79,7 +80,7 @@ export function Header() {
   );
 }
 
-const ICONS: Record<string, IconName> = { Feed: "list", Playground: "play", Moderation: "check", Users: "person", Status: "clock" };
+const ICONS: Record<string, IconName> = { Feed: "list", Playground: "play", Moderation: "check", Users: "person", Status: "clock", Audit: "search" };
 
 const phoneItems = (): MenuItem[] => entries().map(({ label, href }) => ({ label, href, icon: ICONS[label] }));
 
@@ -87,6 +88,8 @@ function AccountMenu({ name, id }: { name: string; id: string }) {
   const items: MenuItem[] = [
     { label: "My posts", icon: "person", href: to.person(id) },
     { label: "API keys", icon: "key", href: to.keys() },
+    { label: "Usage", icon: "clock", href: to.usage() },
+    { label: "Teams", icon: "menu", href: to.team() },
     { label: "Account", icon: "gear", href: to.account() },
     { label: "Log out", icon: "leave", run: () => void leave() },
   ];

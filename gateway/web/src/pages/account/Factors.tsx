@@ -1,5 +1,5 @@
 /* What one proves beside the password: apps, passkeys, and the codes for when all of them are lost. */
-import { createPasskey, FactorKind, hasPasskeys, type CreateFactorResponse, type Factor } from "@promptmesh/client";
+import { createPasskey, FactorKind, type CreateFactorResponse, type Factor } from "@promptmesh/client";
 import { useState } from "preact/hooks";
 import { Button } from "../../components/Button";
 import { Confirm } from "../../components/Confirm";
@@ -10,7 +10,7 @@ import { Badge, ErrorNote, Note, Skeleton } from "../../components/Pieces";
 import { Row, Rows } from "../../components/Rows";
 import { Section } from "../../components/Section";
 import { Time } from "../../components/Time";
-import { askingForPasskey } from "../../getting-in/passkeys";
+import { askingForPasskey, passkeysWork } from "../../getting-in/passkeys";
 import { api, session } from "../../state/api";
 import { useRead } from "../../state/paged";
 import { user } from "../../state/session";
@@ -102,7 +102,7 @@ export function Factors() {
             <Button icon="plus" onClick={() => setDoing("app")}>
               Set up an app
             </Button>
-            {hasPasskeys() && (
+            {passkeysWork() && (
               <Button icon="plus" onClick={() => setDoing("passkey")}>
                 Add a passkey
               </Button>
