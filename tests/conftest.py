@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +12,12 @@ import redis
 
 from services.local.embedded.postgres import PostgresCluster, running_postgres, temporary_cluster
 from services.local.embedded.redis import RedisServer, running_redis, temporary_redis
+from tests.support.databases import Databases
+from tests.support.days import wait_for_whole
 
 # Before anything brings gRPC up: its handlers around fork would run in the children that start PostgreSQL and Redis
 # (which exec at once), and now and then they hang there (seen: 2 of 75 starts beside a busy gRPC server; 0 of 225 so).
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
-
-_database_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -37,16 +36,26 @@ def postgres_url(postgres: PostgresCluster) -> str:
     return postgres.url()
 
 
+@pytest.fixture(scope="session")
+def databases(postgres: PostgresCluster) -> Databases:
+    """Makes databases in that cluster: empty ones, and ones with a service's schema."""
+    return Databases(postgres)
+
+
+@pytest.fixture(scope="session")
+def database_service() -> str | None:
+    """The service whose schema is in the database of each test already; folders of tests override it."""
+    return None
+
+
 @pytest.fixture
-def database_url(postgres: PostgresCluster) -> Iterator[str]:
+def database_url(databases: Databases, database_service: str | None) -> Iterator[str]:
     """DSN of the superuser to a database of the test's own, dropped after it (with the connections left open).
 
     Roles belong to the cluster and stay: create them with names or `IF NOT EXISTS` that bear that.
     """
-    name = f"test_{next(_database_numbers)}"
-    postgres.run_sql(f"CREATE DATABASE {name}")
-    yield postgres.url(name)
-    postgres.run_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    with databases.one(database_service) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +74,17 @@ def redis_url(redis_server: RedisServer) -> str:
         client.script_flush()
         client.config_resetstat()
     return redis_server.url()
+
+
+@pytest.fixture
+def one_day(request: pytest.FixtureRequest) -> None:
+    """The test sees one day of UTC: half of what it may take at most is left of it, or it begins after midnight.
+
+    For budgets of a day or a month, and partitions: what is spent today is not what is left tomorrow.
+    """
+    marker = request.node.get_closest_marker("timeout")
+    most_s = float(marker.args[0]) if marker else float(request.config.getini("timeout"))
+    wait_for_whole(most_s / 2 - 1.0)  # the wait counts as well
 
 
 def _template(shared: Path) -> Path:

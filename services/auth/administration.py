@@ -37,8 +37,11 @@ class SecondFactors(Protocol):
 class Mails(Protocol):
     """What administration needs of mail (services/auth/mail)."""
 
-    async def send(self, conn: Connection, template: str, *, to: str, **values: str) -> None:
-        """Writes a mail in the transaction."""
+    async def send(
+        self, conn: Connection, template: str, *, to: str, org_id: str = "", user_id: str = "", **values: str
+    ) -> None:
+        """Writes a mail in the transaction. template: "suspended" (until, reason), "restored" (reason),
+        "second_factor_reset" (reason); each has display_name too."""
 
 
 class NoSecondFactors:
@@ -51,7 +54,9 @@ class NoSecondFactors:
 class NoMails:
     """Nobody is told."""
 
-    async def send(self, conn: Connection, template: str, *, to: str, **values: str) -> None:
+    async def send(
+        self, conn: Connection, template: str, *, to: str, org_id: str = "", user_id: str = "", **values: str
+    ) -> None:
         return
 
 
@@ -76,11 +81,11 @@ class Administration:
         """Suspends a person until a time; again: until another. Their sessions and keys are refused meanwhile, and are
         good again after. USER_NOT_FOUND, LAST_ADMIN."""
         until = _moment(request)
-        if request.user_id == caller.user_id:
-            what = "is you: nobody suspends themselves. Another administrator can do it"
-            raise MeshError("INVALID_FIELD", f"user_id {what}.", violations=[FieldViolation("user_id", what)])
         async with self._database.transaction() as conn:
             row = await self._taken(conn, caller, request.user_id)
+            if row["user_id"] == caller.user_id:
+                what = "is you: nobody suspends themselves. Another administrator can do it"
+                raise MeshError("INVALID_FIELD", f"user_id {what}.", violations=[FieldViolation("user_id", what)])
             if Role.ROLE_ADMIN in row["roles"]:
                 await refuse_last_admin(conn, row["user_id"])
             changed = await store.suspend(conn, self._outbox, row["user_id"], until, request.reason)
@@ -93,7 +98,7 @@ class Administration:
         """Ends a suspension before its time; without one nothing happens. USER_NOT_FOUND."""
         async with self._database.transaction() as conn:
             row = await self._taken(conn, caller, request.user_id)
-            if row["suspend_time"] is None:
+            if not store.suspended(row):
                 return store.administered_user_of(row)
             changed = await store.suspend(conn, self._outbox, row["user_id"], None, "")
             await self._record(conn, "user.restore", row, request.reason, _suspension(row), _suspension(changed))
@@ -166,7 +171,8 @@ class Administration:
         )
 
     async def _tell(self, conn: Connection, row: Row, template: str, **values: str) -> None:
-        await self._mails.send(conn, template, to=row["email"], display_name=row["display_name"], **values)
+        whose = {"org_id": row["org_id"], "user_id": row["user_id"], "display_name": row["display_name"]}
+        await self._mails.send(conn, template, to=row["email"], **whose, **values)
 
 
 async def refuse_last_admin(conn: Connection, user_id: str) -> None:

@@ -86,8 +86,16 @@ class Confirmations:
             replaced = bool(password_hash) and user["password_hash"] != password_hash
             if not replaced:
                 refresh = Refresh("", row["refresh_expire_time"])
+                plan = await store.held_plan(conn, row["org_id"])
                 session = self._issuer.issue(
-                    user, caller.session_id, now, auth_time=now, end_time=end_time, refresh=refresh
+                    user,
+                    caller.session_id,
+                    now,
+                    auth_time=now,
+                    plan=plan,
+                    end_time=end_time,
+                    refresh=refresh,
+                    org_id=row["org_id"],
                 )
                 access_expire_time = session.access_expire_time.ToDatetime(UTC)
                 await conn.execute(SQL["confirm_session"], caller.session_id, now, access_expire_time)

@@ -6,17 +6,31 @@ import asyncio
 
 from promptmesh.auth.v1.accounts_pb2_grpc import add_AccountServiceServicer_to_server
 from promptmesh.auth.v1.administration_pb2_grpc import add_AdministrationServiceServicer_to_server
+from promptmesh.auth.v1.audit_pb2_grpc import add_AuditServiceServicer_to_server
 from promptmesh.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from promptmesh.auth.v1.factors_pb2_grpc import add_FactorServiceServicer_to_server
+from promptmesh.auth.v1.organisations_pb2_grpc import add_OrganisationServiceServicer_to_server
+from promptmesh.auth.v1.plans_pb2_grpc import add_PlanServiceServicer_to_server
 
 from services.auth.accounts.wiring import accounts_of
 from services.auth.administration import Administration
 from services.auth.administration_service import AdministrationFace
 from services.auth.api_keys import ApiKeys
+from services.auth.audit.wiring import AuditParts
 from services.auth.confirmations import Confirmations
 from services.auth.factors.parts import factor_parts
 from services.auth.identities import FeedOptions, IdentityFeed
+from services.auth.key_rotation import KeyRotation
+from services.auth.mail import Links
+from services.auth.organisations.members import Members
+from services.auth.organisations.organisations import Organisations
+from services.auth.organisations.service import OrganisationFace
+from services.auth.organisations.service_accounts import ServiceAccounts
 from services.auth.passwords import Passwords
+from services.auth.plans.service import PlanAdmin
+from services.auth.plans.versions import Plans
+from services.auth.plans.warnings import EVENT_TYPES as LIMIT_EVENT_TYPES
+from services.auth.plans.warnings import LimitWarnings
 from services.auth.refresh_tokens import RefreshTokens
 from services.auth.service import Auth
 from services.auth.session_list import SessionList
@@ -49,6 +63,7 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     users = Users(database, outbox, mesh.page_tokens())
     session_list = SessionList(database, outbox, mesh.page_tokens(), session_lifetime_s=settings.session_lifetime_s)
     accounts = accounts_of(mesh, database, outbox, passwords, session_list)
+    mails = accounts.mails
     signing_keys = SigningKeys(
         database,
         outbox,
@@ -87,13 +102,37 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         "session purge",
         lambda: sessions.purge(retention_s=settings.session_retention_s, every_s=settings.session_purge_s),
     )
+
+    # The audit trail
+    trail = AuditParts(mesh, database)
+    trail.consume()
+
     server = mesh.server(access)
+    rotation = KeyRotation(database, outbox, key_pepper=pepper)
     auth = Auth(
-        users, sessions, api_keys, signing_keys, feed, mesh, registration=accounts.registration, cookie=settings.cookie
+        users,
+        sessions,
+        api_keys,
+        signing_keys,
+        feed,
+        mesh,
+        rotation,
+        registration=accounts.registration,
+        cookie=settings.cookie,
     )
     server.add(add_AuthServiceServicer_to_server, auth)
 
-    # Sessions looked after by their owners, confirmed, and people looked after by administrators
+    # Organisations
+    organisation_limits = settings.organisation_limits
+    organisations = Organisations(database, outbox, issuer, organisation_limits)
+    links = Links(settings.public_url)
+    members = Members(database, outbox, mesh.page_tokens(), accounts.mails, links, organisation_limits)
+    service_accounts = ServiceAccounts(database, outbox, organisation_limits)
+    mesh.background("invitation purge", lambda: members.purge(every_s=settings.invitation_purge_s))
+    face = OrganisationFace(organisations, members, service_accounts)
+    server.add(add_OrganisationServiceServicer_to_server, face)
+
+    # Sessions confirmed, and people looked after by administrators
     confirmations = Confirmations(database, outbox, passwords, issuer, tries_max=settings.proof_tries_max)
 
     # Second factors
@@ -103,7 +142,7 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         outbox,
         sessions,
         confirmations,
-        accounts.mails,
+        mails,
         cookie=settings.cookie,
         pepper=pepper,
         public_url=settings.public_url,
@@ -112,9 +151,18 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     server.add(add_FactorServiceServicer_to_server, factors.service)
     mesh.background("challenge purge", lambda: factors.challenges.purge(database, every_s=settings.challenge_purge_s))
 
-    administration = Administration(database, outbox, factors.book, accounts.mails)
+    administration = Administration(database, outbox, factors.book, mails)
+    server.add(add_AuditServiceServicer_to_server, trail.service(outbox, access))
     server.add(add_AccountServiceServicer_to_server, accounts.service)
     server.add(add_AdministrationServiceServicer_to_server, AdministrationFace(administration))
+
+    # Plans
+    plans = Plans(database, outbox)
+    await plans.start(settings.plans_file)
+    mesh.background("plans", lambda: plans.follow(settings.plans_poll_s))
+    server.add(add_PlanServiceServicer_to_server, PlanAdmin(plans, mesh, heartbeat_s=settings.identity_heartbeat_s))
+    warnings = LimitWarnings(accounts.mails)
+    mesh.consume("inference", group="auth.limit_warnings", types=LIMIT_EVENT_TYPES, handle=warnings)
     await server.serve()
 
 

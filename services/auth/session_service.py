@@ -1,4 +1,4 @@
-"""The gRPC face of sessions: the methods of AccountService that are about them, for its class to inherit."""
+"""The gRPC face of sessions: the methods of AccountService about them, which the whole service inherits."""
 
 from __future__ import annotations
 

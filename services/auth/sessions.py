@@ -78,14 +78,18 @@ class Issuer:
         now: datetime,
         *,
         auth_time: datetime,
+        plan: str,
         end_time: datetime,
         refresh: Refresh | None = None,
+        org_id: str = "",
     ) -> auth_pb2.Session:
         """A pair for a session, with a new refresh token or a given one.
 
         user: a row of `users`; now: no later than that row was read; auth_time: when the session last proved who it is;
-        end_time: which no token of it outlives.
+        plan: of the organisation that it acts for, read no earlier than `now`; end_time: which no token of it outlives;
+        org_id: that it acts for; "": the person's own.
         """
+        org_id = org_id or user["org_id"]
         refresh = refresh or Refresh(self._refresh_tokens.make(session_id), now + self._refresh_lifetime)
         access_expire_time = min(now + self._access_lifetime, end_time)
         signer = self._signer()
@@ -93,21 +97,23 @@ class Issuer:
             signer.key,
             signer.kid,
             user_id=user["user_id"],
-            org_id=user["org_id"],
+            org_id=org_id,
             display_name=user["display_name"],
             roles=user["roles"],
             session_id=session_id,
             issue_time=now.timestamp(),
             expire_time=access_expire_time.timestamp(),
             auth_time=auth_time.timestamp(),
+            plan=plan,
         )
         session = auth_pb2.Session(
             session_id=session_id,
             access_token=access_token,
             refresh_token=refresh.token,
             user=store.user_of(user),
-            org_id=user["org_id"],
+            org_id=org_id,
         )
+        session.user.plan = plan if org_id == user["org_id"] else ""
         session.access_expire_time.FromDatetime(access_expire_time)
         session.refresh_expire_time.FromDatetime(min(refresh.expire_time, end_time))
         session.end_time.FromDatetime(end_time)
@@ -145,8 +151,8 @@ class Sessions:
         self._second_factor: SecondFactor | None = None
 
     async def create(self, request: auth_pb2.CreateSessionRequest, replaced: str = "") -> auth_pb2.Session:
-        """Logs in. LOGIN_FAILED, whichever of the two is wrong or whether the address is unproved; SUSPENDED, only to
-        who knows both; RATE_LIMITED.
+        """Logs in. LOGIN_FAILED, whichever of the two is wrong or whether the address is unproved; RATE_LIMITED;
+        SUSPENDED, only to who knows both.
 
         replaced: the refresh token that a browser loses by this. Its session ends with the log-in: nobody could end
         it any more. Any token that was ever the session's is enough; what is none changes nothing.
@@ -166,15 +172,16 @@ class Sessions:
             try:
                 session = await self._opened(found, log_in, replaced)
             except MeshError as error:
-                await self._failed(found, error.reason)
+                await self._refused(found, error)
                 raise
             if session is not None:
                 if checked.renewed_hash:
                     await self._renew(found, checked.renewed_hash)
                 return session
-        await self._failed(found)
         unproved = ", or the address is not confirmed yet: open the link that was mailed" if self._verification else ""
-        raise MeshError("LOGIN_FAILED", f"Email or password is wrong{unproved}.")
+        failed = MeshError("LOGIN_FAILED", f"Email or password is wrong{unproved}.")
+        await self._refused(found, failed)
+        raise failed
 
     async def refresh(self, refresh_token: str) -> auth_pb2.Session:
         """A new pair for the last one's refresh token, which is used up. CREDENTIAL_INVALID, _EXPIRED, _REVOKED.
@@ -238,21 +245,6 @@ class Sessions:
         token = self._issuer.read(refresh_token)
         return (token.session_id,) if token is not None and token.ours else ()
 
-    async def _failed(self, found: Row | None, reason: str = "") -> None:
-        """Tells the trail; the same work whether there is an account. What a stranger typed is not kept."""
-        user_id = found["user_id"] if found is not None else ""
-        async with self._database.transaction() as conn:
-            await audit.record(
-                conn,
-                self._outbox,
-                "session.create",
-                Party("user", user_id),
-                subject_user_id=user_id,
-                org_id=found["org_id"] if found is not None else "",
-                reason=reason,
-                succeeded=False,
-            )
-
     async def _opened(self, found: Row, log_in: LogInTry, replaced: str) -> auth_pb2.Session | None:
         """A session; None if the hash that was checked has been replaced since: a session outlives no password."""
         async with self._database.transaction() as conn:
@@ -261,10 +253,14 @@ class Sessions:
                 return None
             await self._throttle.logged_in(conn, log_in, user)
             session = await self.log_in(conn, user, ["password"])
-            if not session.HasField("challenge"):  # else the browser keeps its cookie until the factor is proved
-                for session_id in self._named(replaced):
-                    await store.end_session(conn, self._outbox, session_id)
+            if not session.HasField("challenge"):
+                await self.end_replaced(conn, replaced)
             return session
+
+    async def end_replaced(self, conn: Connection, refresh_token: str) -> None:
+        """Ends the session whose cookie is replaced by a log-in, if this mesh made the token."""
+        for session_id in self._named(refresh_token):
+            await store.end_session(conn, self._outbox, session_id)
 
     async def log_in(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:
         """As open, but where the person has a second factor, which `methods` are not: the challenge to prove it."""
@@ -280,7 +276,8 @@ class Sessions:
         who they are, as SessionInfo names them. SUSPENDED."""
         store.refuse_suspended(user)
         now = user["moment"]
-        session = self._issuer.issue(user, uuid7(), now, auth_time=now, end_time=self._issuer.end_of(now))
+        plan = await store.held_plan(conn, user["org_id"])
+        session = self._issuer.issue(user, uuid7(), now, auth_time=now, plan=plan, end_time=self._issuer.end_of(now))
         await store.add_session(
             conn,
             user,
@@ -305,6 +302,22 @@ class Sessions:
             after={"methods": list(methods)},
         )
         return session
+
+    async def _refused(self, found: Row | None, error: MeshError) -> None:
+        """Tells the trail of a log-in that was refused; of one to no account too, so that neither takes longer."""
+        user_id, org_id = (found["user_id"], found["org_id"]) if found is not None else ("", "")
+        async with self._database.transaction() as conn:
+            await audit.record(
+                conn,
+                self._outbox,
+                "session.create",
+                Party("user", user_id),
+                actor=Party("anonymous", ""),
+                subject_user_id=user_id,
+                org_id=org_id,
+                reason=error.reason,
+                succeeded=False,
+            )
 
     async def _record(self, conn: Connection, action: str, session_id: str, user_id: str, reason: str = "") -> None:
         subject = Party("session", session_id)
@@ -334,17 +347,31 @@ class Sessions:
         if min(row["refresh_expire_time"], end_time) <= now:
             raise _expired()
         store.refuse_suspended(user)
-        proved = _proved(row)
+        plan = await store.held_plan(conn, row["org_id"])
         if again is not None:
             session = self._issuer.issue(
-                user, token.session_id, now, auth_time=proved, end_time=end_time, refresh=again
+                user,
+                token.session_id,
+                now,
+                auth_time=proved(row),
+                plan=plan,
+                end_time=end_time,
+                refresh=again,
+                org_id=row["org_id"],
             )
             await conn.execute(SQL["repeat_session"], token.session_id, _time(session.access_expire_time))
             return session
         salt = new_salt()
         successor = self._issuer.next(token, salt, now)
         session = self._issuer.issue(
-            user, token.session_id, now, auth_time=proved, end_time=end_time, refresh=successor
+            user,
+            token.session_id,
+            now,
+            auth_time=proved(row),
+            plan=plan,
+            end_time=end_time,
+            refresh=successor,
+            org_id=row["org_id"],
         )
         origin = origin_of_call()
         await conn.execute(
@@ -375,10 +402,10 @@ class Sessions:
         return Refresh(successor, expire_time) if digest_of(successor) == row["refresh_digest"] else None
 
 
-def _proved(row: Row) -> datetime:
+def proved(row: Row) -> datetime:
     """When a session last proved who it is. row: of `sessions`."""
-    proved: datetime = row["auth_time"] or row["create_time"]
-    return proved
+    moment: datetime = row["auth_time"] or row["create_time"]
+    return moment
 
 
 def _time(timestamp: Any) -> datetime:

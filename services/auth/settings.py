@@ -8,10 +8,12 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from services.auth.accounts.options import AccountOptions
+from services.auth.audit.settings import AuditSettings
 from services.auth.cookies import RefreshCookie, origin_of
 from services.auth.factors.settings import FactorSettings
 from services.auth.mail.sender import SendingOptions
 from services.auth.mail.smtp import Smtp, Tls
+from services.auth.organisations.organisations import OrganisationLimits
 from services.auth.signing import load_signing_keys
 from services.auth.throttle import ThrottleOptions
 from services.mesh.access.tokens import LIFETIME_S_MAX
@@ -30,15 +32,15 @@ def _origins(value: str) -> str:
     return value
 
 
-class AuthSettings(FactorSettings):
+class AuthSettings(FactorSettings, AuditSettings):
     """`PROMPTMESH_…` variables of the auth service, beside those of the kit."""
 
     service: ClassVar[str] = "auth"
 
     auth_signing_key_file: Annotated[Path, AfterValidator(_signing_key_file)] = Field(
         description="the path of a PEM file with an EC private key on P-256, as from "
-        "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`, or of a folder of such files (*.pem; the "
-        "newest is the last by name)"
+        "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`, or of a folder of such files (*.pem, the "
+        "newest the last by name; a file may hold several keys, the newest last)"
     )
 
     # Tokens
@@ -71,10 +73,28 @@ class AuthSettings(FactorSettings):
     identity_heartbeat_s: float = Field(default=5.0, gt=0)
     signing_key_seen_s: float = Field(default=60.0, gt=0)  # how often a process says which key it signs with
 
+    # Organisations
+    organisations_max: int = Field(default=50, ge=1)  # of a person, their own included
+    members_max: int = Field(default=1000, ge=1)  # of an organisation, invitations under way included
+    service_accounts_max: int = Field(default=100, ge=0)  # of an organisation
+    invitation_lifetime_s: int = Field(default=7 * 86_400, ge=1)
+    invitation_purge_s: float = Field(default=3600.0, gt=0)  # between two removals of those that have ended
+
     # Sessions
     proof_tries_max: int = Field(default=5, ge=1)  # of ConfirmSession without a right one among them; then it ends
     # How long a signing key is published before it signs: longer than services go on without hearing of it.
     signing_key_publish_s: float = Field(default=660.0, ge=0)
+
+    @property
+    def organisation_limits(self) -> OrganisationLimits:
+        """What these settings allow of organisations."""
+        return OrganisationLimits(
+            self.organisations_max, self.members_max, self.service_accounts_max, self.invitation_lifetime_s
+        )
+
+    # Plans
+    plans_file: Path | None = None  # applied at the first start; the release's default_plans.yaml where there is none
+    plans_poll_s: float = Field(default=0.5, gt=0)  # how often a process looks for plans that another one applied
 
     @property
     def cookie(self) -> RefreshCookie:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from services.mesh.access.tokens import ALGORITHM
 
 CURVE = "P-256"
 _COORDINATE_BYTES = 32
+_BLOCK = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*-----END [A-Z ]*PRIVATE KEY-----")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _MAKE_ONE = "Make one with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`."
 
@@ -35,11 +37,19 @@ class Signer:
 
 
 def load_signing_key(path: Path) -> EllipticCurvePrivateKey:
-    """The private key in a PEM file. Raises SigningKeyError."""
+    """The first private key in a PEM file. Raises SigningKeyError."""
+    return _keys_in(path)[0]
+
+
+def _keys_in(path: Path) -> list[EllipticCurvePrivateKey]:
     try:
         pem = path.read_bytes()
     except OSError as error:
         raise SigningKeyError(f"{path} cannot be read ({error.strerror}). {_MAKE_ONE}") from None
+    return [_key_of(block, path) for block in _BLOCK.findall(pem) or [pem]]
+
+
+def _key_of(pem: bytes, path: Path) -> EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
@@ -58,21 +68,24 @@ def load_signing_key(path: Path) -> EllipticCurvePrivateKey:
 def load_signing_keys(path: Path) -> list[Signer]:
     """The keys of a PEM file, or of all files `*.pem` of a folder in the order of their names: the newest is the last.
 
+    A file may hold several keys, the newest last.
+
     Raises SigningKeyError.
     """
     files = key_files(path)
     if not files:
         raise SigningKeyError(f"{path} holds no file *.pem. {_MAKE_ONE}")
-    signers = [Signer(key, public_jwk(key).kid) for key in map(load_signing_key, files)]
+    signers = [Signer(key, public_jwk(key).kid) for file in files for key in _keys_in(file)]
     if len({one.kid for one in signers}) < len(signers):
-        raise SigningKeyError(f"Two files in {path} hold the same key: a rotation needs another one. {_MAKE_ONE}")
+        raise SigningKeyError(f"{path} holds a key twice: a rotation needs another one. {_MAKE_ONE}")
     return signers
 
 
 def key_files(path: Path) -> list[Path]:
     """The files with keys, as load_signing_keys reads them. Raises SigningKeyError."""
     try:
-        return sorted(path.glob("*.pem")) if path.is_dir() else [path]
+        # Without those whose names begin with a dot: half-written ones.
+        return sorted(one for one in path.glob("*.pem") if one.name[0] != ".") if path.is_dir() else [path]
     except OSError as error:
         raise SigningKeyError(f"{path} cannot be read ({error.strerror}). {_MAKE_ONE}") from None
 

@@ -5,11 +5,12 @@ A change and its event are one transaction, which is the caller's. Rows are lock
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
+from promptmesh.access.v1.access_pb2 import Role
 from promptmesh.auth.v1 import auth_pb2, events_pb2
 
 from services.auth.devices import Origin
@@ -24,7 +25,6 @@ SQL = queries("services.auth")
 # After a token's end its restriction is kept this long: verifiers allow for clocks that differ (LEEWAY_S of tokens.py).
 RESTRICTION_MARGIN_S = 60
 _FIRST_VERSION = 1
-_REVOKED_VERSION = 2
 _ENDED_VERSION = 2
 
 Row = asyncpg.Record
@@ -43,6 +43,18 @@ def user_of(row: Row) -> auth_pb2.User:
         roles=row["roles"],
         second_factor=row["second_factor"],
         email_verified=row["email_verify_time"] is not None,
+    )
+    user.create_time.FromDatetime(row["create_time"])
+    return user
+
+
+def account_as_user(row: Row) -> auth_pb2.User:
+    """A service account as GetMe answers it to the holder of one of its keys."""
+    user = auth_pb2.User(
+        user_id=row["service_account_id"],
+        org_id=row["org_id"],
+        display_name=row["display_name"],
+        roles=[Role.ROLE_SERVICE],
     )
     user.create_time.FromDatetime(row["create_time"])
     return user
@@ -79,21 +91,36 @@ def api_key_of(row: Row) -> auth_pb2.ApiKey:
         key.expire_time.FromDatetime(row["expire_time"])
     if row["revoke_time"] is not None:
         key.revoke_time.FromDatetime(row["revoke_time"])
+    key.allowed_networks.extend(row["allowed_networks"])
+    key.models.extend(row["models"])
+    if row["last_use_time"] is not None:
+        key.last_use_time.FromDatetime(row["last_use_time"])
+    if row["service_account_id"] is not None:
+        key.service_account_id = row["service_account_id"]
+    if row["previous_expire_time"] is not None:
+        key.previous_expire_time.FromDatetime(row["previous_expire_time"])
     return key
 
 
-def key_identity_of(row: Row, display_name: str, roles: Iterable[Any]) -> auth_pb2.KeyIdentity:
-    """What services are told of an API key, from its row and its person's present name and roles."""
+def key_identity_of(row: Row, display_name: str, roles: Iterable[Any], plan: str) -> auth_pb2.KeyIdentity:
+    """What services are told of an API key, from its row, the present name and roles of whom it acts for, and the
+    present plan of its organisation."""
     identity = auth_pb2.KeyIdentity(
         api_key_id=row["api_key_id"],
         digest=row["digest"],
         org_id=row["org_id"],
-        user_id=row["user_id"],
+        user_id=row["user_id"] or row["service_account_id"],
         display_name=display_name,
         roles=roles,
         scopes=row["scopes"],
         revoked=row["revoke_time"] is not None,
+        allowed_networks=row["allowed_networks"],
+        models=row["models"],
+        plan=plan,
     )
+    if row["previous_digest"] is not None:
+        identity.previous_digest = row["previous_digest"]
+        identity.previous_expire_time.FromDatetime(row["previous_expire_time"])
     if row["expire_time"] is not None:
         identity.expire_time.FromDatetime(row["expire_time"])
     return identity
@@ -216,6 +243,11 @@ async def end_sessions_of(conn: Connection, outbox: Outbox, user_id: str, *, spa
     return await _ended(conn, outbox, await conn.fetch(SQL["end_sessions_of_user"], user_id, spared))
 
 
+async def end_sessions_of_org(conn: Connection, outbox: Outbox, org_id: str, user_id: str | None) -> int:
+    """Ends the sessions that act for an organisation, of one person or of all; how many there were."""
+    return await _ended(conn, outbox, await conn.fetch(SQL["end_sessions_of_org"], org_id, user_id))
+
+
 async def end_other_sessions(conn: Connection, outbox: Outbox, user_id: str, session_id: str) -> int:
     """Ends all sessions of a person but one; how many there were."""
     return await _ended(conn, outbox, await conn.fetch(SQL["end_other_sessions"], user_id, session_id))
@@ -234,11 +266,59 @@ async def _ended(conn: Connection, outbox: Outbox, rows: Sequence[Row]) -> int:
 # API keys
 
 
-async def tell_of_key(conn: Connection, outbox: Outbox, row: Row, user: Row) -> None:
-    """Tells that a key was made or revoked. user: a row of `users`."""
-    version = _FIRST_VERSION if row["revoke_time"] is None else _REVOKED_VERSION
-    changed = events_pb2.ApiKeyChanged(identity=key_identity_of(row, user["display_name"], user["roles"]))
-    await outbox.append(conn, [NewEvent(row["org_id"], row["api_key_id"], version, changed)])
+async def tell_of_key(
+    conn: Connection, outbox: Outbox, row: Row, who: Mapping[str, Any] | Row, ended: Sequence[bytes] = ()
+) -> None:
+    """Tells that a key was made, rotated or revoked.
+
+    who: `display_name` and `roles` of its person or service account; ended: digests that are good no more.
+    """
+    plan = await held_plan(conn, row["org_id"])
+    identity = key_identity_of(row, who["display_name"], who["roles"], plan)
+    identity.ended_digests.extend(ended)
+    changed = events_pb2.ApiKeyChanged(identity=identity)
+    await outbox.append(conn, [NewEvent(row["org_id"], row["api_key_id"], row["version"], changed)])
+
+
+async def revoke_keys_of_org(
+    conn: Connection,
+    outbox: Outbox,
+    org_id: str,
+    *,
+    user_id: str | None = None,
+    service_account_id: str | None = None,
+) -> int:
+    """Revokes the keys that act for an organisation: of a person, of a service account, or all; how many there were."""
+    rows = await conn.fetch(SQL["revoke_keys_of_org"], org_id, user_id, service_account_id)
+    events = []
+    for row in rows:
+        changed = events_pb2.ApiKeyChanged(identity=key_identity_of(row, row["user_name"], row["roles"], ""))
+        events.append(NewEvent(org_id, row["api_key_id"], row["version"], changed))
+    await outbox.append(conn, events)
+    return len(events)
+
+
+# Plans
+
+
+async def held_plan(conn: Connection, org_id: str) -> str:
+    """An organisation's plan, which stays until the transaction ends; "": the default one."""
+    plan: str | None = await conn.fetchval(SQL["share_plan"], org_id)
+    return plan or ""
+
+
+async def add_plans(conn: Connection, users: Sequence[auth_pb2.User]) -> None:
+    """Says of people which plan the organisations of their own have."""
+    plans = {row["org_id"]: row["plan"] for row in await conn.fetch(SQL["plans_of"], [one.org_id for one in users])}
+    for user in users:
+        user.plan = plans.get(user.org_id, "")
+
+
+def org_restriction_of(row: Row) -> auth_pb2.OrgRestriction:
+    """An organisation's plan since it changed, from a row of `organisations`."""
+    restriction = auth_pb2.OrgRestriction(org_id=row["org_id"], plan=row["plan"])
+    restriction.change_time.FromDatetime(row["plan_change_time"])
+    return restriction
 
 
 async def revoke_keys_of(conn: Connection, outbox: Outbox, user: Row) -> None:

@@ -12,6 +12,7 @@ from services.auth import store
 from services.auth.administration import refuse_last_admin
 from services.auth.store import SQL
 from services.mesh import audit
+from services.mesh.access import tokens
 from services.mesh.audit import Party
 from services.mesh.call import Caller
 from services.mesh.database import Database
@@ -31,12 +32,20 @@ class Users:
         self._database, self._outbox, self._pages = database, outbox, pages
 
     async def me(self, caller: Caller) -> auth_pb2.User:
-        """The person who calls. USER_NOT_FOUND."""
+        """The person who calls, or the service account. USER_NOT_FOUND."""
         async with self._database.connection() as conn:
             row = await conn.fetchrow(SQL["user_by_id"], caller.user_id)
-        if row is None:
-            raise _no_such_user(caller.user_id)
-        return store.user_of(row)
+            account = None if row is not None else await conn.fetchrow(SQL["service_account"], caller.user_id)
+            user = store.user_of(row) if row is not None else None
+            if user is not None:
+                await store.add_plans(conn, [user])
+        if user is not None:
+            return user
+        if account is not None:
+            return store.account_as_user(account)
+        if caller.is_(Role.ROLE_SERVICE):  # deleted a moment ago: that its keys are revoked has not come round yet
+            raise tokens.revoked()
+        raise _no_such_user(caller.user_id)
 
     async def list(self, request: auth_pb2.ListUsersRequest) -> auth_pb2.ListUsersResponse:
         """A page of people, newest first, all or those that a query finds. PAGE_TOKEN_INVALID."""
@@ -52,7 +61,8 @@ class Users:
                 rows = await conn.fetch(SQL["search_users"], after, size + 1, prefix, query)
             else:
                 rows = await conn.fetch(SQL["list_users"], after, size + 1)
-        response = auth_pb2.ListUsersResponse(users=[store.administered_user_of(row) for row in rows[:size]])
+            response = auth_pb2.ListUsersResponse(users=[store.administered_user_of(row) for row in rows[:size]])
+            await store.add_plans(conn, response.users)
         if len(rows) > size:
             response.next_page_token = self._pages.encode([rows[size - 1]["user_id"]], filters)
         return response

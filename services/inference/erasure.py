@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from promptmesh.inference.v1 import limits_pb2
 
 from services.mesh.database import Connection, queries
@@ -16,7 +18,7 @@ async def erase(conn: Connection, gone: Gone) -> None:
     Records and sums stay, of nobody: the ids of organisations in them stand for nothing once auth has erased them.
     Records go by the day, so that no statement takes long.
     """
-    limited = [(limits_pb2.LIMIT_KIND_ORG, gone.org_id)]
+    limited: list[tuple[int, str]] = [(limits_pb2.LIMIT_KIND_ORG, gone.org_id)]
     if gone.user_id != NOBODY:
         for row in await conn.fetch(SQL["calls_of_gone"], gone.user_id):
             await conn.execute(SQL["erase_requests"], row["org_id"], gone.user_id, row["day"])
@@ -33,7 +35,7 @@ async def erase(conn: Connection, gone: Gone) -> None:
     await _remove_limits(conn, limited)
 
 
-async def _remove_limits(conn: Connection, limited: list[tuple[int, str]]) -> None:
+async def _remove_limits(conn: Connection, limited: Sequence[tuple[int, str]]) -> None:
     version = await conn.fetchval(SQL["next_limits_version"])
     for kind, subject_id in limited:
         await conn.execute(SQL["remove_limits"], kind, subject_id, version)

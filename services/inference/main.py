@@ -46,20 +46,21 @@ from services.mesh.run import Mesh
 async def main(mesh: Mesh[InferenceSettings]) -> None:
     """Serves until told to stop."""
     settings = mesh.settings
-    database = await mesh.open_database(serves=(5, 5))
+    database = await mesh.open_database(serves=(6, 6))
     redis = await mesh.open_redis()
     access = await mesh.follow_identities()
+    plans = mesh.follow_plans()
     outbox = mesh.outbox(database)
 
     # What is on offer
     client = open_client(settings.provider_connections_max, os.environ)
     mesh.on_close("providers", client.close)
     offers = Offers(client, os.environ, settings.provider_timeouts, settings.demo_tokens_per_second)
-    configs = Configs(database, offers, os.environ)
+    configs = Configs(database, offers, os.environ, outbox)
     await configs.start(settings.models_file)
     mesh.background("configs", lambda: configs.follow(settings.config_poll_s))
     mesh.background("discovery", Discovery(os.environ, offers).run)
-    keys = ProviderKeys(database, offers, settings.provider_key_sealer, look_again=configs.refresh)
+    keys = ProviderKeys(database, offers, settings.provider_key_sealer, look_again=configs.refresh, outbox=outbox)
     mesh.background("provider keys", lambda: keys.follow(settings.config_poll_s))
 
     # Where calls go, what they may take and what they took
@@ -81,7 +82,10 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
         screening_options=settings.screening_options,
         org_calls_max=settings.org_calls_max,
         roll_back=guard.roll_back,
+        plans=plans,
+        outbox=outbox,
     )
+    parts.overrides.record_to(outbox)
     mesh.on_close("engine", parts.close)
     for name, run in parts.background:
         mesh.background(name, run)
@@ -129,9 +133,13 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
             tokens,
             access,
             exports_max=settings.ledger_exports_max,
+            outbox=outbox,
         ),
     )
-    server.add(limits_pb2_grpc.add_LimitServiceServicer_to_server, LimitAdmin(parts.limits, parts.overrides, tokens))
+    server.add(
+        limits_pb2_grpc.add_LimitServiceServicer_to_server,
+        LimitAdmin(parts.limits, parts.overrides, tokens, parts.plan_name),
+    )
     server.add(provider_keys_pb2_grpc.add_ProviderKeyServiceServicer_to_server, ProviderKeyAdmin(keys))
     try:
         await server.serve()

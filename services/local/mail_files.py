@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import email
 from dataclasses import dataclass
-from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
-from typing import cast
 
 MAIL_SUFFIX = ".eml"
 
@@ -31,7 +29,7 @@ def mail_files(folder: Path) -> list[Path]:
 
 def read_mail(path: Path) -> CaughtMail:
     """A mail from its file. Raises OSError."""
-    message = cast("EmailMessage", email.message_from_bytes(path.read_bytes(), policy=default))
+    message = email.message_from_bytes(path.read_bytes(), policy=default)
     part = message.get_body(("plain",))
     return CaughtMail(
         id=path.stem,

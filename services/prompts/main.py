@@ -16,6 +16,7 @@ from services.prompts.examples import ExampleHandler
 from services.prompts.follower import Follower
 from services.prompts.people import PostsOfGone, RenamedHandler
 from services.prompts.places import Places
+from services.prompts.quotas import PostQuotas
 from services.prompts.screened import ScreenedHandler
 from services.prompts.service import PostService
 from services.prompts.settings import PromptsSettings
@@ -23,7 +24,7 @@ from services.prompts.shell import Shell
 from services.prompts.store import PostStore
 from services.prompts.waiters import Waiters
 
-SERVES = (3, 3)  # lowest and highest of our migrations that this code serves
+SERVES = (4, 4)  # lowest and highest of our migrations that this code serves
 
 
 async def main(mesh: Mesh[PromptsSettings]) -> None:
@@ -32,6 +33,8 @@ async def main(mesh: Mesh[PromptsSettings]) -> None:
     database = await mesh.open_database(serves=SERVES)
     redis = await mesh.open_redis()
     access = await mesh.follow_identities()
+    quotas = PostQuotas(mesh.follow_plans())
+    mesh.background("post counts", lambda: quotas.purge(database))
     outbox = mesh.outbox(database)
     tail = mesh.tail(
         outbox,
@@ -68,6 +71,7 @@ async def main(mesh: Mesh[PromptsSettings]) -> None:
         PostService(
             store,
             mesh.page_tokens(),
+            quotas=quotas,
             host=mesh,
             tail=tail,
             follower=follower,

@@ -108,6 +108,7 @@ async def test_too_many_wrong_codes_lead_back_to_the_password(tabs: Tabs, new_pe
     await log_out(page)
     await page.goto("/log-in")
     await password(page, ada)
+    await expect(page.get_by_label("Code of your app")).to_be_focused()
     for _ in range(6):
         if await page.get_by_label("Password", exact=True).count():
             break

@@ -22,7 +22,12 @@ BUDGET_NANOS = 1_000_000_000_000
 UNAVAILABLE = "dependency_unavailable"
 REDIS = ("redis-state", "redis-cache")
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.chaos,
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("one_day"),
+]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

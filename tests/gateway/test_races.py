@@ -21,7 +21,12 @@ SLOTS = 20  # five for each replica
 #: Answers that stand before the replica is killed, and calls under way are still to come.
 BEFORE_THE_KILL = 300
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.chaos,
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("one_day"),
+]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,9 @@ BETWEEN = {
     ("prompts", "inference", REPLAY),
     ("moderation", "prompts", REPLAY),
     ("inference", "prompts", REPLAY),
+    *(("auth", target, REPLAY) for target in ("prompts", "moderation", "inference")),  # services/auth/audit/wiring.py
+    *((name, "auth", REPLAY) for name in ("prompts", "moderation", "inference")),
+    *((name, "auth", "/promptmesh.auth.v1.PlanService/WatchPlans") for name in ("prompts", "inference")),
 }
 
 
@@ -58,6 +61,9 @@ def test_clients_are_read_from_the_code() -> None:
         ("prompts", "inference", "EventSourceService"),
         ("moderation", "prompts", "EventSourceService"),
         ("inference", "prompts", "EventSourceService"),
+        *(("auth", target, "EventSourceService") for target in ("prompts", "moderation", "inference")),
+        *((name, "auth", "EventSourceService") for name in ("prompts", "moderation", "inference")),
+        *((name, "auth", "PlanService") for name in ("prompts", "inference")),
     }
 
 

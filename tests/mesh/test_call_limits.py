@@ -16,7 +16,7 @@ from tests.mesh.people import Person
 from tests.mesh.upstreams import MODEL, MODEL_WITH_SLASH
 from tests.support.provider import MisbehavingProvider
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300), pytest.mark.usefixtures("one_day")]
 
 KEY, USER, ORG = "LIMIT_KIND_API_KEY", "LIMIT_KIND_USER", "LIMIT_KIND_ORG"
 GENERATE = {"model": MODEL, "messages": [{"role": "MESSAGE_ROLE_USER", "content": "Hello."}]}

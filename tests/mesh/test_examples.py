@@ -12,10 +12,11 @@ import pytest
 import pytest_asyncio
 
 from gateway import contracts, examples, openapi
+from services.auth.plans import parsing
 from services.local.testing import LocalMesh
 from tests.mesh.calls import customer
 from tests.mesh.conftest import NewPerson
-from tests.mesh.people import DOUBTFUL, Person, cases_of
+from tests.mesh.people import DOUBTFUL, Person, cases_of, log_in
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
@@ -25,6 +26,17 @@ _TIMED_OUT = 28  # curl's exit code
 #: What is refused here, and why it would not be elsewhere: (status, reason or code).
 REFUSED = {
     "AuthService_Register": (409, "EMAIL_TAKEN"),  # Ada is there already, for the others
+    **dict.fromkeys(
+        ("OrganisationService_SetMemberRole", "OrganisationService_RemoveMember"), (404, "MEMBER_NOT_FOUND")
+    ),  # nobody has joined: that takes a mail
+    "OrganisationService_AcceptInvitation": (400, "LINK_INVALID"),
+    **dict.fromkeys(
+        ("FactorService_CreateTotp", "FactorService_CreatePasskey", "FactorService_CompleteSession"),
+        (400, "LINK_INVALID"),
+    ),  # nothing of the kind was begun: it takes an app or a browser
+    **dict.fromkeys(
+        ("FactorService_CreateRecoveryCodes", "FactorService_DeleteFactor"), (404, "FACTOR_NOT_FOUND")
+    ),  # the admin has none
     # The link of a mail, and the password of Ada, which the caller has not
     "AccountService_VerifyEmail": (400, "LINK_INVALID"),
     "AccountService_ResetPassword": (400, "LINK_INVALID"),
@@ -59,35 +71,54 @@ async def variables(
     spare = (await admin.ask("POST", "/api/v1/apiKeys", {"displayName": "spare"})).ok()
     key = {"provider": "examples", "secret": "sk-of-an-example"}
     provider_key = (await admin.ask("POST", "/api/v1/providerKeys", key)).ok()
-    leaving = await new_person()
+    leaving, founder = await new_person(), await new_person()
+    org = (await founder.ask("POST", "/api/v1/organisations", {"displayName": "Examples"})).ok()
+    accounts = f"/api/v1/organisations/{org['orgId']}/serviceAccounts"
+    account = (await founder.ask("POST", accounts, {"displayName": "bot"})).ok()
+    await log_in(admin.client, mesh.admin_email, mesh.admin_password)
+    newest = (await admin.ask("GET", "/api/v1/sessions?pageSize=1")).ok()["sessions"][0]
     ada = examples.BODIES["AuthService_Register"]
     assert (await admin.client.ask("POST", "/api/v1/users", ada)).status in (200, 409)
     return {
         "EDGE": mesh.url,
         "TOKEN": admin.token,
         "LEAVING_TOKEN": leaving.token,
+        "FOUNDING_TOKEN": founder.token,
+        "ORG_ID": org["orgId"],
+        "SERVICE_ACCOUNT_ID": account["serviceAccountId"],
+        "LINK_TOKEN": "pml_none",
         "ENDING_TOKEN": (await new_person()).token,
-        "LINK_TOKEN": "pml_of-a-mail",
         "REFRESH_TOKEN": leaving.refresh_token,
         "POST_ID": post["postId"],
         "AUTHOR_ID": admin.user_id,
         "CASE_ID": case["caseId"],
         "USER_ID": owner.user_id,
         "API_KEY_ID": spare["apiKey"]["apiKeyId"],
+        "SETUP_TOKEN": "pmc_none",
+        "CHALLENGE_TOKEN": "pmc_none",
+        "PASSWORD": mesh.admin_password,
+        "FACTOR_ID": str(uuid.uuid4()),
         "PROVIDER_KEY_ID": provider_key["providerKeyId"],
         "PROVIDER_KEY": "sk-something-else",
         "ID": called.headers["x-promptmesh-record-id"],
         "KIND": "LIMIT_KIND_USER",
         "SUBJECT_ID": str(uuid.uuid4()),
+        "SESSION_ID": newest["sessionId"],
     }
 
 
 #: What takes something away comes last, and first of it what a later one could miss.
-_LAST = ("LimitService_DeleteLimits", "PostService_DeletePost", "AuthService_RevokeApiKey", "AuthService_DeleteSession")
+_LAST = (
+    *("LimitService_DeleteLimits", "PostService_DeletePost", "AuthService_RevokeApiKey", "AuthService_DeleteSession"),
+    *("OrganisationService_DeleteServiceAccount", "OrganisationService_DeleteOrganisation"),
+)
 
-
-#: What would end the caller of all others.
-_OTHERS_TOKENS = {"AuthService_DeleteSession": "LEAVING_TOKEN", "AccountService_DeleteMe": "ENDING_TOKEN"}
+#: What would end the caller of all others, or their sessions, is done by somebody whom nobody needs.
+_OTHERS_TOKENS = {
+    "AuthService_DeleteSession": "LEAVING_TOKEN",
+    "AccountService_RevokeOtherSessions": "LEAVING_TOKEN",
+    "AccountService_DeleteMe": "ENDING_TOKEN",
+}
 
 
 async def test_every_command_of_the_reference_does_what_it_says(
@@ -95,10 +126,13 @@ async def test_every_command_of_the_reference_does_what_it_says(
 ) -> None:
     for name, path in (("models.yaml", "/api/v1/config"), ("policy.yaml", "/api/v1/moderation/policy")):
         (tmp_path / name).write_text((await admin.ask("GET", path)).ok()["yaml"])
+    (tmp_path / "plans.yaml").write_text(parsing.default_text())
     wrong = {}
     for verb, path, operation in sorted(operations(), key=lambda one: _place(one[2]["operationId"])):
         name = operation["operationId"]
-        environment = variables | ({"TOKEN": variables[_OTHERS_TOKENS[name]]} if name in _OTHERS_TOKENS else {})
+        bearer = _OTHERS_TOKENS.get(name, "TOKEN")
+        bearer = "FOUNDING_TOKEN" if name.startswith("OrganisationService_") else bearer
+        environment = variables | {"TOKEN": variables[bearer]}
         said = await ran(examples.curl(verb, path, operation), environment, tmp_path, endless="atch" in name)
         status, reason = REFUSED.get(name, (200, ""))
         if said[0] != status or (reason and reason not in said[1]):

@@ -14,7 +14,12 @@ from tests.mesh.people import Person, log_in
 from tests.mesh.upstreams import MODEL
 from tests.support.provider import Behaviour, Fault, MisbehavingProvider
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300), pytest.mark.chaos]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(300),
+    pytest.mark.chaos,
+    pytest.mark.usefixtures("one_day"),
+]
 
 AWAY = ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
 GENERATE = {"model": MODEL, "messages": [{"role": "MESSAGE_ROLE_USER", "content": "Hello."}]}

@@ -18,7 +18,7 @@ from tests.mesh.people import Person
 from tests.mesh.upstreams import CACHED, MODEL, MODEL_WITH_SLASH, VECTORS
 from tests.support.provider import Behaviour, MisbehavingProvider
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300), pytest.mark.usefixtures("one_day")]
 
 NATIVE_HELLO = [{"role": "MESSAGE_ROLE_USER", "content": "Hello."}]
 

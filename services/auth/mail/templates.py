@@ -57,6 +57,11 @@ TEMPLATES: Mapping[str, MailTemplate] = {
         "Your email address was changed",
         "The address of your account is now ${new_email}. If it was not you, tell the operators of this service.\n",
     ),
+    "invitation": MailTemplate(
+        "You are invited to ${organisation}",
+        "${inviter} invites you to the organisation ${organisation}. To join, log in with an account of this address"
+        " and\nopen this link within 7 days:\n\n${link}\n\nIf you do not know them, do nothing.\n",
+    ),
     "factor_added": MailTemplate(
         "A second factor was added to your account",
         "Your account has a new second factor: ${factor}. If it was not you, set a new password at once and remove"
@@ -87,9 +92,28 @@ TEMPLATES: Mapping[str, MailTemplate] = {
         "Many wrong codes of an authenticator app were given for your account. If it was not you, somebody knows your"
         " password: set a\nnew one, which ends their tries:\n\n${link}\n",
     ),
+    "suspended": MailTemplate(
+        "Your account is suspended",
+        "Your account is suspended until ${until}: nobody can log in to it, and its API keys are refused. The reason:"
+        "\n${reason}\n\nAfter that time it works as before. If you think that this is a mistake, tell the operators.\n",
+    ),
+    "restored": MailTemplate(
+        "Your account works again",
+        "The suspension of your account was ended before its time. The reason:\n${reason}\n",
+    ),
     "account_deleted": MailTemplate(
         "Your account was deleted",
         "Your account is deleted, and what was stored of you is being erased. There is nothing more to do.\n",
+    ),
+    "limit_warning": MailTemplate(
+        "A limit is nearly used up",
+        "Of a limit of ${whose}, 80 percent or more are used: ${used}${used_cents} of ${limit}${limit_cents}"
+        " ${what}.\nIt is whole again on ${end}. When it is used up, calls are refused until then.\n",
+    ),
+    "limit_reached": MailTemplate(
+        "A limit is used up",
+        "A limit of ${whose} is used up: ${used}${used_cents} of ${limit}${limit_cents} ${what}. Calls that need more"
+        " are\nrefused until it is whole again, on ${end}.\n",
     ),
 }
 

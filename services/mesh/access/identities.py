@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Protocol
@@ -44,6 +44,9 @@ class IdentitySource(Protocol):
     async def resolve(self, digest: bytes) -> KeyIdentity:
         """As ResolveApiKey. Raises MeshError API_KEY_NOT_FOUND, or any error that says that it cannot be known now."""
 
+    async def report_uses(self, api_key_ids: Sequence[str]) -> None:
+        """As ReportKeyUses. Raises any error: it is told again later."""
+
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
@@ -77,9 +80,9 @@ class Identities:
         self._keys: Lru[bytes, KnownKey] = Lru(keys_max)
         self._clock = clock
         self._messages = 0
-        self._ends: dict[str, set[Callable[[], None]]] = {}
-        # Keys whose end somebody wants to be told: key id → caller, epoch in which auth last told of it.
-        self._watched_keys: dict[str, tuple[Caller, int]] = {}
+        self._ends: dict[str | bytes, set[Callable[[], None]]] = {}  # of a session, a person, a digest of an API key
+        # Keys whose end somebody wants to be told: digest → caller, epoch in which auth last told of it.
+        self._watched_keys: dict[bytes, tuple[Caller, int]] = {}
 
     # The feed
 
@@ -127,9 +130,10 @@ class Identities:
         # Learned even if it was not known: an answer to a question asked before the change may still be under way.
         self.learn(identity)
         # That a key was made is told too, perhaps while its first call is under way already: nothing ends by that.
-        watched = self._watched_keys.get(identity.api_key_id)
-        if watched is not None and self.ended(watched[0]):
-            self._end([identity.api_key_id])
+        for digest in (identity.digest, identity.previous_digest, *identity.ended_digests):
+            watched = self._watched_keys.get(digest)
+            if watched is not None and self.ended(watched[0]):
+                self._end([digest])
 
     def _user_changed(self, restriction: UserRestriction) -> None:
         self._users[restriction.user_id] = _present(restriction)
@@ -199,12 +203,12 @@ class Identities:
         return known if caller is known.caller else replace(known, caller=caller)
 
     def learn(self, identity: KeyIdentity, epoch: int | None = None) -> KnownKey:
-        """Remembers a key that auth told of. Revoked stays revoked: an answer may be older than the feed.
+        """Remembers a key that auth told of, under each of its secrets' digests; the one of the present secret.
 
-        epoch: when auth was asked, the present one if not given: an answer from before a gap is not good after it.
+        What was heard before is not undone, for an answer may be older than the feed: revoked stays revoked, and no
+        secret's end moves later. epoch: when auth was asked, the present one if not given: an answer from before a gap
+        is not good after it.
         """
-        known = self._keys.get(identity.digest)
-        revoked = identity.revoked or (known is not None and known.revoked)
         roles = frozenset(int(role) for role in identity.roles)
         caller = Caller(
             CallerKind.API_KEY,
@@ -220,11 +224,28 @@ class Identities:
             networks=tuple(ip_network(one) for one in identity.allowed_networks),
             key_digest=identity.digest,
         )
-        known = KnownKey(caller, revoked, self.epoch if epoch is None else epoch)
-        self._keys.put(identity.digest, known)
-        watched = self._watched_keys.get(identity.api_key_id)
+        epoch = self.epoch if epoch is None else epoch
+        if identity.previous_digest:
+            end = identity.previous_expire_time.ToNanoseconds() / 1e9
+            end = end if caller.expire_time is None else min(end, caller.expire_time)
+            previous = replace(caller, key_digest=identity.previous_digest, expire_time=end)
+            self._remember(previous, identity.revoked, epoch)
+        for digest in identity.ended_digests:
+            self._remember(replace(caller, key_digest=digest), True, epoch)
+        return self._remember(caller, identity.revoked, epoch)
+
+    def _remember(self, caller: Caller, revoked: bool, epoch: int) -> KnownKey:
+        before = self._keys.get(caller.key_digest)
+        if before is not None:
+            revoked = revoked or before.revoked
+            end = before.caller.expire_time
+            if end is not None and (caller.expire_time is None or end < caller.expire_time):
+                caller = replace(caller, expire_time=end)
+        known = KnownKey(caller, revoked, epoch)
+        self._keys.put(caller.key_digest, known)
+        watched = self._watched_keys.get(caller.key_digest)
         if watched is not None:
-            self._watched_keys[identity.api_key_id] = watched[0], known.epoch
+            self._watched_keys[caller.key_digest] = watched[0], epoch
         return known
 
     def forget_key(self, digest: bytes) -> None:
@@ -236,7 +257,7 @@ class Identities:
     def on_end(self, caller: Caller, told: Callable[[], None]) -> Callable[[], None]:
         """Calls `told` when the caller's session, key or roles change. Returns what takes that back."""
         ends = self._ends
-        subjects = [one for one in (caller.session_id, caller.api_key_id, caller.user_id) if one]
+        subjects = [one for one in (caller.session_id, caller.key_digest, caller.user_id) if one]
         for subject in subjects:
             listeners = ends.get(subject)
             if listeners is None:
@@ -253,20 +274,21 @@ class Identities:
                     listeners.discard(told)
                     if not listeners:
                         del ends[subject]
-                        self._watched_keys.pop(subject, None)
+                        if isinstance(subject, bytes):
+                            self._watched_keys.pop(subject, None)
 
         return take_back
 
     def _watch_key(self, caller: Caller) -> None:
         known = self._keys.get(caller.key_digest)
-        watched = self._watched_keys.get(caller.api_key_id)
+        watched = self._watched_keys.get(caller.key_digest)
         epochs = known.epoch if known is not None else 0, watched[1] if watched is not None else 0
-        self._watched_keys[caller.api_key_id] = caller, max(epochs)
+        self._watched_keys[caller.key_digest] = caller, max(epochs)
 
     def stale(self, caller: Caller) -> bool:
         """Whether the caller came by a key that is watched and was last told of before the last whole state, which says
         nothing of keys: whether it was revoked meanwhile has to be asked."""
-        watched = self._watched_keys.get(caller.api_key_id) if caller.key_digest else None
+        watched = self._watched_keys.get(caller.key_digest) if caller.key_digest else None
         return watched is not None and watched[1] != self.epoch
 
     def stale_callers(self) -> list[Caller]:
@@ -275,17 +297,22 @@ class Identities:
 
     def end_key(self, caller: Caller) -> None:
         """Tells whoever watches a key that it has ended."""
-        self._watched_keys.pop(caller.api_key_id, None)
-        self._end([caller.api_key_id])
+        self._watched_keys.pop(caller.key_digest, None)
+        self._end([caller.key_digest])
 
-    def _end(self, subjects: Iterable[str]) -> None:
+    def end_secret(self, digest: bytes) -> None:
+        """A secret of a key is good no more: tells whoever watches it."""
+        self._end([digest])
+
+    def _end(self, subjects: Iterable[str | bytes]) -> None:
         for subject in subjects:
             for told in list(self._ends.get(subject, ())):
                 told()
 
 
 def _stands_for(caller: Caller) -> tuple[object, ...]:
-    return caller.org_id, caller.roles, caller.scopes, caller.expire_time
+    # Not its end: that comes earlier for the secret before a rotation, and is told when it comes.
+    return caller.org_id, caller.roles, caller.scopes, caller.networks, caller.models
 
 
 def _key_caller_with(caller: Caller, roles: frozenset[int]) -> Caller:

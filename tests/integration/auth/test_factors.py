@@ -282,6 +282,24 @@ async def test_a_step_up_by_code(people: People) -> None:
     assert await refused(ada.confirm(recovery_code=made.recovery_codes[0])) == "PROOF_WRONG"
 
 
+async def test_what_asks_for_a_newer_proof_gets_one(people: People, rows: asyncpg.Connection) -> None:
+    ada = await people()
+    app, _ = await ada.set_up_app()
+    await rows.execute(
+        "UPDATE sessions SET auth_time = now() - interval '11 minutes' WHERE session_id = $1", ada.session.session_id
+    )
+    refresh = auth_pb2.RefreshSessionRequest(refresh_token=ada.session.refresh_token)
+    ada.session = await ada("RefreshSession", refresh, token="")
+    for method in ("BeginTotp", "BeginPasskey", "CreateRecoveryCodes"):
+        assert await refused(ada(method)) == "STEP_UP_REQUIRED"
+    confirmed = await ada.confirm(totp_code=app.code())
+    assert len((await ada("CreateRecoveryCodes", token=confirmed.access_token)).recovery_codes) == 10
+    later = await ada(
+        "RefreshSession", auth_pb2.RefreshSessionRequest(refresh_token=ada.session.refresh_token), token=""
+    )
+    assert (await ada("BeginTotp", token=later.access_token)).secret  # the refresh token stayed, and knows of the proof
+
+
 async def test_a_step_up_by_password_where_there_is_no_factor(people: People) -> None:
     ada = await people()
     assert await refused(ada.confirm(password="wrong")) == "PROOF_WRONG"

@@ -23,6 +23,16 @@ SECRET = "secret-of-a-test"
 NEWEST = max(one.number for one in migrations_of("inference") if one.component == "inference")
 
 
+@pytest.fixture(autouse=True)
+def _in_one_day(one_day: None) -> None:
+    """Budgets, sums and partitions of days are looked at nearly everywhere here."""
+
+
+@pytest.fixture(scope="session")
+def database_service() -> str:
+    return "inference"
+
+
 @pytest.fixture
 async def inference_url(database_url: str) -> str:
     """DSN of the service's own role, its schema migrated."""

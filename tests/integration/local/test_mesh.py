@@ -185,14 +185,16 @@ def test_another_meshs_address_never_gets_our_admins_password(mesh: LocalMesh) -
     assert "PROMPTMESH_API_KEY" in refused.stderr
 
 
-def test_ctrl_c_cancels_a_chat(mesh: LocalMesh) -> None:
-    with started("chat", "Say hello. " * 3000, "--data", str(mesh.data)) as process:
-        assert process.stdout is not None
-        assert process.stdout.read(1), process.communicate()[1]  # the answer has begun
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=COMMAND_TIMEOUT_S)
-        assert process.returncode == 130
-        assert "Cancelled." in said
+def test_ctrl_c_cancels_a_chat() -> None:
+    # So slow that the answer goes on however late we come to interrupt it.
+    with local_mesh(environment={"PROMPTMESH_DEMO_TOKENS_PER_SECOND": "2"}) as slow:  # noqa: SIM117
+        with started("chat", "Say hello. " * 3000, "--data", str(slow.data)) as process:
+            assert process.stdout is not None
+            assert process.stdout.read(1), process.communicate()[1]  # the answer has begun
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=COMMAND_TIMEOUT_S)
+            assert process.returncode == 130
+            assert "Cancelled." in said
 
 
 def test_the_admins_password_is_reset(mesh: LocalMesh) -> None:

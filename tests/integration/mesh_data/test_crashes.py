@@ -79,6 +79,7 @@ async def test_a_worker_that_never_comes_back_is_taken_over(world: World, tmp_pa
         await world.assert_each_once(20)
 
 
+@pytest.mark.timeout(300)  # up to 15 processes are started, one after the other
 @pytest.mark.parametrize("brought_by", ["stream", "replay"])
 async def test_an_event_that_kills_its_worker_is_given_up(world: World, tmp_path: Path, brought_by: str) -> None:
     await world.write(*range(10))

@@ -40,8 +40,8 @@ async def main(job: dict[str, str]) -> None:
     streams = connect_streams(job["redis"])
     blocking = connect_streams(job["redis"], command_timeout_s=BLOCKING_TIMEOUT_S)
     world = World("", job["redis"], producer, consumer, streams, blocking, Outbox(PRODUCER, PARTITIONS))
+    print("ready", flush=True)  # before anything runs: the first event may be the deadly one
     async with world.running(world.relay(FAST_RELAY), world.new_consumer(DeadlyEffects(job["deadly"]))):
-        print("ready", flush=True)
         await asyncio.Event().wait()
 
 

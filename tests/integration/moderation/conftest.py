@@ -14,6 +14,11 @@ from services.mesh.events import Outbox
 from services.moderation.policies import Policies
 
 
+@pytest.fixture(scope="session")
+def database_service() -> str:
+    return "moderation"
+
+
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """The service's own database, as its own role."""

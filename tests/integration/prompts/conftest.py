@@ -18,6 +18,11 @@ PASSWORD = "prompts-of-the-tests"
 PARTITIONS = 4
 
 
+@pytest.fixture(scope="session")
+def database_service() -> str:
+    return "prompts"
+
+
 @pytest.fixture
 async def prompts_url(database_url: str) -> str:
     """DSN of the prompts service's role; its schema is migrated."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import asyncpg
 
-from tests.integration.auth.mailbox import running_mailbox
+from tests.integration.auth.accounts.mailbox import running_mailbox
 from tests.integration.auth.world import Place, client_of
 
 

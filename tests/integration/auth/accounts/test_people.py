@@ -4,115 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
-import grpc
 import pytest
 from promptmesh.auth.v1 import accounts_pb2 as pb
 from promptmesh.auth.v1 import auth_pb2, events_pb2
-from promptmesh.auth.v1.accounts_pb2_grpc import AccountServiceStub
-from promptmesh.auth.v1.auth_pb2_grpc import AuthServiceStub
 from promptmesh.events.v1.events_pb2 import Envelope
 
 from services.auth.accounts.profile import SECRETS
-from services.mesh.errors import MeshError, error_of
-from tests.integration.auth.mailbox import Mailbox, running_mailbox
-from tests.integration.auth.world import (
-    PASSWORD,
-    Client,
-    Place,
-    client_of,
-    reason_of,
-    refusal_of,
-    until_refused,
-)
+from tests.integration.auth.accounts.mailbox import Mailbox
+from tests.integration.auth.accounts.world import ANOTHER, Person, known, reason_of_or_ok
+from tests.integration.auth.world import PASSWORD, Client, client_of, reason_of, refusal_of, until_refused
 from tests.integration.support.service_process import ServiceProcess
-
-ANOTHER = "four words of another kind"
-# Mails of other addresses of the network, as the edge tells them.
-HOME, AWAY = "198.51.100.7", "203.0.113.9"
-
-
-@pytest.fixture(scope="module")
-def mailbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mailbox]:
-    """Where mails go."""
-    with running_mailbox(tmp_path_factory.mktemp("mail")) as mailbox:
-        yield mailbox
-
-
-def smtp(mailbox: Mailbox) -> dict[str, object]:
-    """Settings that send there."""
-    return {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": mailbox.port, "SMTP_TLS": "none", "MAIL_RETRY_S": 0.2}
-
-
-@pytest.fixture(scope="module")
-def service(place: Place, mailbox: Mailbox) -> Iterator[ServiceProcess]:
-    """The service, with mail."""
-    with place.running(**smtp(mailbox)) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def strict(place: Place, mailbox: Mailbox) -> Iterator[ServiceProcess]:
-    """One that wants addresses to be proved, over the same database."""
-    with place.running(**smtp(mailbox), EMAIL_VERIFICATION="required", WORKER="strict-0") as process:
-        yield process
-
-
-@dataclass
-class Person:
-    """Calls of both services of auth as somebody, from somewhere."""
-
-    channel: grpc.aio.Channel
-    token: str = ""
-    address: str = ""
-
-    async def __call__(self, method: str, **fields: Any) -> Any:
-        request = getattr(pb, f"{method}Request")(**fields)
-        metadata = [("authorization", f"Bearer {self.token}")] if self.token else []
-        metadata += [("x-envoy-external-address", self.address)] if self.address else []
-        try:
-            return await getattr(AccountServiceStub(self.channel), method)(request, metadata=metadata, timeout=20.0)
-        except grpc.aio.AioRpcError as error:
-            raise error_of(error) from error
-
-    def at(self, address: str) -> Person:
-        """The same from elsewhere."""
-        return Person(self.channel, self.token, address)
-
-
-@pytest.fixture
-async def nobody(service: ServiceProcess) -> AsyncIterator[Person]:
-    """Without a credential."""
-    async with grpc.aio.insecure_channel(service.target) as channel:
-        yield Person(channel)
-
-
-@pytest.fixture
-async def stranger(strict: ServiceProcess) -> AsyncIterator[Person]:
-    """Without a credential, where addresses are to be proved."""
-    async with grpc.aio.insecure_channel(strict.target) as channel:
-        yield Person(channel)
-
-
-async def log_in(person: Person, email: str, password: str = PASSWORD) -> auth_pb2.Session:
-    metadata = [("x-envoy-external-address", person.address)] if person.address else []
-    request = auth_pb2.CreateSessionRequest(email=email, password=password)
-    try:
-        session: auth_pb2.Session = await AuthServiceStub(person.channel).CreateSession(request, metadata=metadata)
-    except grpc.aio.AioRpcError as error:
-        raise error_of(error) from error
-    return session
-
-
-async def known(client: Client, nobody: Person) -> tuple[auth_pb2.User, Person]:
-    """A new person with a session."""
-    session, _ = await client.somebody()
-    return session.user, Person(nobody.channel, session.access_token)
-
 
 # Proof of the address
 
@@ -209,14 +114,6 @@ async def test_a_password_is_reset_once_and_ends_every_session(
     # The address was not proved before: whoever made a key with the account may have been somebody else.
     revoked = "SELECT revoke_time FROM api_keys WHERE api_key_id = $1"
     assert await rows.fetchval(revoked, key.api_key.api_key_id) is not None
-
-
-async def reason_of_or_ok(call: Any) -> str:
-    try:
-        await call
-    except MeshError as error:
-        return error.reason
-    return "ok"
 
 
 async def test_a_link_ends_by_itself(
@@ -317,149 +214,6 @@ async def test_an_address_that_was_taken_meanwhile(client: Client, nobody: Perso
     token = await mailbox.token(new, "Confirm your new")
     await client.register(new)
     assert await reason_of(me("ConfirmEmailChange", token=token)) == "LINK_INVALID"
-
-
-# Throttling
-
-
-async def test_who_guesses_elsewhere_does_not_lock_the_owner_out(client: Client, nobody: Person) -> None:
-    user, _ = await known(client, nobody)
-    home = nobody.at(HOME)
-    await log_in(home, user.email)  # so that home is known
-    for stranger in range(5):
-        there = nobody.at(f"203.0.113.{stranger}")
-        for _ in range(10):
-            assert await reason_of(log_in(there, user.email, "a guess of many")) == "LOGIN_FAILED"
-        assert await reason_of(log_in(there, user.email, "a guess of many")) == "RATE_LIMITED"
-    # All that strangers may try is used up: even the right password is refused from a place that is not known.
-    refused = await refusal_of(log_in(nobody.at("192.0.2.1"), user.email))
-    assert (refused.reason, bool(refused.retry_after_s)) == ("RATE_LIMITED", True)
-    assert (await log_in(home, user.email)).user.user_id == user.user_id
-
-
-async def test_a_reset_by_mail_makes_a_place_known(client: Client, nobody: Person, mailbox: Mailbox) -> None:
-    user, _ = await known(client, nobody)
-    for stranger in range(5):
-        for _ in range(10):
-            await reason_of(log_in(nobody.at(f"203.0.113.{100 + stranger}"), user.email, "a guess of many"))
-    away = nobody.at("192.0.2.77")
-    assert await reason_of(log_in(away, user.email)) == "RATE_LIMITED"
-    await away("RequestPasswordReset", email=user.email)
-    token = await mailbox.token(user.email, "new password")
-    await away("ResetPassword", token=token, new_password=ANOTHER)
-    assert (await log_in(away, user.email, ANOTHER)).user.user_id == user.user_id
-
-
-async def test_accounts_that_there_are_and_are_not_are_throttled_alike(client: Client, nobody: Person) -> None:
-    user, _ = await known(client, nobody)
-    told: list[list[tuple[str, str]]] = []
-    for email, address in ((user.email, "192.0.2.31"), ("not-there@example.test", "192.0.2.32")):
-        refusals = [await refusal_of(log_in(nobody.at(address), email, "a guess of many")) for _ in range(12)]
-        told.append([(one.reason, one.message) for one in refusals])
-    assert told[0] == told[1]
-    assert [reason for reason, _ in told[0]] == ["LOGIN_FAILED"] * 10 + ["RATE_LIMITED"] * 2
-
-
-async def test_guesses_at_once_are_counted_before_they_are_checked(client: Client, nobody: Person) -> None:
-    user, _ = await known(client, nobody)
-    there = nobody.at("192.0.2.40")
-    reasons = await asyncio.gather(*(reason_of(log_in(there, user.email, "a guess of many")) for _ in range(40)))
-    assert reasons.count("LOGIN_FAILED") <= 10
-    assert set(reasons) == {"LOGIN_FAILED", "RATE_LIMITED"}
-
-
-async def test_an_address_of_the_next_generation_counts_by_its_64(client: Client, nobody: Person) -> None:
-    user, _ = await known(client, nobody)
-    for host in range(10):
-        await reason_of(log_in(nobody.at(f"2001:db8:1:1::{host:x}"), user.email, "a guess of many"))
-    assert await reason_of(log_in(nobody.at("2001:db8:1:1::ff"), user.email)) == "RATE_LIMITED"
-    assert await reason_of(log_in(nobody.at("2001:db8:1:2::ff"), user.email, "a guess of many")) == "LOGIN_FAILED"
-
-
-async def test_counts_by_address_are_settings(place: Place) -> None:
-    few = {"REGISTRATIONS_PER_ADDRESS_MAX": 2, "MAIL_REQUESTS_PER_ADDRESS_MAX": 2, "LOGINS_PER_ADDRESS_MAX": 3}
-    with place.running(**few, WORKER="few-0") as service:
-        async with grpc.aio.insecure_channel(service.target) as channel:
-            there, elsewhere = Person(channel, address="192.0.2.50"), Person(channel, address="192.0.2.51")
-            for _ in range(2):
-                await there("RequestPasswordReset", email="nobody@example.test")
-            assert await reason_of(there("RequestPasswordReset", email="nobody@example.test")) == "RATE_LIMITED"
-            await elsewhere("RequestPasswordReset", email="nobody@example.test")
-            made = [await reason_of_or_ok(register(there, f"few-{number}@example.test")) for number in range(3)]
-            assert made == ["ok", "ok", "RATE_LIMITED"]
-            assert await reason_of_or_ok(register(elsewhere, "few-3@example.test")) == "ok"
-            for number in range(3):
-                assert await reason_of(log_in(there, f"unknown-{number}@example.test")) == "LOGIN_FAILED"
-            assert await reason_of(log_in(there, "unknown-9@example.test")) == "RATE_LIMITED"
-            assert await reason_of(log_in(elsewhere, "unknown-9@example.test")) == "LOGIN_FAILED"
-
-
-async def register(person: Person, email: str) -> None:
-    request = auth_pb2.RegisterRequest(email=email, password=PASSWORD, display_name="Ada")
-    metadata = [("x-envoy-external-address", person.address)]
-    try:
-        await AuthServiceStub(person.channel).Register(request, metadata=metadata)
-    except grpc.aio.AioRpcError as error:
-        raise error_of(error) from error
-
-
-async def test_counts_of_an_account_are_settings(client: Client, place: Place, nobody: Person) -> None:
-    user, _ = await known(client, nobody)
-    few = {
-        "LOGINS_PER_ACCOUNT_AND_ADDRESS_MAX": 2,
-        "LOGINS_PER_ACCOUNT_BY_STRANGERS_MAX": 3,
-        "PROOFS_PER_SESSION_MAX": 1,
-    }
-    with place.running(**few, WORKER="few-1") as service:
-        async with grpc.aio.insecure_channel(service.target) as channel:
-            guesses = [("192.0.2.52", "LOGIN_FAILED"), ("192.0.2.52", "LOGIN_FAILED"), ("192.0.2.52", "RATE_LIMITED")]
-            guesses += [("192.0.2.53", "LOGIN_FAILED"), ("192.0.2.54", "RATE_LIMITED")]
-            for address, reason in guesses:
-                guess = log_in(Person(channel, address=address), user.email, "a guess of many")
-                assert await reason_of(guess) == reason
-            home = Person(channel)  # where it was registered from: the loopback address
-            session = await log_in(home, user.email)
-            me = Person(channel, session.access_token)
-            wrong = {"current_password": "a guess of many", "new_password": ANOTHER}
-            assert await reason_of(me("ChangePassword", **wrong)) == "PROOF_WRONG"
-            assert await reason_of(me("ChangePassword", **wrong)) == "RATE_LIMITED"
-
-
-async def test_a_window_ends(client: Client, nobody: Person, rows: asyncpg.Connection) -> None:
-    user, _ = await known(client, nobody)
-    there = nobody.at("192.0.2.55")
-    for _ in range(11):
-        await reason_of(log_in(there, user.email, "a guess of many"))
-    assert await reason_of(log_in(there, user.email)) == "RATE_LIMITED"
-    await rows.execute("UPDATE tries SET end_time = now()")
-    assert (await log_in(there, user.email)).user.user_id == user.user_id
-
-
-async def test_places_that_are_known_are_bounded(client: Client, place: Place, rows: asyncpg.Connection) -> None:
-    user = await client.register()
-    with place.running(KNOWN_ADDRESSES_MAX=2, WORKER="few-2") as service:
-        async with grpc.aio.insecure_channel(service.target) as channel:
-            for host in range(4):
-                await log_in(Person(channel, address=f"192.0.2.{150 + host}"), user.email)
-    kept = "SELECT count(*) FROM known_addresses WHERE user_id = $1"
-    assert await rows.fetchval(kept, user.user_id) == 2
-
-
-async def test_who_asks_for_many_mails_takes_nobodys_link_away(
-    client: Client, nobody: Person, mailbox: Mailbox, rows: asyncpg.Connection
-) -> None:
-    user, _ = await known(client, nobody)
-    for number in range(8):
-        await nobody.at(f"192.0.2.{60 + number}")("RequestPasswordReset", email=user.email)
-    token = await mailbox.token(user.email, "new password", count=5)
-    async with asyncio.timeout(30):
-        while await rows.fetchval("SELECT count(*) FROM account_requests WHERE email = $1", user.email):
-            await asyncio.sleep(0.05)
-    async with asyncio.timeout(30):
-        while await rows.fetchval("SELECT count(*) FROM mails WHERE user_id = $1 AND state = 1", user.user_id):
-            await asyncio.sleep(0.05)
-    assert len(mailbox.to(user.email, "new password")) == 5
-    await nobody("ResetPassword", token=token, new_password=ANOTHER)
 
 
 # Name, export, deletion
