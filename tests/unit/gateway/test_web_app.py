@@ -59,10 +59,17 @@ def test_compressed_parts_are_found_beside_their_originals(tmp_path: Path) -> No
     assert other.gzipped is None
 
 
-STALE = [gzip.compress(b"of the build before"), gzip.compress(b"part and more"), gzip.compress(b"par"), b"", b"no gzip"]
+STALE = {
+    "of the build before": gzip.compress(b"of the build before", mtime=0),
+    "longer": gzip.compress(b"part and more", mtime=0),
+    "shorter": gzip.compress(b"par", mtime=0),
+    "empty": b"",
+    "no gzip": b"no gzip",
+    "cut": gzip.compress(b"part", mtime=0)[:-9],
+}
 
 
-@pytest.mark.parametrize("compressed", [*STALE, gzip.compress(b"part")[:-9]])
+@pytest.mark.parametrize("compressed", STALE.values(), ids=STALE)
 @pytest.mark.parametrize("name", ["index.html", "assets/a-12345678.js"])
 def test_a_compressed_file_of_another_build_is_refused(tmp_path: Path, name: str, compressed: bytes) -> None:
     folder = dist(tmp_path, "a-12345678.js")
