@@ -100,6 +100,8 @@ export const to = {
   /** With a post's id: that post's prompt stands in it. */
   playground: (post?: string) => (post ? `/playground?post=${encodeURIComponent(post)}` : "/playground"),
   keys: () => "/keys",
+  /** Those of a service account. */
+  keysOf: (id: string) => `/keys?of=${encodeURIComponent(id)}`,
   account: () => "/account",
   moderation: () => "/moderation",
   users: () => "/admin/users",
