@@ -115,7 +115,9 @@ async def test_too_many_wrong_codes_lead_back_to_the_password(tabs: Tabs, new_pe
         await page.get_by_label("Code of your app").fill(WRONG)
         async with page.expect_response("**/CompleteSession"):
             await page.keyboard.press("Enter")
-        await expect(page.get_by_label("Code of your app").or_(page.get_by_label("Password", exact=True))).to_have_value("")
+        await expect(
+            page.get_by_label("Code of your app").or_(page.get_by_label("Password", exact=True))
+        ).to_have_value("")
     await expect(page.get_by_text("Enter your password once more to begin anew.")).to_be_visible()
     await expect(page.get_by_label("E-mail")).to_have_value(ada.email)
     await accessible(page)
