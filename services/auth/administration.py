@@ -129,11 +129,9 @@ class Administration:
         """Revokes every API key of a person; how many. USER_NOT_FOUND."""
         async with self._database.transaction() as conn:
             row = await self._taken(conn, caller, request.user_id)
-            keys = await conn.fetch(SQL["revoke_api_keys"], row["user_id"])
-            for key in keys:
-                await store.tell_of_key(conn, self._outbox, key, row)
-            await self._record(conn, "user.revoke_api_keys", row, request.reason, None, {"revoked": len(keys)})
-        return len(keys)
+            revoked = await store.revoke_keys_of(conn, self._outbox, row)
+            await self._record(conn, "user.revoke_api_keys", row, request.reason, None, {"revoked": revoked})
+        return revoked
 
     async def _taken(self, conn: Connection, caller: Caller, user_id: str) -> Row:
         """The person's row, locked, while no other such act is under way, and who calls still an administrator."""

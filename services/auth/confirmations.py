@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from promptmesh.auth.v1 import auth_pb2
 
 from services.auth import store
+from services.auth.issuer import Issuer, Refresh
 from services.auth.passwords import Passwords
-from services.auth.sessions import Issuer, Refresh
 from services.auth.store import SQL
 from services.mesh import audit
 from services.mesh.access import tokens

@@ -20,21 +20,17 @@ from services.auth.audit.wiring import AuditParts
 from services.auth.confirmations import Confirmations
 from services.auth.factors.parts import factor_parts
 from services.auth.identities import FeedOptions, IdentityFeed
+from services.auth.issuer import Issuer
 from services.auth.key_rotation import KeyRotation
-from services.auth.mail import Links
-from services.auth.organisations.members import Members
-from services.auth.organisations.organisations import Organisations
-from services.auth.organisations.service import OrganisationFace
-from services.auth.organisations.service_accounts import ServiceAccounts
+from services.auth.organisations.leaving import exported as organisations_exported
+from services.auth.organisations.leaving import leaving
+from services.auth.organisations.wiring import organisations_of
 from services.auth.passwords import Passwords
-from services.auth.plans.service import PlanAdmin
-from services.auth.plans.versions import Plans
-from services.auth.plans.warnings import EVENT_TYPES as LIMIT_EVENT_TYPES
-from services.auth.plans.warnings import LimitWarnings
+from services.auth.plans.wiring import plans_of
 from services.auth.refresh_tokens import RefreshTokens
 from services.auth.service import Auth
 from services.auth.session_list import SessionList
-from services.auth.sessions import Issuer, Sessions
+from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
 from services.auth.signing import key_files, load_signing_keys, readable_by_others
 from services.auth.signing_keys import SigningKeys
@@ -58,12 +54,22 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     outbox = mesh.outbox(database)
     tail = mesh.tail(outbox)
 
+    # People
     passwords = passwords_of(settings)
     mesh.on_close("passwords", lambda: asyncio.to_thread(passwords.close))
     users = Users(database, outbox, mesh.page_tokens())
     session_list = SessionList(database, outbox, mesh.page_tokens(), session_lifetime_s=settings.session_lifetime_s)
-    accounts = accounts_of(mesh, database, outbox, passwords, session_list)
-    mails = accounts.mails
+    accounts = accounts_of(
+        mesh,
+        database,
+        outbox,
+        passwords,
+        session_list,
+        leaving=[leaving(outbox)],
+        exported={"organisations": organisations_exported},
+    )
+
+    # Tokens and keys
     signing_keys = SigningKeys(
         database,
         outbox,
@@ -73,6 +79,7 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         access_lifetime_s=settings.access_lifetime_s,
     )
     await signing_keys.keep()
+    mesh.background("signing keys", signing_keys.keep_on)
     issuer = Issuer(
         signing_keys.signer,
         RefreshTokens(pepper),
@@ -89,26 +96,39 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         reuse_s=settings.refresh_reuse_s,
         verification=accounts.verification,
     )
-    api_keys = ApiKeys(database, outbox, mesh.page_tokens(), key_pepper=pepper, keys_max=settings.api_keys_max)
-    feed = IdentityFeed(
-        database,
-        tail,
-        api_keys,
-        FeedOptions(settings.access_lifetime_s, settings.identity_grace_s, settings.identity_heartbeat_s),
-    )
-    access = mesh.local_identities(feed)
-    mesh.background("signing keys", signing_keys.keep_on)
     mesh.background(
         "session purge",
         lambda: sessions.purge(retention_s=settings.session_retention_s, every_s=settings.session_purge_s),
     )
+    confirmations = Confirmations(database, outbox, passwords, issuer, tries_max=settings.proof_tries_max)
+    api_keys = ApiKeys(database, outbox, mesh.page_tokens(), key_pepper=pepper, keys_max=settings.api_keys_max)
+    rotation = KeyRotation(database, outbox, key_pepper=pepper)
 
-    # The audit trail
+    # Second factors
+    factors = factor_parts(
+        settings,
+        database,
+        outbox,
+        sessions,
+        confirmations,
+        accounts.mails,
+        cookie=settings.cookie,
+        pepper=pepper,
+        public_url=settings.public_url,
+    )
+    sessions.ask_second_factor(factors.second_factor.challenge)
+    mesh.background("challenge purge", lambda: factors.challenges.purge(database, every_s=settings.challenge_purge_s))
+
+    # Who calls, for every service
+    options = FeedOptions(settings.access_lifetime_s, settings.identity_grace_s, settings.identity_heartbeat_s)
+    feed = IdentityFeed(database, tail, api_keys, options)
+    access = mesh.local_identities(feed)
+
+    # The audit trail, of every service
     trail = AuditParts(mesh, database)
     trail.consume()
 
     server = mesh.server(access)
-    rotation = KeyRotation(database, outbox, key_pepper=pepper)
     auth = Auth(
         users,
         sessions,
@@ -120,49 +140,16 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         registration=accounts.registration,
         cookie=settings.cookie,
     )
+    administration = Administration(database, outbox, factors.book, accounts.mails)
+    organisations = organisations_of(mesh, database, outbox, issuer, accounts)
+    plans = await plans_of(mesh, database, outbox, accounts.mails)
     server.add(add_AuthServiceServicer_to_server, auth)
-
-    # Organisations
-    organisation_limits = settings.organisation_limits
-    organisations = Organisations(database, outbox, issuer, organisation_limits)
-    links = Links(settings.public_url)
-    members = Members(database, outbox, mesh.page_tokens(), accounts.mails, links, organisation_limits)
-    service_accounts = ServiceAccounts(database, outbox, organisation_limits)
-    mesh.background("invitation purge", lambda: members.purge(every_s=settings.invitation_purge_s))
-    face = OrganisationFace(organisations, members, service_accounts)
-    server.add(add_OrganisationServiceServicer_to_server, face)
-
-    # Sessions confirmed, and people looked after by administrators
-    confirmations = Confirmations(database, outbox, passwords, issuer, tries_max=settings.proof_tries_max)
-
-    # Second factors
-    factors = factor_parts(
-        settings,
-        database,
-        outbox,
-        sessions,
-        confirmations,
-        mails,
-        cookie=settings.cookie,
-        pepper=pepper,
-        public_url=settings.public_url,
-    )
-    sessions.ask_second_factor(factors.second_factor.challenge)
-    server.add(add_FactorServiceServicer_to_server, factors.service)
-    mesh.background("challenge purge", lambda: factors.challenges.purge(database, every_s=settings.challenge_purge_s))
-
-    administration = Administration(database, outbox, factors.book, mails)
-    server.add(add_AuditServiceServicer_to_server, trail.service(outbox, access))
     server.add(add_AccountServiceServicer_to_server, accounts.service)
+    server.add(add_FactorServiceServicer_to_server, factors.service)
+    server.add(add_OrganisationServiceServicer_to_server, organisations)
     server.add(add_AdministrationServiceServicer_to_server, AdministrationFace(administration))
-
-    # Plans
-    plans = Plans(database, outbox)
-    await plans.start(settings.plans_file)
-    mesh.background("plans", lambda: plans.follow(settings.plans_poll_s))
-    server.add(add_PlanServiceServicer_to_server, PlanAdmin(plans, mesh, heartbeat_s=settings.identity_heartbeat_s))
-    warnings = LimitWarnings(accounts.mails)
-    mesh.consume("inference", group="auth.limit_warnings", types=LIMIT_EVENT_TYPES, handle=warnings)
+    server.add(add_AuditServiceServicer_to_server, trail.service(outbox, access))
+    server.add(add_PlanServiceServicer_to_server, plans)
     await server.serve()
 
 

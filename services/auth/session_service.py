@@ -1,4 +1,7 @@
-"""The gRPC face of sessions: the methods of AccountService about them, which the whole service inherits."""
+"""The gRPC face of sessions: the methods of AccountService that are about them.
+
+The whole service (account_service.py) takes them over by inheriting.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,14 +12,13 @@ from promptmesh.auth.v1 import auth_pb2
 
 from services.auth import store
 from services.auth.devices import origin_of_call
+from services.auth.issuer import Issuer, Refresh, proved
 from services.auth.passwords import Passwords
-from services.auth.refresh_tokens import RefreshToken, RefreshTokens, digest_of, new_salt
-from services.auth.signing import Signer
+from services.auth.refresh_tokens import RefreshToken, digest_of, new_salt
 from services.auth.store import SQL, Row
 from services.auth.throttle import LogInTry, Throttle
 from services.auth.users import normal_email
 from services.mesh import audit
-from services.mesh.access.tokens import sign_access_token
 from services.mesh.audit import Party
 from services.mesh.call import Caller
 from services.mesh.database import Connection, Database
@@ -37,95 +35,6 @@ _LOGIN_ATTEMPTS = 2
 
 # What is still to be proved by a person (a row of `users`, locked) who has proved something; None: nothing.
 SecondFactor = Callable[[Connection, Row, Sequence[str]], Awaitable[auth_pb2.SecondFactorChallenge | None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Refresh:
-    """A refresh token and when it ends."""
-
-    token: str
-    expire_time: datetime
-
-
-class Issuer:
-    """Makes pairs of tokens. Lifetimes are in seconds."""
-
-    def __init__(
-        self,
-        signer: Callable[[], Signer],
-        refresh_tokens: RefreshTokens,
-        *,
-        access_lifetime_s: int,
-        refresh_lifetime_s: int,
-        session_lifetime_s: int,
-    ) -> None:
-        """signer: answers the key to sign with now; refresh_lifetime_s: after which a session that is not used ends;
-        session_lifetime_s: after which it ends whatever happens."""
-        self._signer = signer
-        self._refresh_tokens = refresh_tokens
-        self._access_lifetime = timedelta(seconds=access_lifetime_s)
-        self._refresh_lifetime = timedelta(seconds=refresh_lifetime_s)
-        self._session_lifetime = timedelta(seconds=session_lifetime_s)
-
-    def end_of(self, create_time: datetime) -> datetime:
-        """When a session that was opened then ends whatever happens."""
-        return create_time + self._session_lifetime
-
-    def issue(
-        self,
-        user: Row,
-        session_id: str,
-        now: datetime,
-        *,
-        auth_time: datetime,
-        plan: str,
-        end_time: datetime,
-        refresh: Refresh | None = None,
-        org_id: str = "",
-    ) -> auth_pb2.Session:
-        """A pair for a session, with a new refresh token or a given one.
-
-        user: a row of `users`; now: no later than that row was read; auth_time: when the session last proved who it is;
-        plan: of the organisation that it acts for, read no earlier than `now`; end_time: which no token of it outlives;
-        org_id: that it acts for; "": the person's own.
-        """
-        org_id = org_id or user["org_id"]
-        refresh = refresh or Refresh(self._refresh_tokens.make(session_id), now + self._refresh_lifetime)
-        access_expire_time = min(now + self._access_lifetime, end_time)
-        signer = self._signer()
-        access_token = sign_access_token(
-            signer.key,
-            signer.kid,
-            user_id=user["user_id"],
-            org_id=org_id,
-            display_name=user["display_name"],
-            roles=user["roles"],
-            session_id=session_id,
-            issue_time=now.timestamp(),
-            expire_time=access_expire_time.timestamp(),
-            auth_time=auth_time.timestamp(),
-            plan=plan,
-        )
-        session = auth_pb2.Session(
-            session_id=session_id,
-            access_token=access_token,
-            refresh_token=refresh.token,
-            user=store.user_of(user),
-            org_id=org_id,
-        )
-        session.user.plan = plan if org_id == user["org_id"] else ""
-        session.access_expire_time.FromDatetime(access_expire_time)
-        session.refresh_expire_time.FromDatetime(min(refresh.expire_time, end_time))
-        session.end_time.FromDatetime(end_time)
-        return session
-
-    def next(self, token: RefreshToken, salt: bytes, now: datetime) -> Refresh:
-        """The refresh token that follows another."""
-        return Refresh(self._refresh_tokens.successor(token, salt), now + self._refresh_lifetime)
-
-    def read(self, refresh_token: str) -> RefreshToken | None:
-        """What a refresh token says; None if it has not the form of one."""
-        return self._refresh_tokens.read(refresh_token)
 
 
 class Sessions:
@@ -251,19 +160,26 @@ class Sessions:
             user = await conn.fetchrow(SQL["user_to_log_in"], found["user_id"])
             if user is None or user["password_hash"] != found["password_hash"]:
                 return None
-            await self._throttle.logged_in(conn, log_in, user)
             session = await self.log_in(conn, user, ["password"])
-            if not session.HasField("challenge"):
-                await self.end_replaced(conn, replaced)
+            if not session.HasField("challenge"):  # else the password alone makes no address known
+                await self._throttle.logged_in(conn, log_in, user)
+                await self._end_replaced(conn, replaced)
             return session
 
-    async def end_replaced(self, conn: Connection, refresh_token: str) -> None:
-        """Ends the session whose cookie is replaced by a log-in, if this mesh made the token."""
+    async def complete(self, conn: Connection, user: Row, methods: Sequence[str], replaced: str) -> auth_pb2.Session:
+        """As open, for a log-in whose last proof was right. replaced: as in create."""
+        session = await self.open(conn, user, methods)
+        await self._throttle.proved(conn, user)
+        await self._end_replaced(conn, replaced)
+        return session
+
+    async def _end_replaced(self, conn: Connection, refresh_token: str) -> None:
         for session_id in self._named(refresh_token):
             await store.end_session(conn, self._outbox, session_id)
 
     async def log_in(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:
         """As open, but where the person has a second factor, which `methods` are not: the challenge to prove it."""
+        store.refuse_suspended(user)
         challenge = await self._second_factor(conn, user, methods) if self._second_factor else None
         return auth_pb2.Session(challenge=challenge) if challenge else await self.open(conn, user, methods)
 
@@ -400,12 +316,6 @@ class Sessions:
         successor = self._issuer.next(token, row["rotate_salt"], now).token
         # Another where the mesh's pepper was changed meanwhile.
         return Refresh(successor, expire_time) if digest_of(successor) == row["refresh_digest"] else None
-
-
-def proved(row: Row) -> datetime:
-    """When a session last proved who it is. row: of `sessions`."""
-    moment: datetime = row["auth_time"] or row["create_time"]
-    return moment
 
 
 def _time(timestamp: Any) -> datetime:

@@ -248,11 +248,6 @@ async def end_sessions_of_org(conn: Connection, outbox: Outbox, org_id: str, use
     return await _ended(conn, outbox, await conn.fetch(SQL["end_sessions_of_org"], org_id, user_id))
 
 
-async def end_other_sessions(conn: Connection, outbox: Outbox, user_id: str, session_id: str) -> int:
-    """Ends all sessions of a person but one; how many there were."""
-    return await _ended(conn, outbox, await conn.fetch(SQL["end_other_sessions"], user_id, session_id))
-
-
 async def _ended(conn: Connection, outbox: Outbox, rows: Sequence[Row]) -> int:
     events = []
     for row in rows:
@@ -321,10 +316,12 @@ def org_restriction_of(row: Row) -> auth_pb2.OrgRestriction:
     return restriction
 
 
-async def revoke_keys_of(conn: Connection, outbox: Outbox, user: Row) -> None:
-    """Revokes all API keys of a person, a row of `users`."""
-    for row in await conn.fetch(SQL["revoke_api_keys_of_user"], user["user_id"]):
+async def revoke_keys_of(conn: Connection, outbox: Outbox, user: Row) -> int:
+    """Revokes all API keys of a person, a row of `users`; how many were in force."""
+    rows = await conn.fetch(SQL["revoke_api_keys"], user["user_id"])
+    for row in rows:
         await tell_of_key(conn, outbox, row, user)
+    return len(rows)
 
 
 # Signing keys

@@ -107,7 +107,7 @@ class Throttle:
             await conn.execute(SQL["give_back_tries"], sorted(one.key for one in log_in.taken))
 
     async def proved(self, conn: Connection, user: Row) -> None:
-        """The person proved by mail who they are: where they come from is known from now on, with tries left."""
+        """The person proved, beside a password, who they are: the address is known from now on, with tries left."""
         email, home = user["email"], _household(current_or_none())
         pair = self._limited("log-in pair", f"{email}\n{home}", 0)
         await conn.execute(SQL["forget_tries"], [pair.key])

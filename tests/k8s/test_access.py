@@ -24,6 +24,7 @@ HEALTH = "/grpc.health.v1.Health/Check"
 IDENTITIES = (
     "/promptmesh.auth.v1.AuthService/WatchIdentities",
     "/promptmesh.auth.v1.AuthService/ResolveApiKey",
+    "/promptmesh.auth.v1.AuthService/ReportKeyUses",
 )
 SCREEN = tuple(f"/promptmesh.moderation.v1.ModerationService/{name}" for name in ("Screen", "BatchScreen"))
 # Who calls what of whom, between services; the code that does stands beside it.

@@ -194,22 +194,26 @@ TABLE: Mapping[str, tuple[Try, ...]] = {
     # Factors and identities elsewhere
     "FactorService.ListFactors": (own(),),
     "FactorService.BeginTotp": (own(),),
-    "FactorService.CreateTotp": (refused(lambda t: {"setupToken": "x", "code": "000000"}, *("CHALLENGE_INVALID",)),),
+    "FactorService.CreateTotp": (refused(lambda t: {"setupToken": "x", "code": "000000"}, "LINK_INVALID"),),
     "FactorService.BeginPasskey": (own(),),
-    "FactorService.CreatePasskey": (refused(lambda t: {"setupToken": "x", "credential": "{}"}, "CHALLENGE_INVALID"),),
+    "FactorService.CreatePasskey": (refused(lambda t: {"setupToken": "x", "credential": "{}"}, "LINK_INVALID"),),
     "FactorService.DeleteFactor": (refused(lambda t: {"factorId": NOWHERE}, "FACTOR_NOT_FOUND"),),
     "FactorService.CreateRecoveryCodes": (),
     "FactorService.BeginPasskeyProof": (own(),),
-    "FactorService.CompleteSession": (refused(lambda t: {"challengeToken": "pmc_x"}, "CHALLENGE_INVALID"),),
+    "FactorService.CompleteSession": (
+        refused(lambda t: {"challengeToken": "pmc_x", "proof": {"totpCode": "000000"}}, "LINK_INVALID"),
+    ),
     "FactorService.ConfirmSession": (),
     "FederationService.ListIdentityProviders": (own(),),
     "FederationService.BeginFederatedLogin": (
         refused(lambda t: {"provider": "nobody"}, "IDENTITY_PROVIDER_NOT_FOUND"),
     ),
     "FederationService.CompleteFederatedLogin": (
-        refused(lambda t: {"state": "x", "code": "x"}, "LINK_INVALID", "CHALLENGE_INVALID", "CSRF_REFUSED"),
+        refused(lambda t: {"state": "x", "code": "x"}, "LINK_INVALID", "CSRF_REFUSED", "IDENTITY_PROVIDER_FAILED"),
     ),
-    "FederationService.LinkIdentity": (refused(lambda t: {"linkToken": "x"}, "LINK_INVALID", "CHALLENGE_INVALID"),),
+    "FederationService.LinkIdentity": (
+        refused(lambda t: {"linkToken": "x"}, "LINK_INVALID", "IDENTITY_PROVIDER_FAILED"),
+    ),
     "FederationService.ListIdentities": (own(),),
     "FederationService.UnlinkIdentity": (
         refused(lambda t: {"identityId": NOWHERE}, "IDENTITY_PROVIDER_NOT_FOUND", "LAST_WAY_IN"),
@@ -317,7 +321,7 @@ TABLE: Mapping[str, tuple[Try, ...]] = {
     "PostService.WatchFeed": (),  # what is published, to everybody
 }
 #: Services that are being built: until they are, their rows are not tried. Empty once all are.
-UNBUILT = frozenset({"AccountService", "AuditService", "FactorService", "FederationService", "PlanService"})
+UNBUILT = frozenset({"AccountService", "AuditService", "FederationService", "PlanService"})
 #: Fields that belong to others or to the mesh, sent along with every body that does not have them.
 FOREIGN_FIELDS: Mapping[str, Fields] = {
     "orgId": lambda t: {"orgId": t.org_id},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import grpc
 import pytest
@@ -181,9 +182,9 @@ def told(answer: Answer, what: str) -> tuple[str, str]:
 def assert_quota(error: grpc.aio.AioRpcError, user_id: str, limit: str) -> None:
     """RetryInfo and QuotaFailure stand in a refusal."""
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    trailers = {str(name): value for name, value in error.trailing_metadata() or ()}
+    trailers: dict[str, Any] = dict(error.trailing_metadata() or ())  # type: ignore[arg-type]
     retry, quota = error_details_pb2.RetryInfo(), error_details_pb2.QuotaFailure()
-    details = status_pb2.Status.FromString(bytes(trailers[DETAILS_KEY])).details  # type: ignore[arg-type]
+    details = status_pb2.Status.FromString(trailers[DETAILS_KEY]).details
     assert any(one.Unpack(retry) for one in details)
     assert any(one.Unpack(quota) for one in details)
     assert 0 < retry.retry_delay.seconds + 1 <= 86_401

@@ -77,7 +77,7 @@ class Emails:
                 assert changed is not None, "the transaction holds the lock of the row"
                 # Links that went to the old address must not open the account any more.
                 await parts.links.drop(conn, caller.user_id, *LinkKind)
-                await store.end_other_sessions(conn, parts.outbox, caller.user_id, caller.session_id)
+                await store.end_sessions_of(conn, parts.outbox, caller.user_id, spared=caller.session_id)
                 await parts.mail(conn, "email_changed", user, new_email=email)
                 await audit.record(
                     conn,

@@ -73,7 +73,7 @@ class NewPasswords:
             if not replaced:
                 await parts.links.drop(conn, user["user_id"], LinkKind.RESET_PASSWORD)
                 await self._set(conn, user, password_hash)
-                ended = await store.end_other_sessions(conn, parts.outbox, user["user_id"], caller.session_id)
+                ended = await store.end_sessions_of(conn, parts.outbox, user["user_id"], spared=caller.session_id)
                 await self._record(conn, user, "user.password.change", ended)
         if replaced:
             raise await self._wrong(known)

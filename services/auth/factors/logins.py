@@ -92,8 +92,11 @@ class Logins:
         options = self._relying_party.request_options(webauthn, _allowed(rows))
         return factors_pb2.BeginPasskeyProofResponse(options=options, challenge_token=token)
 
-    async def complete(self, request: factors_pb2.CompleteSessionRequest) -> auth_pb2.Session:
-        """The session that a log-in ends with. PROOF_WRONG, LINK_INVALID, RATE_LIMITED, SUSPENDED."""
+    async def complete(self, request: factors_pb2.CompleteSessionRequest, replaced: str = "") -> auth_pb2.Session:
+        """The session that a log-in ends with. PROOF_WRONG, LINK_INVALID, RATE_LIMITED, SUSPENDED.
+
+        replaced: the refresh token that a browser loses by this, whose session ends.
+        """
         method = method_of(request.proof)
         async with self._database.transaction() as conn:
             named = await self._challenges.owner(conn, request.challenge_token)
@@ -107,7 +110,7 @@ class Logins:
                 user is None or bytes(challenge["password_digest"]) != _password_digest(user)
             ):
                 raise over()  # the password that was right then has been replaced
-            session = await self._session(conn, request.proof, challenge, user, method)
+            session = await self._session(conn, request.proof, challenge, user, method, replaced)
         if session is None:  # raised outside, so that the try is counted
             raise wrong(method)
         return session
@@ -126,12 +129,18 @@ class Logins:
         return await self._confirmations.confirm(caller, [method])
 
     async def _session(
-        self, conn: Connection, proof: factors_pb2.Proof, challenge: Row, user: Row | None, method: str
+        self,
+        conn: Connection,
+        proof: factors_pb2.Proof,
+        challenge: Row,
+        user: Row | None,
+        method: str,
+        replaced: str,
     ) -> auth_pb2.Session | None:
         webauthn = challenge["webauthn"]
         if user is not None and await self._proofs.check(conn, user, proof, bytes(webauthn) if webauthn else None):
             await self._challenges.end(conn, challenge)
-            return await self._sessions.open(conn, user, [*challenge["methods"], method])
+            return await self._sessions.complete(conn, user, [*challenge["methods"], method], replaced)
         await self._challenges.count(conn, challenge)
         if user is not None:
             await self._refused(conn, user, method)

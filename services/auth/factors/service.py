@@ -53,8 +53,10 @@ class Factors(pb_grpc.FactorServiceServicer):
     async def CompleteSession(self, request: pb.CompleteSessionRequest, context: Any) -> auth_pb2.Session:
         if not request.cookie:
             return await self._logins.complete(request)
-        self._cookie.check(context.invocation_metadata(), logging_in=True)  # no other site may log anybody in
-        return await in_cookie(self._cookie, await self._logins.complete(request), context)
+        metadata = context.invocation_metadata()
+        self._cookie.check(metadata, logging_in=True)  # no other site may log anybody in
+        session = await self._logins.complete(request, self._cookie.read(metadata))
+        return await in_cookie(self._cookie, session, context)
 
     async def ConfirmSession(self, request: pb.ConfirmSessionRequest, context: Any) -> auth_pb2.Session:
         return await self._logins.confirm(current().caller, request)

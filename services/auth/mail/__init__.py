@@ -40,12 +40,3 @@ class Links:
     def page(self, path: str = "") -> str:
         """A link without a secret: "forgot-password"."""
         return f"{self._public_url}/{path}"
-
-
-class Unmailed:
-    """Mails where none can be sent."""
-
-    async def send(
-        self, conn: Connection, template: str, *, to: str, org_id: str = "", user_id: str = "", **values: str
-    ) -> None:
-        """Nothing is sent."""

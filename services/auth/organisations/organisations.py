@@ -8,10 +8,10 @@ from promptmesh.auth.v1 import auth_pb2
 from promptmesh.auth.v1 import organisations_pb2 as pb
 
 from services.auth import store
+from services.auth.issuer import Issuer, Refresh, proved
 from services.auth.organisations import memberships
 from services.auth.organisations.memberships import ADMIN, OWNER, organisation_of, party
 from services.auth.organisations.repeated import body_digest, refuse_other_body
-from services.auth.sessions import Issuer, Refresh, proved
 from services.auth.store import SQL
 from services.auth.users import normal_name
 from services.mesh import audit

@@ -8,6 +8,9 @@ SELECT jsonb_build_object(
     'api_keys', (
         SELECT coalesce(jsonb_agg(to_jsonb(k) - 'digest' - 'previous_digest' - 'request_digest' ORDER BY k.api_key_id), '[]')
           FROM api_keys AS k WHERE k.user_id = $1),
+    'second_factors', (
+        SELECT coalesce(jsonb_agg(to_jsonb(f) - 'secret' - 'credential_id' - 'credential' ORDER BY f.factor_id), '[]')
+          FROM factors AS f WHERE f.user_id = $1),
     'mails', (
         SELECT coalesce(jsonb_agg(to_jsonb(m) - 'body' ORDER BY m.mail_id), '[]') FROM mails AS m WHERE m.user_id = $1),
     'links', (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncIterator
 
@@ -175,6 +176,21 @@ async def test_an_invitation_is_for_one_address_and_one_time(teams: Teams) -> No
     await invited("RemoveMember", org_id=org_id, user_id=invited.user_id)
     late = await teams.invitation(org_id, invited.session.user.email, MEMBER, lives="-1 second")
     assert await reason_of(invited("AcceptInvitation", token=late)) == "LINK_INVALID"
+
+
+async def test_an_invitation_is_mailed_and_its_link_joins(teams: Teams) -> None:
+    owner, invited = await teams.person(), await teams.person()
+    org_id = await teams.team(owner)
+    email = invited.session.user.email
+    made = await owner("InviteMember", org_id=org_id, email=email.upper(), role=ADMIN)
+    assert (made.email, made.role) == (email, ADMIN)
+    body = await teams.rows.fetchval("SELECT body FROM mails WHERE recipient = $1 AND template = 'invitation'", email)
+    token = re.search(r"/invitation#token=(pml_[\w-]+)", body)
+    assert token is not None
+    assert "Team" in body
+    assert (await invited("AcceptInvitation", token=token[1])).role == ADMIN
+    stored = await teams.rows.fetchval("SELECT count(*) FROM invitations WHERE org_id = $1", org_id)
+    assert stored == 0
 
 
 async def test_a_newer_invitation_and_a_removed_inviter_end_one(teams: Teams) -> None:

@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import grpc
@@ -35,19 +36,22 @@ class PlanCalls:
         self.stub, self.metadata = PlanServiceStub(self.channel), client.metadata
 
     async def list(self) -> pb.Plans:
-        return await self._call(self.stub.ListPlans, pb.ListPlansRequest())
+        plans: pb.Plans = await self._call(self.stub.ListPlans, pb.ListPlansRequest())
+        return plans
 
     async def apply(self, yaml: str, *, validate_only: bool = False) -> pb.Plans:
-        return await self._call(self.stub.ApplyPlans, pb.ApplyPlansRequest(yaml=yaml, validate_only=validate_only))
+        request = pb.ApplyPlansRequest(yaml=yaml, validate_only=validate_only)
+        plans: pb.Plans = await self._call(self.stub.ApplyPlans, request)
+        return plans
 
     async def set(self, plan: str, **subject: str) -> str:
-        request = pb.SetPlanRequest(plan=plan, reason="A test.", **subject)  # type: ignore[arg-type]
+        request = pb.SetPlanRequest(plan=plan, reason="A test.", **subject)
         answer: pb.SetPlanResponse = await self._call(self.stub.SetPlan, request)
         return answer.plan
 
-    async def _call(self, method: object, request: object) -> pb.Plans:
+    async def _call(self, method: Any, request: Any) -> Any:
         try:
-            return await method(request, metadata=self.metadata, timeout=20.0)  # type: ignore[operator, no-any-return]
+            return await method(request, metadata=self.metadata, timeout=20.0)
         except grpc.aio.AioRpcError as error:
             raise error_of(error) from error
 
@@ -59,7 +63,7 @@ async def admin(
     email = f"plans-{abs(hash(request.node.name))}@example.test"
     calls = PlanCalls(service, await new_admin(client, place, tmp_path, email))
     yield calls
-    await calls.channel.close()
+    await calls.channel.close(None)
 
 
 def with_plan(name: str, requests_per_day: int) -> str:
@@ -82,11 +86,12 @@ async def test_a_new_mesh_has_the_plans_of_the_release(
     assert {plan.name for plan in present.plans} >= {"free", "pro", "unlimited"}
     assert present.default_plan == "unlimited"
     first = await rows.fetchrow("SELECT author_id, yaml FROM plan_versions WHERE version = 1")
+    assert first is not None
     assert (first["author_id"], first["yaml"]) == (None, parsing.default_text())
     with pytest.raises(MeshError) as refused:
         await mine.apply(parsing.default_text())
     assert refused.value.reason == "ROLE_MISSING"
-    await mine.channel.close()
+    await mine.channel.close(None)
 
 
 async def test_applied_whole_as_the_next_version_or_not_at_all(admin: PlanCalls, rows: asyncpg.Connection) -> None:
@@ -190,7 +195,9 @@ async def test_every_process_hears_of_plans_and_tells_services(
 ) -> None:
     with place.running(WORKER="auth-second", AUTH_SIGNING_KEY_FILE=place.with_new_key()) as second:
         async with grpc.aio.insecure_channel(second.target) as channel:
-            feed = PlanServiceStub(channel).WatchPlans(pb.WatchPlansRequest(), metadata=peer.metadata, timeout=60.0)
+            feed: Any = PlanServiceStub(channel).WatchPlans(
+                pb.WatchPlansRequest(), metadata=peer.metadata, timeout=60.0
+            )
             known = Plans()
             async with asyncio.timeout(PATIENCE_S):
                 known.apply(await feed.read())
@@ -204,4 +211,4 @@ async def test_every_process_hears_of_plans_and_tells_services(
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await calls.stub.WatchPlans(pb.WatchPlansRequest(), timeout=20.0).read()
         assert error_of(refused.value).reason == "CREDENTIAL_MISSING"
-        await calls.channel.close()
+        await calls.channel.close(None)

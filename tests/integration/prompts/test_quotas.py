@@ -109,7 +109,9 @@ async def test_an_edit_counts_and_one_that_changes_nothing_does_not(bench: Bench
     assert not same.headers
     await bench.store.update(ann, made.post_id, "", Edit(body="C"), quotas.of(ann))
     await refusal(bench.store.update(ann, made.post_id, "", Edit(body="D"), quotas.of(ann)))
-    assert (await bench.store.get(ann, made.post_id) or {})["body"] == "C"
+    row = await bench.store.get(ann, made.post_id)
+    assert row is not None
+    assert row["body"] == "C"
 
 
 async def test_a_repeated_request_is_answered_though_nothing_is_left(bench: Bench, clock: Watch) -> None:

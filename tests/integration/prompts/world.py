@@ -260,6 +260,7 @@ async def running_world(database_url: str, redis_url: str, **settings: Any) -> A
         inference = await _producer(stack, InferenceSettings, database_url, redis_url, auth)
         prompts = PromptsSettings(
             **_common("prompts", database_url, redis_url),
+            auth_target="127.0.0.1:1",  # whose events prompts reads: away
             moderation_target=f"127.0.0.1:{moderation.server.port}",
             inference_target=f"127.0.0.1:{inference.server.port}",
             **settings,
