@@ -53,9 +53,7 @@ async def test_somebody_is_suspended_told_why_and_restored(
     await dialog.get_by_label("How long").select_option(label="For 30 days")
     await accessible(page)
     await dialog.get_by_role("button", name="Suspend").click()
-    await expect(row(page, bob.email)).to_contain_text(
-        f"Suspended: “{REASON}”. It ends in 4 weeks".replace("4 weeks", "")
-    )
+    await expect(row(page, bob.email)).to_contain_text(f"Suspended: “{REASON}”. It ends next month.")
     answer = await asyncio.to_thread(
         mesh.call, "POST", "/api/v1/sessions", {"email": bob.email, "password": bob.password}
     )
@@ -128,5 +126,6 @@ async def test_the_trail_is_searched_verified_and_exported(tabs: Tabs, new_perso
 async def test_the_trail_is_for_admins_and_auditors(tabs: Tabs, new_person: NewPerson) -> None:
     page = await tabs.open("/admin/audit", person=await new_person("Ada", roles=("ROLE_MODERATOR",)))
     await expect(page.get_by_role("heading", name="This page is for auditors")).to_be_visible()
+    await tabs.context.clear_cookies()
     page = await tabs.open("/admin/audit", person=await new_person("Grace", roles=("ROLE_AUDITOR",)))
     await expect(page.get_by_role("heading", name="Audit trail")).to_be_visible()

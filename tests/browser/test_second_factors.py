@@ -88,7 +88,7 @@ async def test_an_app_is_set_up_and_a_log_in_asks_for_its_code(
     await expect(page.get_by_label("Code of your app")).to_have_value("")
     await page.get_by_label("Code of your app").fill(await app.code())
     await page.keyboard.press("Enter")
-    await expect(page).to_have_url(re.compile("/keys$"))
+    await expect(page).to_have_url(re.compile(r"\d/keys$"))
 
     await log_out(page)
     await page.goto("/log-in")

@@ -41,6 +41,7 @@ export default function Team() {
         )
       }
     >
+      {list.value && list.error !== undefined && <ErrorNote title="This may be out of date" error={list.error} retry={list.reload} />}
       {!list.value ? (
         list.error !== undefined ? (
           <ErrorNote title="Your teams could not be read" error={list.error} retry={list.reload} />
