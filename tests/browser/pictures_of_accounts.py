@@ -50,6 +50,7 @@ async def _secured(page: Page, world: World) -> None:
     await _codes(page, world)
     await page.get_by_role("button", name="I have stored them").click()
     await page.get_by_role("list", name="Second factors").wait_for()
+    await page.evaluate("scrollTo(0, 0)")
 
 
 async def _second_step(page: Page, world: World) -> None:

@@ -77,8 +77,8 @@ export function Menu({ label, trigger, items, onOpen }: MenuProps) {
       </button>
       {open && (
         <ul id={id} class={css["list"]}>
-          {items.map((item) => (
-            <li key={item.label}>
+          {items.map((item, index) => (
+            <li key={`${index} ${item.label}`}>
               {item.href ? (
                 <a data-item href={item.href} class={css["item"]} onClick={() => close(false)}>
                   <Face {...item} />

@@ -120,6 +120,7 @@ function organisationItems(): MenuItem[] {
   if (all.length < 2) return [];
   return all.map((one) => ({
     label: `Act for ${one.personal ? "yourself" : one.displayName}`,
+    icon: "link",
     checked: one.orgId === actingFor.value,
     run: () => void actFor(one),
   }));

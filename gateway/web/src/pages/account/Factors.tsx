@@ -57,7 +57,7 @@ export function Factors() {
                   name={
                     <>
                       {one.displayName}
-                      <Badge>{kindName(one.kind)}</Badge>
+                      {one.displayName !== kindName(one.kind) && <Badge>{kindName(one.kind)}</Badge>}
                     </>
                   }
                   about={

@@ -1,6 +1,7 @@
 /* One act. What it changed, and all that finds it again, is shown when it is opened. */
 import type { AuditParty, AuditRecord } from "@promptmesh/client";
 import type { ComponentChildren } from "preact";
+import { Icon } from "../../components/Icon";
 import { Badge } from "../../components/Pieces";
 import { Table } from "../../components/Table";
 import { millis, Time } from "../../components/Time";
@@ -26,6 +27,9 @@ export function Record({ one }: { one: AuditRecord }) {
           </span>
           <span class={css["when"]}>
             <Time at={one.actTime} />
+          </span>
+          <span class={css["opens"]}>
+            <Icon name="chevron" size={16} />
           </span>
         </summary>
         <div class={css["inside"]}>

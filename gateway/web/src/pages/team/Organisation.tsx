@@ -19,9 +19,11 @@ import { ServiceAccounts } from "./ServiceAccounts";
 export function Organisation({ one, onChanged }: { one: Team; onChanged: () => void }) {
   const [leaving, setLeaving] = useState(false);
   const [deleting, setDeleting] = useState(false);
-  const gone = async (said: string) => {
-    // Whoever acted for it acts for themselves now.
-    if (actingFor.value === one.orgId && user.value) await session.switchOrganisation(user.value.orgId).catch(() => undefined);
+  // A session that acts for it would end with it: who leaves acts for themselves first.
+  const stepBack = async () => {
+    if (actingFor.value === one.orgId && user.value) await session.switchOrganisation(user.value.orgId);
+  };
+  const gone = (said: string) => {
     toast(said);
     setQuery({ org: undefined });
     onChanged();
@@ -32,8 +34,8 @@ export function Organisation({ one, onChanged }: { one: Team; onChanged: () => v
       {!one.personal && <Members one={one} onLeave={() => setLeaving(true)} />}
       {administers(one.role) && <ServiceAccounts one={one} />}
       {!one.personal && one.role === MemberRole.OWNER && (
-        <Section title="The end of it">
-          <Rows label="The end of it">
+        <Section title="Deletion">
+          <Rows label="Deletion">
             <Row
               name="Delete the team"
               about="Its keys, service accounts and posts go with it. It cannot be taken back."
@@ -52,14 +54,17 @@ export function Organisation({ one, onChanged }: { one: Team; onChanged: () => v
           action="Leave"
           onClose={() => setLeaving(false)}
           run={async () => {
+            await stepBack();
             await api.organisations.removeMember({ orgId: one.orgId, userId: user.value?.userId ?? "" });
-            await gone(`You left ${one.displayName}.`);
+            gone(`You left ${one.displayName}.`);
           }}
         >
           <p>Your keys that act for it are revoked. To come back you need an invitation.</p>
         </Confirm>
       )}
-      {deleting && <Delete one={one} onDeleted={() => gone(`${one.displayName} is deleted.`)} onClose={() => setDeleting(false)} />}
+      {deleting && (
+        <Delete one={one} before={stepBack} onDeleted={() => gone(`${one.displayName} is deleted.`)} onClose={() => setDeleting(false)} />
+      )}
     </>
   );
 }
@@ -88,13 +93,21 @@ function Rename({ one, onChanged }: { one: Team; onChanged: () => void }) {
   );
 }
 
-function Delete({ one, onDeleted, onClose }: { one: Team; onDeleted: () => Promise<void>; onClose: () => void }) {
+interface DeleteProps {
+  one: Team;
+  before: () => Promise<void>;
+  onDeleted: () => void;
+  onClose: () => void;
+}
+
+function Delete({ one, before, onDeleted, onClose }: DeleteProps) {
   const form = useForm({
     initial: { typed: "" },
     check: ({ typed }) => (typed.trim() === one.displayName.trim() ? {} : { typed: `Type ${one.displayName} to confirm.` }),
     submit: async () => {
+      await before();
       await api.organisations.deleteOrganisation({ orgId: one.orgId });
-      await onDeleted();
+      onDeleted();
     },
   });
   return (

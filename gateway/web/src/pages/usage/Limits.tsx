@@ -21,6 +21,7 @@ const NAMES: Record<string, string> = {
   nanos_per_day: "Money a day",
   nanos_per_month: "Money a month",
   requests_per_day: "Calls a day",
+  posts_per_day: "Posts a day",
   output_tokens_per_request: "Tokens of an answer",
 };
 const SHORT_MS = 90_000;

@@ -1,6 +1,7 @@
 /* What one has used, and what one may use. */
 import { Page } from "../../components/Page";
 import { Card } from "../../components/Pieces";
+import { user } from "../../state/session";
 import { Limits } from "./Limits";
 import { Usage } from "./Usage";
 
@@ -10,6 +11,11 @@ export default function UsagePage() {
       <Card>
         <section class="stack" aria-labelledby="limits">
           <h2 id="limits">Limits</h2>
+          {user.value?.plan && (
+            <p class="soft">
+              From the plan <strong>{user.value.plan}</strong>, and what was set for you.
+            </p>
+          )}
           <Limits />
         </section>
       </Card>
