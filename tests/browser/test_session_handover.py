@@ -69,7 +69,7 @@ async def test_nor_do_they_after_a_reload(tabs: Tabs, new_person: NewPerson) -> 
     await page.locator("#main").get_by_role("link", name="Log in").click()
     await page.get_by_label("E-mail").fill(eve.email)
     await page.get_by_label("Password", exact=True).fill(eve.password)
-    await page.locator("#main").get_by_role("button", name="Log in").click()
+    await page.locator("#main").get_by_role("button", name="Log in", exact=True).click()
     await expect(page.get_by_role("heading", level=1, name="Write a post")).to_be_visible()
     await expect(page.get_by_label("Title")).to_have_value("")
     assert "Typed by Ada" not in await page.evaluate(KEPT)
@@ -88,7 +88,7 @@ async def test_a_tab_of_one_person_becomes_that_of_who_logs_in_in_another(tabs: 
     await second.locator("#main").get_by_role("link", name="Log in").click()
     await second.get_by_label("E-mail").fill(eve.email)
     await second.get_by_label("Password", exact=True).fill(eve.password)
-    await second.locator("#main").get_by_role("button", name="Log in").click()
+    await second.locator("#main").get_by_role("button", name="Log in", exact=True).click()
     for page in (first, second):
         await expect(page.get_by_role("button", name="Account of Eve")).to_be_visible()
     await expect(first.get_by_label("Title")).to_have_value("")

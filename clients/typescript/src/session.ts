@@ -9,6 +9,8 @@ import {
   type User,
 } from "./gen/promptmesh/auth/v1/auth_pb.js";
 import { FactorService, type ProofSchema } from "./gen/promptmesh/auth/v1/factors_pb.js";
+import { FederationService, type LinkedIdentity } from "./gen/promptmesh/auth/v1/federation_pb.js";
+import { OrganisationService } from "./gen/promptmesh/auth/v1/organisations_pb.js";
 import { getPasskey } from "./passkeys.js";
 import { createMeshTransport, type Credentials } from "./transport.js";
 import { openTabs, type Tabs } from "./tabs.js";
@@ -45,6 +47,23 @@ export class SecondFactorRequired extends Error {
   }
 }
 
+/** What the page got from an identity provider, by its query (RFC 6749, RFC 9207). */
+export interface ProviderAnswer {
+  readonly state: string;
+  readonly code?: string;
+  readonly error?: string;
+  readonly issuer?: string;
+}
+
+/** What came of a log-in by an identity provider; one of the three. */
+export interface ProviderLogIn {
+  readonly user?: User;
+  /** An account has the address: log in to it, then call `federation.linkIdentity` with this. */
+  readonly linkToken?: string;
+  /** Somebody was logged in already, and has one more way in now. */
+  readonly linked?: LinkedIdentity;
+}
+
 /** Required wherever the cookie is set or used: other sites cannot make a browser send it. */
 const CSRF_HEADER = { "x-csrf-protection": "1" };
 
@@ -70,6 +89,7 @@ interface Access {
   /** When to renew it, by this machine's clock (`Date.now`). */
   readonly renewAt: number;
   readonly sessionId: string;
+  readonly orgId: string;
   /** When the mesh lets it end, in milliseconds of the mesh's clock: tells which of two is newer. */
   readonly expireAt: number;
   /** When the session itself ends unless it is renewed, by the same clock; 0 where it was not said. */
@@ -83,6 +103,8 @@ interface Access {
 export class Session implements Credentials {
   readonly #auth: ServiceClient<typeof AuthService>;
   readonly #factors: ServiceClient<typeof FactorService>;
+  readonly #federation: ServiceClient<typeof FederationService>;
+  readonly #organisations: ServiceClient<typeof OrganisationService>;
   readonly #cookie: boolean;
   readonly #tabs: Tabs | undefined;
   readonly #listeners = new Set<(session: Session) => void>();
@@ -101,6 +123,8 @@ export class Session implements Credentials {
     const transport = createMeshTransport(options);
     this.#auth = createServiceClient(AuthService, transport);
     this.#factors = createServiceClient(FactorService, transport);
+    this.#federation = createServiceClient(FederationService, transport);
+    this.#organisations = createServiceClient(OrganisationService, transport);
     this.onStepUp = options.onStepUp;
     this.#cookie = (options.keep ?? (typeof document === "undefined" ? "memory" : "cookie")) === "cookie";
     if (this.#cookie) this.#tabs = openTabs(options.baseUrl, (tokens) => this.#hear(tokens));
@@ -109,6 +133,11 @@ export class Session implements Credentials {
   /** Who is logged in. */
   get user(): User | undefined {
     return this.#user;
+  }
+
+  /** The organisation that calls act for; empty: nobody is logged in. */
+  get orgId(): string {
+    return this.#access?.orgId ?? "";
   }
 
   get state(): SessionState {
@@ -136,17 +165,47 @@ export class Session implements Credentials {
     const options = { headers: this.#headers() };
     // In its turn: a renewal under way would put its own cookie over the new one.
     const tokens = await this.#alone(() => this.#auth.createSession(request, options));
-    const { challenge } = tokens;
-    if (challenge) {
-      throw new SecondFactorRequired(challenge, (proof) => this.#complete(challenge.challengeToken, proof));
-    }
-    return this.#opened(tokens);
+    return this.#loggedIn(tokens);
   }
 
   /** Logs in with a passkey of this browser alone. Rejects with its DOMException where the person gives up. */
   async logInWithPasskey(): Promise<User> {
     const { options, challengeToken } = await this.#factors.beginPasskeyProof({});
     return this.#complete(challengeToken, { case: "passkey", value: await getPasskey(options) });
+  }
+
+  /** Where to send the browser for a log-in by an identity provider, or, where somebody is logged in, to link theirs. */
+  async beginProviderLogIn(provider: string): Promise<string> {
+    const headers = { ...(await this.#own()), ...this.#headers() };
+    return (await this.#federation.beginFederatedLogin({ provider }, { headers })).authorizationUrl;
+  }
+
+  /** Takes the provider's answer. Throws SecondFactorRequired as `logIn` does. LINK_INVALID, IDENTITY_PROVIDER_FAILED. */
+  async completeProviderLogIn(answer: ProviderAnswer): Promise<ProviderLogIn> {
+    const headers = { ...(await this.#own()), ...this.#headers() };
+    const request = { ...answer, cookie: this.#cookie };
+    const { result } = await this.#alone(() => this.#federation.completeFederatedLogin(request, { headers }));
+    if (result.case === "session") return { user: this.#loggedIn(result.value) };
+    if (result.case === "linkToken") return { linkToken: result.value };
+    return result.case === "linked" ? { linked: result.value } : {};
+  }
+
+  /** Makes the session act for another of the person's organisations, in all tabs. */
+  async switchOrganisation(orgId: string): Promise<void> {
+    await this.#renewing?.catch(() => {});
+    const headers = await this.#own();
+    const tokens = await this.#alone(() => this.#organisations.switchOrganisation({ orgId }, { headers }));
+    this.#take(tokens, this.#refreshToken);
+    this.#tabs?.tell(tokens);
+  }
+
+  /** Reads anew who is logged in, after they changed something about themselves. */
+  async reload(): Promise<void> {
+    const before = this.#changes;
+    const user = await this.#auth.getMe({}, { headers: await this.#own() });
+    if (this.#changes !== before || this.#user?.userId !== user.userId) return;
+    this.#user = user;
+    this.#changed();
   }
 
   /**
@@ -271,6 +330,15 @@ export class Session implements Credentials {
     return this.#opened(await this.#alone(() => this.#factors.completeSession(request, options)));
   }
 
+  /** Throws SecondFactorRequired where more is to be proved. */
+  #loggedIn(tokens: Tokens): User {
+    const { challenge } = tokens;
+    if (challenge) {
+      throw new SecondFactorRequired(challenge, (proof) => this.#complete(challenge.challengeToken, proof));
+    }
+    return this.#opened(tokens);
+  }
+
   #opened(tokens: Tokens): User {
     this.#take(tokens);
     this.#tabs?.tell(tokens);
@@ -319,7 +387,8 @@ export class Session implements Credentials {
     const renewInMs = Math.max(lifetimeMs / 2, lifetimeMs - RENEW_BEFORE_MS);
     const { accessToken: token, sessionId } = tokens;
     const sessionExpireAt = milliseconds(tokens.refreshExpireTime);
-    this.#access = { token, renewAt: Date.now() + renewInMs, sessionId, expireAt: expireAt(tokens), sessionExpireAt };
+    const orgId = tokens.orgId || (tokens.user?.orgId ?? "");
+    this.#access = { token, renewAt: Date.now() + renewInMs, sessionId, orgId, expireAt: expireAt(tokens), sessionExpireAt };
     this.#refreshToken = refreshToken;
     this.#user = tokens.user;
     this.#state = "signed-in";

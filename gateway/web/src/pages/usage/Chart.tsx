@@ -1,5 +1,5 @@
 /* Bars, one a day. The picture is for the eye; a screen reader gets the sentence, and the table that stands below it. */
-import css from "./account.module.css";
+import css from "./usage.module.css";
 
 export interface Bar {
   /** Under the bar: "1". */

@@ -12,7 +12,7 @@ import { useRead } from "../../state/paged";
 import { user } from "../../state/session";
 import { Chart } from "./Chart";
 import { monthOf, type Month, type Sum } from "./month";
-import css from "./account.module.css";
+import css from "./usage.module.css";
 
 type View = "cost" | "calls" | "tokens";
 

@@ -6,7 +6,7 @@ import { millis, Time } from "../../components/Time";
 import { api } from "../../state/api";
 import { useRead } from "../../state/paged";
 import { user } from "../../state/session";
-import css from "./account.module.css";
+import css from "./usage.module.css";
 
 const WHOSE: Record<number, string> = {
   [LimitKind.API_KEY]: "key",
@@ -21,6 +21,7 @@ const NAMES: Record<string, string> = {
   nanos_per_day: "Money a day",
   nanos_per_month: "Money a month",
   requests_per_day: "Calls a day",
+  posts_per_day: "Posts a day",
   output_tokens_per_request: "Tokens of an answer",
 };
 const SHORT_MS = 90_000;
