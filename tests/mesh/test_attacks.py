@@ -26,6 +26,7 @@ from tests.mesh.conftest import EDGE_WIDE_OPEN
 from tests.mesh.errors import fault_of, fault_of_rpc
 from tests.mesh.people import PASSWORD, Person
 from tests.mesh.test_browser import PROTECTED, at_home, cookie, cookie_of
+from tests.mesh.test_factors import set_up
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
@@ -328,6 +329,19 @@ async def test_the_cookie_opens_nothing_but_its_refresh(world: World) -> None:
 
 
 # Links in mails
+
+
+async def test_a_reset_does_not_go_past_the_second_factor(world: World) -> None:
+    """Who has the mailbox alone has a new password, and is asked for the code all the same."""
+    email = await world.person()
+    await set_up(await world.session(email))
+    (await world.client.ask("POST", "/api/v1/users:requestPasswordReset", {"email": email}, headers=at(AWAY))).ok()
+    body = {"token": await world.token(email, "new password"), "newPassword": ANOTHER}
+    (await world.client.ask("POST", "/api/v1/users:resetPassword", body, headers=at(AWAY))).ok()
+    said = (await world.log_in(email, ANOTHER, at(AWAY))).ok()
+    assert said["challenge"]["challengeToken"]
+    assert not said["accessToken"]
+    assert not said["refreshToken"]
 
 
 @pytest.mark.parametrize(
