@@ -48,6 +48,13 @@ def test_defaults_are_those_of_the_docs(given: dict[str, Any]) -> None:
     assert (throttle.mail_requests_per_address, throttle.mails_per_recipient, throttle.known_addresses) == (20, 5, 20)
 
 
+def test_defaults_of_sessions_are_those_of_the_docs(given: dict[str, Any]) -> None:
+    settings = load(AuthSettings, **given)
+    assert (settings.access_lifetime_s, settings.step_up_s) == (600, 600)
+    assert (settings.refresh_lifetime_s, settings.session_lifetime_s) == (14 * 86_400, 30 * 86_400)
+    assert (settings.refresh_reuse_s, settings.proof_tries_max) == (10, 5)
+
+
 @pytest.mark.parametrize("wrong", [{"smtp_tls": "ssl"}, {"smtp_port": 0}, {"reset_link_s": 59}, {"smtp_timeout_s": 0}])
 def test_what_cannot_be_is_refused(given: dict[str, Any], wrong: dict[str, Any]) -> None:
     [name] = wrong
