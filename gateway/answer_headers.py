@@ -14,7 +14,11 @@ _CALLS = frozenset(
 )
 _FILES = frozenset({"UsageService_ExportRequests"})
 _SESSIONS = frozenset(
-    {*(f"AuthService_{name}Session" for name in ("Create", "Refresh", "Delete")), "FactorService_CompleteSession"}
+    {
+        *("AuthService_CreateSession", "AuthService_RefreshSession", "AuthService_DeleteSession"),
+        *("FactorService_CompleteSession", "FederationService_BeginFederatedLogin"),
+        "FederationService_CompleteFederatedLogin",
+    }
 )
 _TEXT, _NUMBER = {"type": "string"}, {"type": "integer"}
 _RECEIPT: dict[str, tuple[str, dict[str, str]]] = {
@@ -61,7 +65,8 @@ COMPONENTS: Headers = {
         for name, (description, schema) in {**_LIMITS, **_POST_LIMITS}.items()
     },
     "SetCookie": {
-        "description": "Only where a browser asked for it: its refresh token, which no script can read.",
+        "description": "What no script can read: a browser's refresh token, where it asked for that, or what binds a "
+        "log-in elsewhere to it.",
         "schema": _TEXT,
     },
     "ContentDisposition": {"description": "`attachment`, with a name for the file.", "schema": _TEXT},

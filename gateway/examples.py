@@ -74,6 +74,9 @@ BODIES: Mapping[str, Any] = {
     "AccountService_ChangePassword": {"currentPassword": _PASSWORD, "newPassword": _ANOTHER_PASSWORD},
     "AccountService_RequestEmailChange": {"newEmail": "ada@new.example.com"},
     "AccountService_ConfirmEmailChange": {"token": "$LINK_TOKEN"},
+    "FederationService_BeginFederatedLogin": {},
+    "FederationService_CompleteFederatedLogin": {"state": "$STATE", "code": "$CODE", "cookie": True},
+    "FederationService_LinkIdentity": {"linkToken": "$LINK_TOKEN"},
 }
 # Bodies that a person writes in a file, which the command wraps.
 FILES: Mapping[str, str] = {

@@ -52,14 +52,7 @@ class RefreshCookie:
 
     def read(self, metadata: Metadata) -> str:
         """The token in the cookie that came with a call; empty if none did."""
-        for key, value in metadata:
-            if key != "cookie":
-                continue
-            for pair in _text(value).split(";"):
-                name, _, token = pair.strip().partition("=")
-                if name == self.name and token:
-                    return token
-        return ""
+        return value_of(metadata, self.name)
 
     def check(self, metadata: Metadata, *, logging_in: bool = False) -> None:
         """Raises CSRF_REFUSED unless a call that sets or uses the cookie comes from a page of this origin.
@@ -80,6 +73,18 @@ class RefreshCookie:
     @property
     def _attributes(self) -> str:
         return "Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if self.secure else "")
+
+
+def value_of(metadata: Metadata, cookie: str) -> str:
+    """What a cookie that came with a call holds; empty if none did."""
+    for key, value in metadata:
+        if key != "cookie":
+            continue
+        for pair in _text(value).split(";"):
+            name, _, token = pair.strip().partition("=")
+            if name == cookie and token:
+                return token
+    return ""
 
 
 async def in_cookie(cookie: RefreshCookie, session: auth_pb2.Session, context: Any) -> auth_pb2.Session:

@@ -9,6 +9,7 @@ from promptmesh.auth.v1.administration_pb2_grpc import add_AdministrationService
 from promptmesh.auth.v1.audit_pb2_grpc import add_AuditServiceServicer_to_server
 from promptmesh.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from promptmesh.auth.v1.factors_pb2_grpc import add_FactorServiceServicer_to_server
+from promptmesh.auth.v1.federation_pb2_grpc import add_FederationServiceServicer_to_server
 from promptmesh.auth.v1.organisations_pb2_grpc import add_OrganisationServiceServicer_to_server
 from promptmesh.auth.v1.plans_pb2_grpc import add_PlanServiceServicer_to_server
 
@@ -19,6 +20,8 @@ from services.auth.api_keys import ApiKeys
 from services.auth.audit.wiring import AuditParts
 from services.auth.confirmations import Confirmations
 from services.auth.factors.parts import factor_parts
+from services.auth.federation.identities import exported_identities
+from services.auth.federation.parts import federation_parts
 from services.auth.identities import FeedOptions, IdentityFeed
 from services.auth.issuer import Issuer
 from services.auth.key_rotation import KeyRotation
@@ -66,7 +69,7 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         passwords,
         session_list,
         leaving=[leaving(outbox)],
-        exported={"organisations": organisations_exported},
+        exported={"organisations": organisations_exported, "identities": exported_identities},
     )
 
     # Tokens and keys
@@ -119,6 +122,12 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     sessions.ask_second_factor(factors.second_factor.challenge)
     mesh.background("challenge purge", lambda: factors.challenges.purge(database, every_s=settings.challenge_purge_s))
 
+    # Log-ins elsewhere
+    federation = federation_parts(settings, accounts.parts, sessions, cookie=settings.cookie, pepper=pepper)
+    mesh.on_close("identity providers", federation.close)
+    mesh.background("federated log-in purge", lambda: federation.begun.purge(every_s=settings.oidc_purge_s))
+    mesh.background("identity link purge", lambda: federation.identities.purge(every_s=settings.oidc_purge_s))
+
     # Who calls, for every service
     options = FeedOptions(settings.access_lifetime_s, settings.identity_grace_s, settings.identity_heartbeat_s)
     feed = IdentityFeed(database, tail, api_keys, options)
@@ -146,6 +155,7 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     server.add(add_AuthServiceServicer_to_server, auth)
     server.add(add_AccountServiceServicer_to_server, accounts.service)
     server.add(add_FactorServiceServicer_to_server, factors.service)
+    server.add(add_FederationServiceServicer_to_server, federation.service)
     server.add(add_OrganisationServiceServicer_to_server, organisations)
     server.add(add_AdministrationServiceServicer_to_server, AdministrationFace(administration))
     server.add(add_AuditServiceServicer_to_server, trail.service(outbox, access))

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from services.auth.accounts.options import AccountOptions
 from services.auth.audit.settings import AuditSettings
 from services.auth.cookies import RefreshCookie, origin_of
-from services.auth.factors.settings import FactorSettings
+from services.auth.federation.settings import FederationSettings
 from services.auth.mail.sender import SendingOptions
 from services.auth.mail.smtp import Smtp, Tls
 from services.auth.organisations.organisations import OrganisationLimits
@@ -32,7 +32,7 @@ def _origins(value: str) -> str:
     return value
 
 
-class AuthSettings(FactorSettings, AuditSettings):
+class AuthSettings(FederationSettings, AuditSettings):
     """`PROMPTMESH_…` variables of the auth service, beside those of the kit."""
 
     service: ClassVar[str] = "auth"

@@ -159,13 +159,13 @@ async def add_user(
     *,
     email: str,
     display_name: str,
-    password_hash: str,
+    password_hash: str | None,
     roles: Sequence[int],
     verified: bool = False,
 ) -> Row | None:
     """Makes a person with an organisation of their own; their row. None if the email is taken: roll back then.
 
-    verified: whether the email is known to be theirs.
+    password_hash: None: they log in elsewhere; verified: whether the email is known to be theirs.
     """
     row = await conn.fetchrow(
         SQL["insert_user"], uuid7(), uuid7(), email, display_name, password_hash, sorted(roles), verified

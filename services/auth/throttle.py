@@ -136,6 +136,10 @@ class Throttle:
         """Counts a registration."""
         await self._from_address("register", self._options.registrations_per_address)
 
+    async def log_in_elsewhere(self) -> None:
+        """Counts a log-in by an identity provider that begins."""
+        await self._from_address("log-in elsewhere", self._options.logins_per_address)
+
     async def ask_for_mail(self) -> None:
         """Counts a mail that somebody without a credential asks for."""
         await self._from_address("ask for mail", self._options.mail_requests_per_address)

@@ -29,6 +29,7 @@ PATTERNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("*", "user.", "User", "user.**", "a b", "user\n"),
     ),
     "^([0-9a-f]{64})?$": (("0" * 64, "a1" * 32), ("0" * 63, "A" * 64, "g" * 64, "0" * 65)),
+    "^[a-z][a-z0-9-]{0,31}$": (("a", "a-9", "a" * 32), ("", "a" * 33, "A", "9a", "-a", "a b", "ä", "a.b", "a\n")),
     "^[A-Za-z0-9_-]{1,64}$": (("a", "A-9_", "a" * 64), ("", "a" * 65, "a b", "ä", "a.b", "a\n")),
 }
 #: What a field of this name is filled with, and begins with: it must be well-formed at any length.

@@ -206,7 +206,7 @@ TABLE: Mapping[str, tuple[Try, ...]] = {
     "FactorService.ConfirmSession": (),
     "FederationService.ListIdentityProviders": (own(),),
     "FederationService.BeginFederatedLogin": (
-        refused(lambda t: {"provider": "nobody"}, "IDENTITY_PROVIDER_NOT_FOUND"),
+        refused(lambda t: {"provider": "nobody"}, "IDENTITY_PROVIDER_NOT_FOUND", "CSRF_REFUSED"),
     ),
     "FederationService.CompleteFederatedLogin": (
         refused(lambda t: {"state": "x", "code": "x"}, "LINK_INVALID", "CSRF_REFUSED", "IDENTITY_PROVIDER_FAILED"),
@@ -321,7 +321,7 @@ TABLE: Mapping[str, tuple[Try, ...]] = {
     "PostService.WatchFeed": (),  # what is published, to everybody
 }
 #: Services that are being built: until they are, their rows are not tried. Empty once all are.
-UNBUILT = frozenset({"AccountService", "AuditService", "FederationService", "PlanService"})
+UNBUILT = frozenset({"AccountService", "AuditService", "PlanService"})
 #: Fields that belong to others or to the mesh, sent along with every body that does not have them.
 FOREIGN_FIELDS: Mapping[str, Fields] = {
     "orgId": lambda t: {"orgId": t.org_id},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,12 @@ REFUSED = {
     **dict.fromkeys(
         ("FactorService_CreateRecoveryCodes", "FactorService_DeleteFactor"), (404, "FACTOR_NOT_FOUND")
     ),  # the admin has none
+    # Log-ins elsewhere are for pages of the mesh, and none was begun
+    **dict.fromkeys(
+        ("FederationService_BeginFederatedLogin", "FederationService_CompleteFederatedLogin"), (403, "CSRF_REFUSED")
+    ),
+    "FederationService_LinkIdentity": (400, "LINK_INVALID"),
+    "FederationService_UnlinkIdentity": (404, "IDENTITY_PROVIDER_NOT_FOUND"),
     # The link of a mail, and the password of Ada, which the caller has not
     "AccountService_VerifyEmail": (400, "LINK_INVALID"),
     "AccountService_ResetPassword": (400, "LINK_INVALID"),
@@ -57,7 +63,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def variables(
     mesh: LocalMesh, admin: Person, new_person: NewPerson, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, str]:
+) -> AsyncIterator[dict[str, str]]:
     """What the commands read from their environment: an admin who owns one of everything."""
     owner = await new_person()
     held = (await owner.post(DOUBTFUL))["postId"]
@@ -79,7 +85,7 @@ async def variables(
     newest = (await admin.ask("GET", "/api/v1/sessions?pageSize=1")).ok()["sessions"][0]
     ada = examples.BODIES["AuthService_Register"]
     assert (await admin.client.ask("POST", "/api/v1/users", ada)).status in (200, 409)
-    return {
+    yield {
         "EDGE": mesh.url,
         "TOKEN": admin.token,
         "LEAVING_TOKEN": leaving.token,
@@ -87,6 +93,10 @@ async def variables(
         "ORG_ID": org["orgId"],
         "SERVICE_ACCOUNT_ID": account["serviceAccountId"],
         "LINK_TOKEN": "pml_none",
+        "STATE": "none",
+        "CODE": "none",
+        "PROVIDER": "acme",
+        "IDENTITY_ID": str(uuid.uuid4()),
         "ENDING_TOKEN": (await new_person()).token,
         "REFRESH_TOKEN": leaving.refresh_token,
         "POST_ID": post["postId"],
@@ -105,6 +115,8 @@ async def variables(
         "SUBJECT_ID": str(uuid.uuid4()),
         "SESSION_ID": newest["sessionId"],
     }
+    # With a wrong key left behind the tests that come later would get no answers; it is gone where the commands ran.
+    await admin.ask("DELETE", f"/api/v1/providerKeys/{provider_key['providerKeyId']}")
 
 
 #: What takes something away comes last, and first of it what a later one could miss.

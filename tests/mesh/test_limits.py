@@ -120,6 +120,10 @@ BASES: Mapping[str, Mapping[str, Any]] = {
     "AccountService.ChangePassword": {"current_password": "not the password", "new_password": PASSWORD},
     "AccountService.RequestEmailChange": {"new_email": "limits-new@example.com"},
     "AccountService.ConfirmEmailChange": {"token": "pml_none"},
+    "FederationService.BeginFederatedLogin": {"provider": "acme"},
+    "FederationService.CompleteFederatedLogin": {"state": "none"},
+    "FederationService.LinkIdentity": {"link_token": "pmi_none"},
+    "FederationService.UnlinkIdentity": {"identity_id": NOWHERE},
     "AuditService.ListAuditRecords": {},
     "AuditService.VerifyAuditChain": {},
 }

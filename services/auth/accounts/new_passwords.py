@@ -35,7 +35,7 @@ class NewPasswords:
         good), RATE_LIMITED.
 
         Who has the link has the mailbox: where the address was never proved, it is proved now, and what somebody else
-        may have made with it before is worth nothing: their API keys end too.
+        may have made with it before is worth nothing: their API keys end too, and so do their log-ins elsewhere.
         """
         parts = self._parts
         async with parts.database.connection() as conn:
@@ -50,6 +50,7 @@ class NewPasswords:
             if user["email_verify_time"] is None:
                 await conn.execute(SQL["verify_email"], user["user_id"])
                 await store.revoke_keys_of(conn, parts.outbox, user)
+                await conn.fetch(SQL["delete_identities_of_user"], user["user_id"])
             await parts.links.drop(conn, user["user_id"], *LinkKind)
             await parts.throttle.proved(conn, user)
             await self._set(conn, user, password_hash)

@@ -40,6 +40,7 @@ class AccountParts:
     """What others stand on."""
 
     service: Accounts
+    parts: Parts
     registration: Registration
     throttle: Throttle
     mails: OutgoingMails
@@ -96,7 +97,7 @@ def accounts_of(
         mesh.background("mail purge", sender.purge)
     profile = Profile(parts, leaving=leaving, exported=exported)
     service = Accounts(Emails(parts, requests), NewPasswords(parts, requests), profile, session_list)
-    return AccountParts(service, Registration(parts, requests), throttle, mails, pages, options.verification)
+    return AccountParts(service, parts, Registration(parts, requests), throttle, mails, pages, options.verification)
 
 
 async def _forget_deleted(database: Database, after_s: int) -> None:

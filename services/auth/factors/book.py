@@ -79,7 +79,8 @@ class Book:
         return factors_pb2.CreateFactorResponse(factor=factor_of(row), recovery_codes=codes)
 
     async def remove(self, conn: Connection, user: Row, session_id: str, factor_id: str) -> None:
-        """Removes a factor, and with the last one the recovery codes; other sessions end. FACTOR_NOT_FOUND."""
+        """Removes a factor, and with the last one the recovery codes; other sessions end. FACTOR_NOT_FOUND,
+        LAST_WAY_IN."""
         row = await conn.fetchrow(SQL["delete_factor"], factor_id, user["user_id"])
         if row is None:
             raise MeshError(
@@ -89,6 +90,10 @@ class Book:
             )
         if not await self._settle(conn, user, session_id):
             await conn.execute(SQL["delete_recovery_codes"], user["user_id"])
+        if not await conn.fetchval(SQL["has_way_in"], user["user_id"], None):  # rolls all of it back
+            raise MeshError(
+                "LAST_WAY_IN", "This is your last way to log in. Set a password or link an identity provider first."
+            )
         kind = KIND_NAMES[row["kind"]]
         await self._notices.tell(conn, user, "factor_removed", factor=f"{kind} “{row['display_name']}”")
         await self._record(conn, user, "factor.delete", row)

@@ -22,6 +22,7 @@ from promptmesh.auth.v1.administration_pb2_grpc import AdministrationServiceStub
 from promptmesh.auth.v1.audit_pb2 import ActRecorded, AuditRecord
 from promptmesh.auth.v1.auth_pb2_grpc import AuthServiceStub
 from promptmesh.auth.v1.factors_pb2_grpc import FactorServiceStub
+from promptmesh.auth.v1.federation_pb2_grpc import FederationServiceStub
 from promptmesh.events.v1.events_pb2 import Envelope
 
 from services.local.embedded.postgres import PostgresCluster
@@ -154,7 +155,13 @@ async def client_of(process: ServiceProcess) -> AsyncIterator[Client]:
 
 def stub_of(channel: grpc.aio.Channel) -> Any:
     """The methods of all services of auth, under their names."""
-    stubs = (AuthServiceStub, AccountServiceStub, FactorServiceStub, AdministrationServiceStub)
+    stubs = (
+        AuthServiceStub,
+        AccountServiceStub,
+        FactorServiceStub,
+        FederationServiceStub,
+        AdministrationServiceStub,
+    )
     return SimpleNamespace(**{name: call for stub in stubs for name, call in vars(stub(channel)).items()})
 
 

@@ -288,7 +288,8 @@ def test_every_example_is_one_that_the_contract_takes(read: Contracts, document:
             holder, _, field = variable.rpartition(".")
             of = getattr(request, holder) if holder else request
             is_enum = of.DESCRIPTOR.fields_by_name[field].enum_type is not None
-            setattr(of, field, 1 if is_enum else "0197c0de-0000-7000-8000-000000000000")
+            text = "acme" if variable == "provider" else "0197c0de-0000-7000-8000-000000000000"
+            setattr(of, field, 1 if is_enum else text)
         protovalidate.validate(request)
 
 
