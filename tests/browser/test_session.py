@@ -132,7 +132,7 @@ async def test_a_page_that_is_read_after_the_session_has_ended_asks_and_goes_on(
     page = await tabs.open("/keys", person=ada)
     await end_session(mesh, tokens.seen[-1])
     await page.get_by_role("button", name="Account of Ada").click()
-    await page.get_by_role("link", name="Account").click()
+    await page.get_by_role("link", name="Usage").click()
     dialog = page.get_by_role("dialog", name="Log in")
     await expect(dialog).to_be_visible()
     await page.keyboard.press("Escape")
@@ -177,7 +177,7 @@ async def test_a_reload_restores_the_session_by_the_cookie_alone(tabs: Tabs, new
 async def test_no_script_can_read_a_token_where_the_browser_keeps_things(tabs: Tabs, new_person: NewPerson) -> None:
     ada = await new_person("Ada")
     tokens = Tokens(tabs.context)
-    page = await tabs.open("/account", person=ada)
+    page = await tabs.open("/usage", person=ada)
     await page.reload()
     await settled(page)
     await page.get_by_role("heading", name="No calls in").wait_for()

@@ -84,13 +84,23 @@ TEMPLATES: Mapping[str, MailTemplate] = {
     ),
     "recovery_codes_created": MailTemplate(
         "You have new recovery codes",
-        "New recovery codes were made for your account; the ones before are good no more. If it was not you,\nset a new"
-        " password at once:\n\n${link}\n",
+        "New recovery codes were made for your account; the ones before are good no more. If it was not you, set a"
+        " new\npassword at once:\n\n${link}\n",
     ),
     "codes_guessed": MailTemplate(
         "Somebody tries to guess your codes",
-        "Many wrong codes of an authenticator app were given for your account. If it was not you,\nsomebody knows your"
-        " password: set a new one, which ends their tries:\n\n${link}\n",
+        "Many wrong codes of an authenticator app were given for your account. If it was not you, somebody knows"
+        " your\npassword: set a new one, which ends their tries:\n\n${link}\n",
+    ),
+    "identity_linked": MailTemplate(
+        "A log-in elsewhere was linked to your account",
+        "Your account can now be logged in to with ${provider}. If it was not you, set a new password at once and"
+        " unlink it:\n\n${link}\n",
+    ),
+    "identity_unlinked": MailTemplate(
+        "A log-in elsewhere was unlinked from your account",
+        "Your account can no longer be logged in to with ${provider}. If it was not you, set a new password at once:"
+        "\n\n${link}\n",
     ),
     "suspended": MailTemplate(
         "Your account is suspended",

@@ -9,6 +9,12 @@ export default function UsagePage() {
   return (
     <Page title="Usage" lead="What your calls of models took this month, and what is left of your limits.">
       <Card>
+        <section class="stack" aria-labelledby="usage">
+          <h2 id="usage">This month</h2>
+          <Usage />
+        </section>
+      </Card>
+      <Card>
         <section class="stack" aria-labelledby="limits">
           <h2 id="limits">Limits</h2>
           {user.value?.plan && (
@@ -17,12 +23,6 @@ export default function UsagePage() {
             </p>
           )}
           <Limits />
-        </section>
-      </Card>
-      <Card>
-        <section class="stack" aria-labelledby="usage">
-          <h2 id="usage">This month</h2>
-          <Usage />
         </section>
       </Card>
     </Page>
