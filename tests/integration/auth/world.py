@@ -92,6 +92,10 @@ def auth_place(postgres: PostgresCluster, redis_url: str, folder: Path) -> Itera
         secrets=secrets,
         AUTH_SIGNING_KEY_FILE=place.with_new_key(),
         INFERENCE_TARGET="127.0.0.1:1",  # whose events auth reads: away
+        # Mails are written, and wait: nobody takes them there.
+        SMTP_HOST="127.0.0.1",
+        SMTP_PORT=9,
+        SMTP_TLS="none",
         **FAST_HASH,
     )
     yield place

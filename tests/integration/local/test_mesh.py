@@ -269,7 +269,7 @@ def test_external_parts_are_used_instead_of_embedded_ones(database_url: str, red
         "PROMPTMESH_REDIS_CACHE_URL": redis_url,
     }
     with local_mesh(tmp_path / "data", environment=environment) as mesh:
-        assert list(mesh.processes()) == ["auth-0", "prompts-0", "moderation-0", "inference-0", "edge"]
+        assert list(mesh.processes()) == ["mail", "auth-0", "prompts-0", "moderation-0", "inference-0", "edge"]
         posted = run(mesh, "post", "Name a mountain.", "--watch")
         assert "is published" in posted.stdout, posted.stderr
         assert not DataFolder(mesh.data).postgres.exists()
