@@ -238,7 +238,7 @@ def test_down_leaves_nothing_and_a_backup_serves_again_beside_the_first(tmp_path
                 assert (answer.status, answer.body["state"]) == (200, "POST_STATE_PUBLISHED")
             assert second.log_in(first.admin_email, first.admin_password)
         status = first.status()
-        assert len(status["processes"]) == 12
+        assert len(status["processes"]) == 13
         down = run(first, "down")
         assert down.returncode == 0, down.stderr
     assert not [pid for pid in processes_of(status) if is_alive(pid)]
