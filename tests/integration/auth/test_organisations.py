@@ -341,3 +341,31 @@ async def test_a_session_that_ended_switches_no_more(teams: Teams) -> None:
     await owner.auth("DeleteSession", auth_pb2.DeleteSessionRequest())
     reasons = {await reason_of(owner("SwitchOrganisation", org_id=org_id))}
     assert reasons <= {"CREDENTIAL_REVOKED"}
+
+
+async def test_switching_does_not_lengthen_the_life_of_an_access_token(teams: Teams) -> None:
+    owner = await teams.person()
+    org_id = await teams.team(owner)
+    first = owner.session.access_expire_time.ToDatetime()
+    for org in (org_id, owner.session.user.org_id, org_id):
+        session = await owner("SwitchOrganisation", org_id=org)
+        assert session.access_expire_time.ToDatetime() == first
+        owner.auth = owner.auth.bearing(session.access_token)
+
+
+async def test_a_session_whose_refresh_token_has_ended_switches_no_more(teams: Teams) -> None:
+    owner = await teams.person()
+    org_id = await teams.team(owner)
+    await teams.rows.execute(
+        "UPDATE sessions SET refresh_expire_time = now() WHERE session_id = $1", owner.session.session_id
+    )
+    assert await reason_of(owner("SwitchOrganisation", org_id=org_id)) == "CREDENTIAL_EXPIRED"
+
+
+async def test_who_is_suspended_does_not_switch(teams: Teams) -> None:
+    owner = await teams.person()
+    org_id = await teams.team(owner)
+    await teams.rows.execute(  # told to nobody, so that the switch itself has to see it
+        "UPDATE users SET suspend_time = now() + interval '1 hour' WHERE user_id = $1", owner.user_id
+    )
+    assert await reason_of(owner("SwitchOrganisation", org_id=org_id)) == "SUSPENDED"
