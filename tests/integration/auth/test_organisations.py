@@ -369,3 +369,27 @@ async def test_who_is_suspended_does_not_switch(teams: Teams) -> None:
         "UPDATE users SET suspend_time = now() + interval '1 hour' WHERE user_id = $1", owner.user_id
     )
     assert await reason_of(owner("SwitchOrganisation", org_id=org_id)) == "SUSPENDED"
+
+
+async def test_an_invitation_is_taken_by_who_proved_the_address_alone(teams: Teams) -> None:
+    owner, invited = await teams.person(), await teams.person(proved=False)
+    org_id = await teams.team(owner)
+    token = await teams.invitation(org_id, invited.session.user.email, MEMBER)
+
+    refused = await refusal_of(invited("AcceptInvitation", token=token))
+
+    assert refused.reason == "LINK_INVALID"
+    assert "SendVerification" in refused.message
+    await teams.prove_address(invited)  # the invitation is still good
+    assert (await invited("AcceptInvitation", token=token)).org_id == org_id
+
+
+async def test_inviting_takes_a_new_proof(teams: Teams, client: Client) -> None:
+    owner = await teams.person()
+    org_id = await teams.team(owner)
+    await teams.rows.execute(
+        "UPDATE sessions SET auth_time = auth_time - interval '1 hour' WHERE session_id = $1", owner.session.session_id
+    )
+    owner.auth = client.bearing((await client.refresh(owner.session.refresh_token)).access_token)
+    inviting = owner("InviteMember", org_id=org_id, email="d@example.test", role=MEMBER)
+    assert await reason_of(inviting) == "STEP_UP_REQUIRED"
