@@ -123,6 +123,9 @@ class Members:
             taken = await conn.fetchval(SQL["delete_invitation"], found["invitation_id"], digest)
             if organisation is None or taken is None:
                 raise _no_such_link()
+            inviter = await conn.fetchrow(SQL["member"], found["org_id"], found["inviter_id"])
+            if not memberships.may_invite(inviter["role"] if inviter is not None else None, found["role"]):
+                raise _no_such_link()
             if await conn.fetchrow(SQL["member"], found["org_id"], caller.user_id) is None:
                 await refuse_more_teams(conn, caller.user_id, self._limits.organisations_max)
                 await conn.execute(SQL["insert_member"], found["org_id"], caller.user_id, found["role"])
@@ -148,8 +151,7 @@ class Members:
                 if member["role"] == OWNER:
                     await memberships.refuse_last_owner(conn, row["org_id"], member["user_id"])
                 await conn.execute(SQL["set_member_role"], row["org_id"], member["user_id"], request.role)
-                if request.role > ADMIN:
-                    await conn.execute(SQL["drop_invitations_by"], row["org_id"], member["user_id"])
+                await memberships.drop_invitations(conn, row["org_id"], member["user_id"], request.role)
                 await audit.record(
                     conn,
                     self._outbox,

@@ -81,7 +81,8 @@ class Teams:
         """A link's token as if it had been mailed."""
         token = f"pml_{uuid.uuid4().hex}"
         await self.rows.execute(
-            "INSERT INTO invitations VALUES ($1, $2, $3, $4, $1, $5, now() + $6::text::interval)",
+            "INSERT INTO invitations SELECT $1, $2, $3, $4, user_id, $5, now() + $6::text::interval FROM members"
+            " WHERE org_id = $2 AND role = 1 LIMIT 1",
             *(uuid.uuid4(), org_id, email, role, hashlib.sha256(token.encode()).digest(), lives),
         )
         return token

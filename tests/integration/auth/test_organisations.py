@@ -393,3 +393,38 @@ async def test_inviting_takes_a_new_proof(teams: Teams, client: Client) -> None:
     owner.auth = client.bearing((await client.refresh(owner.session.refresh_token)).access_token)
     inviting = owner("InviteMember", org_id=org_id, email="d@example.test", role=MEMBER)
     assert await reason_of(inviting) == "STEP_UP_REQUIRED"
+
+
+async def test_a_demoted_inviters_invitations_to_roles_above_theirs_end(teams: Teams) -> None:
+    owner, other = await teams.person(), await teams.person()
+    org_id = await teams.team(owner, (other, OWNER))
+    for number, role in enumerate((OWNER, ADMIN, MEMBER)):
+        await other("InviteMember", org_id=org_id, email=f"e{number}@example.test", role=role)
+    await owner("InviteMember", org_id=org_id, email="f@example.test", role=OWNER)
+
+    async def left() -> list[int]:
+        query = "SELECT role FROM invitations WHERE org_id = $1 AND inviter_id = $2 ORDER BY role"
+        return [row["role"] for row in await teams.rows.fetch(query, org_id, other.user_id)]
+
+    await owner("SetMemberRole", org_id=org_id, user_id=other.user_id, role=ADMIN)
+    assert await left() == [ADMIN, MEMBER]
+    await owner("SetMemberRole", org_id=org_id, user_id=other.user_id, role=MEMBER)
+    assert await left() == []
+    assert await teams.rows.fetchval("SELECT count(*) FROM invitations WHERE org_id = $1", org_id) == 1
+
+
+@pytest.mark.parametrize(
+    ("inviter", "role", "good"), [(ADMIN, OWNER, False), (ADMIN, ADMIN, True), (MEMBER, MEMBER, False)]
+)
+async def test_who_may_no_longer_invite_to_a_role_lets_nobody_in(
+    teams: Teams, inviter: int, role: int, good: bool
+) -> None:
+    owner, other, invited = [await teams.person() for _ in range(3)]
+    org_id = await teams.team(owner, (other, inviter))
+    token = await teams.invitation(org_id, invited.session.user.email, role)
+    await teams.rows.execute("UPDATE invitations SET inviter_id = $2 WHERE org_id = $1", org_id, other.user_id)
+    accepting = invited("AcceptInvitation", token=token)
+    if good:
+        assert (await accepting).role == role
+    else:
+        assert await reason_of(accepting) == "LINK_INVALID"
