@@ -120,6 +120,7 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         public_url=settings.public_url,
     )
     sessions.ask_second_factor(factors.second_factor.challenge)
+    accounts.new_passwords.use_factors(factors.book)
     mesh.background("challenge purge", lambda: factors.challenges.purge(database, every_s=settings.challenge_purge_s))
 
     # Log-ins elsewhere

@@ -77,6 +77,13 @@ class ServiceAccounts:
             await audit.record(conn, self._outbox, "service_account.delete", _party(row), org_id=org_id)
 
 
+async def delete_all(conn: Connection, outbox: Outbox, org_id: str, actor: Party) -> None:
+    """Deletes all service accounts of a locked organisation; the caller revokes their keys. actor: whom the trail
+    names."""
+    for row in await conn.fetch(SQL["delete_service_accounts_of_org"], org_id):
+        await audit.record(conn, outbox, "service_account.delete", _party(row), actor=actor, org_id=org_id)
+
+
 async def account_of_admin(conn: Connection, caller: Caller, service_account_id: str) -> Row:
     """A service account of an organisation that the caller administers, whose membership is held. MEMBER_NOT_FOUND,
     MEMBER_ROLE_MISSING."""
