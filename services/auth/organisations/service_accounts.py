@@ -27,10 +27,12 @@ class ServiceAccounts:
         self._database, self._outbox, self._limits = database, outbox, limits
 
     async def create(self, caller: Caller, request: pb.CreateServiceAccountRequest) -> pb.ServiceAccount:
-        """A new one. ORGANISATION_NOT_FOUND, MEMBER_ROLE_MISSING, ORGANISATION_LIMIT, REQUEST_ID_REUSED."""
+        """A new one. ORGANISATION_NOT_FOUND, MEMBER_ROLE_MISSING, ORGANISATION_LIMIT, REQUEST_ID_REUSED, LAST_OWNER for
+        the caller's own organisation: keys of an account there would outlive a suspension of their person."""
         digest = body_digest(request)
         async with self._database.transaction() as conn:
             organisation = await memberships.locked(conn, request.org_id, caller.user_id, ADMIN)
+            memberships.refuse_personal(organisation, "it has no service accounts")
             org_id = organisation["org_id"]
             if request.request_id:
                 found = await conn.fetchrow(SQL["service_account_of_request"], org_id, request.request_id)

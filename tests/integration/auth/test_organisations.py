@@ -56,6 +56,7 @@ async def test_ones_own_cannot_be_deleted_left_or_shared(teams: Teams) -> None:
         person("RemoveMember", org_id=own, user_id=person.user_id),
         person("SetMemberRole", org_id=own, user_id=person.user_id, role=MEMBER),
         person("InviteMember", org_id=own, email="a@example.test", role=MEMBER),
+        person("CreateServiceAccount", org_id=own, display_name="bot"),
     ):
         assert await reason_of(call) == "LAST_OWNER"
     assert (await person("UpdateOrganisation", org_id=own, display_name="Mine")).display_name == "Mine"
