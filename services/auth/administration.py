@@ -74,7 +74,7 @@ class Administration:
         async with self._database.connection() as conn:
             row = await conn.fetchrow(SQL["user_by_id"], user_id)
         if row is None:
-            raise _no_such_user(user_id)
+            raise no_such_user(user_id)
         return store.administered_user_of(row)
 
     async def suspend(self, caller: Caller, request: pb.SuspendUserRequest) -> auth_pb2.User:
@@ -82,7 +82,7 @@ class Administration:
         good again after. USER_NOT_FOUND, LAST_ADMIN."""
         until = _moment(request)
         async with self._database.transaction() as conn:
-            row = await self._taken(conn, caller, request.user_id)
+            row = await taken(conn, caller, request.user_id)
             if row["user_id"] == caller.user_id:
                 what = "is you: nobody suspends themselves. Another administrator can do it"
                 raise MeshError("INVALID_FIELD", f"user_id {what}.", violations=[FieldViolation("user_id", what)])
@@ -97,7 +97,7 @@ class Administration:
     async def restore(self, caller: Caller, request: pb.RestoreUserRequest) -> auth_pb2.User:
         """Ends a suspension before its time; without one nothing happens. USER_NOT_FOUND."""
         async with self._database.transaction() as conn:
-            row = await self._taken(conn, caller, request.user_id)
+            row = await taken(conn, caller, request.user_id)
             if not store.suspended(row):
                 return store.administered_user_of(row)
             changed = await store.suspend(conn, self._outbox, row["user_id"], None, "")
@@ -109,7 +109,7 @@ class Administration:
     async def end_sessions(self, caller: Caller, request: pb.EndSessionsRequest) -> int:
         """Ends every session of a person, the caller's own too; how many. USER_NOT_FOUND."""
         async with self._database.transaction() as conn:
-            row = await self._taken(conn, caller, request.user_id)
+            row = await taken(conn, caller, request.user_id)
             ended = await store.end_sessions_of(conn, self._outbox, row["user_id"])
             await self._record(conn, "user.end_sessions", row, request.reason, None, {"ended": ended})
         return ended
@@ -117,7 +117,7 @@ class Administration:
     async def reset_second_factor(self, caller: Caller, request: pb.ResetSecondFactorRequest) -> auth_pb2.User:
         """Removes a person's second factors and ends their sessions; they are told. USER_NOT_FOUND."""
         async with self._database.transaction() as conn:
-            row = await self._taken(conn, caller, request.user_id)
+            row = await taken(conn, caller, request.user_id)
             removed = await self._factors.reset(conn, row["user_id"])
             ended = await store.end_sessions_of(conn, self._outbox, row["user_id"])
             after = {"removed": removed, "ended": ended}
@@ -128,24 +128,10 @@ class Administration:
     async def revoke_api_keys(self, caller: Caller, request: pb.RevokeApiKeysRequest) -> int:
         """Revokes every API key of a person; how many. USER_NOT_FOUND."""
         async with self._database.transaction() as conn:
-            row = await self._taken(conn, caller, request.user_id)
+            row = await taken(conn, caller, request.user_id)
             revoked = await store.revoke_keys_of(conn, self._outbox, row)
             await self._record(conn, "user.revoke_api_keys", row, request.reason, None, {"revoked": revoked})
         return revoked
-
-    async def _taken(self, conn: Connection, caller: Caller, user_id: str) -> Row:
-        """The person's row, locked, while no other such act is under way, and who calls still an administrator."""
-        await conn.execute(SQL["lock_roles"])
-        actor = await conn.fetchrow(SQL["user_by_id"], caller.user_id)
-        if actor is None:
-            raise tokens.revoked()
-        store.refuse_suspended(actor)
-        if Role.ROLE_ADMIN not in actor["roles"]:
-            raise MeshError("ROLE_MISSING", "You are no administrator any more.", metadata={"roles": "admin"})
-        row = await conn.fetchrow(SQL["lock_user"], user_id)
-        if row is None:
-            raise _no_such_user(user_id)
-        return row
 
     async def _record(
         self,
@@ -171,6 +157,22 @@ class Administration:
     async def _tell(self, conn: Connection, row: Row, template: str, **values: str) -> None:
         whose = {"org_id": row["org_id"], "user_id": row["user_id"], "display_name": row["display_name"]}
         await self._mails.send(conn, template, to=row["email"], **whose, **values)
+
+
+async def taken(conn: Connection, caller: Caller, user_id: str) -> Row:
+    """The person's row, locked, while no other such act is under way, and who calls still an administrator.
+    CREDENTIAL_REVOKED, SUSPENDED, ROLE_MISSING, USER_NOT_FOUND."""
+    await conn.execute(SQL["lock_roles"])
+    actor = await conn.fetchrow(SQL["user_by_id"], caller.user_id)
+    if actor is None:
+        raise tokens.revoked()
+    store.refuse_suspended(actor)
+    if Role.ROLE_ADMIN not in actor["roles"]:
+        raise MeshError("ROLE_MISSING", "You are no administrator any more.", metadata={"roles": "admin"})
+    row = await conn.fetchrow(SQL["lock_user"], user_id)
+    if row is None:
+        raise no_such_user(user_id)
+    return row
 
 
 async def refuse_last_admin(conn: Connection, user_id: str) -> None:
@@ -199,5 +201,6 @@ def _moment(request: pb.SuspendUserRequest) -> datetime:
         ) from None
 
 
-def _no_such_user(user_id: str) -> MeshError:
+def no_such_user(user_id: str) -> MeshError:
+    """USER_NOT_FOUND."""
     return MeshError("USER_NOT_FOUND", f"There is no user {user_id}.", metadata={"user_id": user_id})

@@ -58,16 +58,18 @@ class Issuer:
         end_time: datetime,
         refresh: Refresh | None = None,
         org_id: str = "",
+        access_end_time: datetime | None = None,
     ) -> auth_pb2.Session:
         """A pair for a session, with a new refresh token or a given one.
 
         user: a row of `users`; now: no later than that row was read; auth_time: when the session last proved who it is;
         plan: of the organisation that it acts for, read no earlier than `now`; end_time: which no token of it outlives;
-        org_id: that it acts for; "": the person's own.
+        org_id: that it acts for; "": the person's own; access_end_time: which the access token does not outlive, where
+        nothing but another access token was shown for it.
         """
         org_id = org_id or user["org_id"]
         refresh = refresh or Refresh(self._refresh_tokens.make(session_id), now + self._refresh_lifetime)
-        access_expire_time = min(now + self._access_lifetime, end_time)
+        access_expire_time = min(now + self._access_lifetime, end_time, access_end_time or end_time)
         signer = self._signer()
         access_token = sign_access_token(
             signer.key,

@@ -107,6 +107,12 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
     api_keys = ApiKeys(database, outbox, mesh.page_tokens(), key_pepper=pepper, keys_max=settings.api_keys_max)
     rotation = KeyRotation(database, outbox, key_pepper=pepper)
 
+    # Log-ins elsewhere
+    federation = federation_parts(settings, accounts.parts, sessions, cookie=settings.cookie, pepper=pepper)
+    mesh.on_close("identity providers", federation.close)
+    mesh.background("federated log-in purge", lambda: federation.begun.purge(every_s=settings.oidc_purge_s))
+    mesh.background("identity link purge", lambda: federation.identities.purge(every_s=settings.oidc_purge_s))
+
     # Second factors
     factors = factor_parts(
         settings,
@@ -118,15 +124,11 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         cookie=settings.cookie,
         pepper=pepper,
         public_url=settings.public_url,
+        issuers=[one.config.issuer for one in federation.providers],
     )
     sessions.ask_second_factor(factors.second_factor.challenge)
+    accounts.new_passwords.use_factors(factors.book)
     mesh.background("challenge purge", lambda: factors.challenges.purge(database, every_s=settings.challenge_purge_s))
-
-    # Log-ins elsewhere
-    federation = federation_parts(settings, accounts.parts, sessions, cookie=settings.cookie, pepper=pepper)
-    mesh.on_close("identity providers", federation.close)
-    mesh.background("federated log-in purge", lambda: federation.begun.purge(every_s=settings.oidc_purge_s))
-    mesh.background("identity link purge", lambda: federation.identities.purge(every_s=settings.oidc_purge_s))
 
     # Who calls, for every service
     options = FeedOptions(settings.access_lifetime_s, settings.identity_grace_s, settings.identity_heartbeat_s)

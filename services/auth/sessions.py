@@ -163,17 +163,23 @@ class Sessions:
             session = await self.log_in(conn, user, ["password"])
             if not session.HasField("challenge"):  # else the password alone makes no address known
                 await self._throttle.logged_in(conn, log_in, user)
-                await self._end_replaced(conn, replaced)
+                await self.end_replaced(conn, replaced)
             return session
 
     async def complete(self, conn: Connection, user: Row, methods: Sequence[str], replaced: str) -> auth_pb2.Session:
-        """As open, for a log-in whose last proof was right. replaced: as in create."""
+        """As open, for a log-in whose last proof was right. replaced: as in create. LOGIN_FAILED where the address
+        has to be proved and is not: a passkey alone does not say that it is theirs."""
+        if self._verification and user["email_verify_time"] is None:
+            raise MeshError(
+                "LOGIN_FAILED", "The account's address is not confirmed yet: open the link that was mailed."
+            )
         session = await self.open(conn, user, methods)
         await self._throttle.proved(conn, user)
-        await self._end_replaced(conn, replaced)
+        await self.end_replaced(conn, replaced)
         return session
 
-    async def _end_replaced(self, conn: Connection, refresh_token: str) -> None:
+    async def end_replaced(self, conn: Connection, refresh_token: str) -> None:
+        """Ends the session of a refresh token that a browser loses by a log-in."""
         for session_id in self._named(refresh_token):
             await store.end_session(conn, self._outbox, session_id)
 

@@ -97,14 +97,14 @@ class Throttle:
 
     async def logged_in(self, conn: Connection, done: LogInTry, user: Row) -> None:
         """It succeeded: gives the tries back, and remembers the address."""
-        await conn.execute(SQL["forget_tries"], [done.pair.key])
-        await conn.execute(SQL["give_back_tries"], sorted(one.key for one in done.taken if one is not done.pair))
+        others = [one.key for one in done.taken if one is not done.pair]
+        await conn.execute(SQL["give_back_tries"], [done.pair.key], others)
         await self._know(conn, done.place, user)
 
     async def not_checked(self, log_in: LogInTry) -> None:
         """Nobody had time to check the password: the tries are given back."""
         async with self._database.connection() as conn:
-            await conn.execute(SQL["give_back_tries"], sorted(one.key for one in log_in.taken))
+            await conn.execute(SQL["give_back_tries"], [], [one.key for one in log_in.taken])
 
     async def proved(self, conn: Connection, user: Row) -> None:
         """The person proved, beside a password, who they are: the address is known from now on, with tries left."""

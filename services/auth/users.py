@@ -9,14 +9,13 @@ from promptmesh.access.v1.access_pb2 import Role
 from promptmesh.auth.v1 import auth_pb2
 
 from services.auth import store
-from services.auth.administration import refuse_last_admin
+from services.auth.administration import no_such_user, refuse_last_admin, taken
 from services.auth.store import SQL
 from services.mesh import audit
 from services.mesh.access import tokens
 from services.mesh.audit import Party
 from services.mesh.call import Caller
 from services.mesh.database import Database
-from services.mesh.errors import MeshError
 from services.mesh.events import Outbox
 from services.mesh.paging import PageTokens, page_size
 from services.mesh.telemetry.logs import get_logger
@@ -45,7 +44,7 @@ class Users:
             return store.account_as_user(account)
         if caller.is_(Role.ROLE_SERVICE):  # deleted a moment ago: that its keys are revoked has not come round yet
             raise tokens.revoked()
-        raise _no_such_user(caller.user_id)
+        raise no_such_user(caller.user_id)
 
     async def list(self, request: auth_pb2.ListUsersRequest) -> auth_pb2.ListUsersResponse:
         """A page of people, newest first, all or those that a query finds. PAGE_TOKEN_INVALID."""
@@ -71,10 +70,7 @@ class Users:
         """Replaces a person's roles. USER_NOT_FOUND, LAST_ADMIN."""
         roles = sorted({int(Role.ROLE_USER), *(int(role) for role in request.roles)})
         async with self._database.transaction() as conn:
-            await conn.execute(SQL["lock_roles"])
-            row = await conn.fetchrow(SQL["lock_user"], request.user_id)
-            if row is None:
-                raise _no_such_user(request.user_id)
+            row = await taken(conn, caller, request.user_id)
             before = list(row["roles"])
             if before == roles:
                 return store.user_of(row)
@@ -104,7 +100,3 @@ def normal_email(email: str) -> str:
 def normal_name(name: str) -> str:
     """A display name in one form (NFC)."""
     return unicodedata.normalize("NFC", name)
-
-
-def _no_such_user(user_id: str) -> MeshError:
-    return MeshError("USER_NOT_FOUND", f"There is no user {user_id}.", metadata={"user_id": user_id})

@@ -7,7 +7,9 @@ from promptmesh.auth.v1 import accounts_pb2
 from services.auth import store
 from services.auth.accounts.parts import FORGOT_PAGE, Parts
 from services.auth.accounts.requests import AccountRequests, RequestKind
+from services.auth.administration import NoSecondFactors, SecondFactors
 from services.auth.links import LinkKind
+from services.auth.organisations import service_accounts
 from services.auth.store import SQL, Row
 from services.auth.users import normal_email
 from services.mesh import audit
@@ -24,6 +26,11 @@ class NewPasswords:
 
     def __init__(self, parts: Parts, requests: AccountRequests) -> None:
         self._parts, self._requests = parts, requests
+        self._factors: SecondFactors = NoSecondFactors()
+
+    def use_factors(self, factors: SecondFactors) -> None:
+        """Sets who has people's second factors (services/auth/factors)."""
+        self._factors = factors
 
     async def ask_for_link(self, request: accounts_pb2.RequestPasswordResetRequest) -> None:
         """Has a link mailed, if an account has the address. RATE_LIMITED, by where the call comes from alone."""
@@ -35,7 +42,8 @@ class NewPasswords:
         good), RATE_LIMITED.
 
         Who has the link has the mailbox: where the address was never proved, it is proved now, and what somebody else
-        may have made with it before is worth nothing: their API keys end too, and so do their log-ins elsewhere.
+        may have made with it before is worth nothing: second factors, log-ins elsewhere, API keys and the service
+        accounts of the person's own organisation go too.
         """
         parts = self._parts
         async with parts.database.connection() as conn:
@@ -48,14 +56,23 @@ class NewPasswords:
             user = await parts.lock(conn, known["user_id"])
             await parts.links.use(conn, LinkKind.RESET_PASSWORD, request.token, user["user_id"])
             if user["email_verify_time"] is None:
-                await conn.execute(SQL["verify_email"], user["user_id"])
-                await store.revoke_keys_of(conn, parts.outbox, user)
-                await conn.fetch(SQL["delete_identities_of_user"], user["user_id"])
+                await self._take_over(conn, user)
             await parts.links.drop(conn, user["user_id"], *LinkKind)
             await parts.throttle.proved(conn, user)
             await self._set(conn, user, password_hash)
             ended = await store.end_sessions_of(conn, parts.outbox, user["user_id"])
             await self._record(conn, user, "user.password.reset", ended)
+
+    async def _take_over(self, conn: Connection, user: Row) -> None:
+        """Leaves nothing to whoever registered under the address of the person, who proves it now. user: locked."""
+        user_id, org_id, outbox = user["user_id"], user["org_id"], self._parts.outbox
+        await conn.fetchrow(SQL["lock_organisation"], org_id)
+        await conn.execute(SQL["verify_email"], user_id)
+        await self._factors.reset(conn, user_id)
+        await conn.fetch(SQL["delete_identities_of_user"], user_id)
+        await service_accounts.delete_all(conn, outbox, org_id, Party("user", user_id, user["display_name"]))
+        await store.revoke_keys_of(conn, outbox, user)
+        await store.revoke_keys_of_org(conn, outbox, org_id)
 
     async def change(self, caller: Caller, request: accounts_pb2.ChangePasswordRequest) -> None:
         """Replaces the caller's password and ends their other sessions. PROOF_WRONG, PASSWORD_WEAK, RATE_LIMITED."""

@@ -40,6 +40,7 @@ class AccountParts:
     """What others stand on."""
 
     service: Accounts
+    new_passwords: NewPasswords
     parts: Parts
     registration: Registration
     throttle: Throttle
@@ -95,9 +96,12 @@ def accounts_of(
         mails.wake = sender.wake
         mesh.background("mail", sender.run)
         mesh.background("mail purge", sender.purge)
+    new_passwords = NewPasswords(parts, requests)
     profile = Profile(parts, leaving=leaving, exported=exported)
-    service = Accounts(Emails(parts, requests), NewPasswords(parts, requests), profile, session_list)
-    return AccountParts(service, parts, Registration(parts, requests), throttle, mails, pages, options.verification)
+    service = Accounts(Emails(parts, requests), new_passwords, profile, session_list)
+    return AccountParts(
+        service, new_passwords, parts, Registration(parts, requests), throttle, mails, pages, options.verification
+    )
 
 
 async def _forget_deleted(database: Database, after_s: int) -> None:

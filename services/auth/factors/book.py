@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from promptmesh.auth.v1 import auth_pb2, factors_pb2
 
@@ -27,10 +27,18 @@ class Book:
     """Factors of people. All methods want the lock of the person's row (`user`), in a transaction of the caller's."""
 
     def __init__(
-        self, outbox: Outbox, challenges: Challenges, digests: RecoveryDigests, notices: Notices, *, factors_max: int
+        self,
+        outbox: Outbox,
+        challenges: Challenges,
+        digests: RecoveryDigests,
+        notices: Notices,
+        *,
+        factors_max: int,
+        issuers: Collection[str],
     ) -> None:
+        """issuers: of the identity providers that one can log in with."""
         self._outbox, self._challenges, self._digests, self._notices = outbox, challenges, digests, notices
-        self._factors_max = factors_max
+        self._factors_max, self._issuers = factors_max, sorted(issuers)
 
     async def check_room(self, conn: Connection, user: Row) -> None:
         """Raises FACTOR_LIMIT where there are as many as may be."""
@@ -90,7 +98,7 @@ class Book:
             )
         if not await self._settle(conn, user, session_id):
             await conn.execute(SQL["delete_recovery_codes"], user["user_id"])
-        if not await conn.fetchval(SQL["has_way_in"], user["user_id"], None):  # rolls all of it back
+        if not await conn.fetchval(SQL["has_way_in"], user["user_id"], self._issuers):  # rolls all of it back
             raise MeshError(
                 "LAST_WAY_IN", "This is your last way to log in. Set a password or link an identity provider first."
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from services.auth.confirmations import Confirmations
@@ -47,8 +47,10 @@ def factor_parts(
     cookie: RefreshCookie,
     pepper: bytes,
     public_url: str,
+    issuers: Collection[str] = (),
 ) -> FactorParts:
-    """All parts. pepper: of the mesh; public_url: where browsers reach it."""
+    """All parts. pepper: of the mesh; public_url: where browsers reach it; issuers: of the identity
+    providers that one can log in with."""
     sealer = _sealer(settings, pepper)
     passkeys = relying_party(public_url, _origins(cookie), settings.passkey_domain)
     digests = RecoveryDigests(pepper)
@@ -57,7 +59,7 @@ def factor_parts(
         tries_max=settings.challenge_tries_max, log_in_s=settings.challenge_s, setup_s=settings.factor_setup_s
     )
     tries = Tries(Bucket(settings.code_guesses_max, settings.code_guess_refill_s), notices)
-    book = Book(outbox, challenges, digests, notices, factors_max=settings.factors_max)
+    book = Book(outbox, challenges, digests, notices, factors_max=settings.factors_max, issuers=issuers)
     proofs = Proofs(outbox, sealer, digests, passkeys, tries, notices)
     setup = Setup(database, challenges, book, sealer, passkeys)
     logins = Logins(database, outbox, sessions, confirmations, challenges, proofs, passkeys)

@@ -81,9 +81,12 @@ class FederatedLogins:
         return Begun(url, new.cookie)
 
     async def complete(
-        self, caller: Caller, request: pb.CompleteFederatedLoginRequest, cookie: str
+        self, caller: Caller, request: pb.CompleteFederatedLoginRequest, cookie: str, replaced: str = ""
     ) -> pb.CompleteFederatedLoginResponse:
-        """What came of it. LINK_INVALID, IDENTITY_PROVIDER_FAILED, IDENTITY_TAKEN, SUSPENDED, LOGIN_FAILED."""
+        """What came of it. LINK_INVALID, IDENTITY_PROVIDER_FAILED, IDENTITY_TAKEN, SUSPENDED, LOGIN_FAILED.
+
+        replaced: the refresh token that a browser loses by this, whose session ends.
+        """
         begun = await self._begun.take(request.state, cookie, caller)
         provider = self._provider(begun.provider)
         try:
@@ -98,9 +101,9 @@ class FederatedLogins:
             raise error from None
         if begun.session_id is not None:
             return pb.CompleteFederatedLoginResponse(linked=await self._identities.link(caller, person))
-        return await self._log_in(provider, person)
+        return await self._log_in(provider, person, replaced)
 
-    async def _log_in(self, provider: OidcProvider, person: Person) -> pb.CompleteFederatedLoginResponse:
+    async def _log_in(self, provider: OidcProvider, person: Person, replaced: str) -> pb.CompleteFederatedLoginResponse:
         user_id = ""
         try:
             for _ in range(_ATTEMPTS):
@@ -108,7 +111,9 @@ class FederatedLogins:
                     known = await conn.fetchrow(SQL["identity_of"], person.issuer, person.subject)
                 user_id = known["user_id"] if known is not None else ""
                 try:
-                    return await (self._known(known, person) if known is not None else self._unknown(provider, person))
+                    if known is not None:
+                        return await self._known(known, person, replaced)
+                    return await self._unknown(provider, person, replaced)
                 except _Taken:
                     continue
         except MeshError as error:
@@ -116,7 +121,7 @@ class FederatedLogins:
             raise
         raise MeshError("LOGIN_FAILED", "The account changed meanwhile. Log in again.")
 
-    async def _known(self, identity: Row, person: Person) -> pb.CompleteFederatedLoginResponse:
+    async def _known(self, identity: Row, person: Person, replaced: str) -> pb.CompleteFederatedLoginResponse:
         async with self._parts.database.transaction() as conn:
             user = await conn.fetchrow(SQL["user_to_log_in"], identity["user_id"])
             used = user and await conn.fetchval(
@@ -124,9 +129,11 @@ class FederatedLogins:
             )
             if user is None or not used:
                 raise _Taken
-            return await self._opened(conn, user, person)
+            return await self._opened(conn, user, person, replaced)
 
-    async def _unknown(self, provider: OidcProvider, person: Person) -> pb.CompleteFederatedLoginResponse:
+    async def _unknown(
+        self, provider: OidcProvider, person: Person, replaced: str
+    ) -> pb.CompleteFederatedLoginResponse:
         name = provider.config.display_name
         if not person.email:
             raise MeshError("IDENTITY_PROVIDER_FAILED", f"{name} told no email address, which an account needs.")
@@ -144,7 +151,7 @@ class FederatedLogins:
                 if await conn.fetchrow(SQL["identity_of"], person.issuer, person.subject) is not None:
                     raise _Taken
                 return pb.CompleteFederatedLoginResponse(link_token=await self._identities.offer(conn, owner, person))
-            return await self._opened(conn, await self._registered(conn, person), person)
+            return await self._opened(conn, await self._registered(conn, person), person, replaced)
 
     async def _registered(self, conn: Connection, person: Person) -> Row:
         """A new person who has no password; the address is proved only where the provider says so."""
@@ -178,13 +185,17 @@ class FederatedLogins:
             await parts.mail_verification(conn, user)
         return user
 
-    async def _opened(self, conn: Connection, user: Row, person: Person) -> pb.CompleteFederatedLoginResponse:
+    async def _opened(
+        self, conn: Connection, user: Row, person: Person, replaced: str
+    ) -> pb.CompleteFederatedLoginResponse:
         store.refuse_suspended(user)
         if self._parts.verification and user["email_verify_time"] is None:
             raise MeshError(
                 "LOGIN_FAILED", "The account's address is not confirmed yet: open the link that was mailed."
             )
         session = await self._sessions.log_in(conn, user, [f"oidc:{person.provider}"])
+        if not session.HasField("challenge"):  # else CompleteSession does it
+            await self._sessions.end_replaced(conn, replaced)
         return pb.CompleteFederatedLoginResponse(session=session)
 
     def _provider(self, name: str) -> OidcProvider:

@@ -44,7 +44,10 @@ class Federation(pb_grpc.FederationServiceServicer):
     ) -> pb.CompleteFederatedLoginResponse:
         metadata = context.invocation_metadata()
         self._refresh_cookie.check(metadata, logging_in=True)
-        response = await self._logins.complete(current().caller, request, self._cookie.read(metadata))
+        replaced = self._refresh_cookie.read(metadata) if request.cookie else ""
+        response = await self._logins.complete(
+            current().caller, request, self._cookie.read(metadata), replaced=replaced
+        )
         headers = [self._cookie.clear()]
         # Reading a field of a oneof does not set it; a challenge has no refresh token.
         if request.cookie and response.session.refresh_token:

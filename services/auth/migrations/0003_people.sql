@@ -1,6 +1,7 @@
 -- Proved addresses, links that were mailed, mail, tries that are counted, people who are gone. Only adds.
 
 ALTER TABLE users ADD COLUMN email_verify_time timestamptz; -- when the address was proved to be theirs; null: never
+CREATE INDEX users_of_org ON users (org_id); -- to whom an organisation belongs (view memberships)
 
 -- What mailed links carry, as digests: a reader of the database cannot open one. Used ones are deleted.
 CREATE TABLE links (

@@ -6,6 +6,7 @@ ALTER TABLE sessions
     ADD COLUMN device       text NOT NULL DEFAULT '', -- in words; empty: opened by an older release
     ADD COLUMN network      text NOT NULL DEFAULT '', -- of its last use, shortened
     ADD COLUMN proofs_tried smallint NOT NULL DEFAULT 0; -- since the last right one; too many end it
+CREATE INDEX sessions_of_user ON sessions (user_id); -- ended ones too, which go with their person
 
 -- Suspended until then (in the past: no more), and why. A change of it moves roles_change_time, as one of roles does.
 ALTER TABLE users

@@ -49,6 +49,7 @@ CREATE TABLE service_accounts (
     delete_time        timestamptz -- its revoked keys refer to it; null: it is there
 );
 CREATE INDEX service_accounts_of_org ON service_accounts (org_id, service_account_id) WHERE delete_time IS NULL;
+CREATE INDEX service_accounts_with_org ON service_accounts (org_id); -- deleted ones too, which go with it
 CREATE UNIQUE INDEX service_accounts_of_request ON service_accounts (org_id, request_id) WHERE request_id IS NOT NULL;
 
 -- A key is a person's or a service account's. The release before makes and finds keys of persons alone.

@@ -104,7 +104,8 @@ class Members:
         return invitation
 
     async def accept(self, caller: Caller, request: pb.AcceptInvitationRequest) -> pb.Organisation:
-        """Joins the team of an invitation to the caller's address. LINK_INVALID, ORGANISATION_LIMIT."""
+        """Joins the team of an invitation to the caller's address, which they have proved. LINK_INVALID,
+        ORGANISATION_LIMIT."""
         digest = _digest(request.token)
         async with self._database.transaction() as conn:
             user = await conn.fetchrow(SQL["lock_user"], caller.user_id)
@@ -112,9 +113,18 @@ class Members:
             # Who has the link of another's mail joins nothing: address and link have to be of one person.
             if user is None or found is None or found["email"] != user["email"]:
                 raise _no_such_link()
+            if user["email_verify_time"] is None:  # anybody may register under the address; the invitation stays good
+                raise MeshError(
+                    "LINK_INVALID",
+                    "The invitation goes to the owner of your address, and you have not proved yet that you are. Open "
+                    "the link of the confirmation mail (SendVerification mails another), then accept again.",
+                )
             organisation = await conn.fetchrow(SQL["lock_organisation"], found["org_id"])
             taken = await conn.fetchval(SQL["delete_invitation"], found["invitation_id"], digest)
             if organisation is None or taken is None:
+                raise _no_such_link()
+            inviter = await conn.fetchrow(SQL["member"], found["org_id"], found["inviter_id"])
+            if not memberships.may_invite(inviter["role"] if inviter is not None else None, found["role"]):
                 raise _no_such_link()
             if await conn.fetchrow(SQL["member"], found["org_id"], caller.user_id) is None:
                 await refuse_more_teams(conn, caller.user_id, self._limits.organisations_max)
@@ -141,8 +151,7 @@ class Members:
                 if member["role"] == OWNER:
                     await memberships.refuse_last_owner(conn, row["org_id"], member["user_id"])
                 await conn.execute(SQL["set_member_role"], row["org_id"], member["user_id"], request.role)
-                if request.role > ADMIN:
-                    await conn.execute(SQL["drop_invitations_by"], row["org_id"], member["user_id"])
+                await memberships.drop_invitations(conn, row["org_id"], member["user_id"], request.role)
                 await audit.record(
                     conn,
                     self._outbox,

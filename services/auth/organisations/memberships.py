@@ -95,9 +95,20 @@ async def remove(conn: Connection, outbox: Outbox, organisation: Row, user_id: s
     """Takes a person out of a locked team: keys revoked, sessions ended, invitations that they sent gone."""
     org_id = organisation["org_id"]
     await conn.execute(SQL["delete_member"], org_id, user_id)
-    await conn.execute(SQL["drop_invitations_by"], org_id, user_id)
+    await drop_invitations(conn, org_id, user_id, None)
     await store.end_sessions_of_org(conn, outbox, org_id, user_id)
     await store.revoke_keys_of_org(conn, outbox, org_id, user_id=user_id)
+
+
+async def drop_invitations(conn: Connection, org_id: str, user_id: str, role: int | None) -> None:
+    """Ends the invitations of a locked team that somebody sent and could not send any more. role: theirs now."""
+    least = next((one for one in ROLE_NAMES if may_invite(role, one)), MEMBER + 1)
+    await conn.execute(SQL["drop_invitations_by"], org_id, user_id, least)
+
+
+def may_invite(own: int | None, role: int) -> bool:
+    """Whether a member (None: no member) may invite somebody to a role."""
+    return own is not None and own <= ADMIN and own <= role
 
 
 async def dissolve(conn: Connection, outbox: Outbox, organisation: Row) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from promptmesh.auth.v1 import auth_pb2
 from promptmesh.auth.v1 import organisations_pb2 as pb
@@ -15,6 +16,7 @@ from services.auth.organisations.repeated import body_digest, refuse_other_body
 from services.auth.store import SQL
 from services.auth.users import normal_name
 from services.mesh import audit
+from services.mesh.access import tokens
 from services.mesh.call import Caller
 from services.mesh.database import Connection, Database
 from services.mesh.errors import MeshError, QuotaViolation
@@ -104,13 +106,22 @@ class Organisations:
 
     async def switch(self, caller: Caller, request: pb.SwitchOrganisationRequest) -> auth_pb2.Session:
         """A new access token of the caller's session, for another organisation; the refresh token stays.
-        ORGANISATION_NOT_FOUND, CREDENTIAL_REVOKED."""
+        ORGANISATION_NOT_FOUND, CREDENTIAL_REVOKED, CREDENTIAL_EXPIRED, SUSPENDED.
+
+        The token ends no later than the one that makes the call: whoever took an access token alone could otherwise
+        live on it, switching to and fro, for as long as the session lasts.
+        """
         async with self._database.transaction() as conn:
             user = await conn.fetchrow(SQL["share_user"], caller.user_id)
             organisation = await memberships.shared(conn, request.org_id, caller.user_id)
             row = await conn.fetchrow(SQL["lock_session"], caller.session_id)
             if user is None or row is None or row["end_time"] is not None:
                 raise MeshError("CREDENTIAL_REVOKED", "The session has ended. Log in again with CreateSession.")
+            store.refuse_suspended(user)
+            end_time = self._issuer.end_of(row["create_time"])
+            present = datetime.fromtimestamp(caller.expire_time or 0, UTC)  # an access token always ends
+            if min(end_time, row["refresh_expire_time"], present) <= user["moment"]:
+                raise tokens.expired()
             plan = await store.held_plan(conn, organisation["org_id"])
             session = self._issuer.issue(
                 user,
@@ -118,9 +129,10 @@ class Organisations:
                 user["moment"],
                 auth_time=proved(row),
                 plan=plan,
-                end_time=self._issuer.end_of(row["create_time"]),
+                end_time=end_time,
                 refresh=Refresh("", row["refresh_expire_time"]),
                 org_id=organisation["org_id"],
+                access_end_time=present,
             )
             if row["org_id"] != organisation["org_id"]:
                 expire_time = session.access_expire_time.ToDatetime(user["moment"].tzinfo)

@@ -27,10 +27,12 @@ class ServiceAccounts:
         self._database, self._outbox, self._limits = database, outbox, limits
 
     async def create(self, caller: Caller, request: pb.CreateServiceAccountRequest) -> pb.ServiceAccount:
-        """A new one. ORGANISATION_NOT_FOUND, MEMBER_ROLE_MISSING, ORGANISATION_LIMIT, REQUEST_ID_REUSED."""
+        """A new one. ORGANISATION_NOT_FOUND, MEMBER_ROLE_MISSING, ORGANISATION_LIMIT, REQUEST_ID_REUSED, LAST_OWNER for
+        the caller's own organisation: keys of an account there would outlive a suspension of their person."""
         digest = body_digest(request)
         async with self._database.transaction() as conn:
             organisation = await memberships.locked(conn, request.org_id, caller.user_id, ADMIN)
+            memberships.refuse_personal(organisation, "it has no service accounts")
             org_id = organisation["org_id"]
             if request.request_id:
                 found = await conn.fetchrow(SQL["service_account_of_request"], org_id, request.request_id)
@@ -75,6 +77,13 @@ class ServiceAccounts:
                 raise no_such_account(request.service_account_id)
             await store.revoke_keys_of_org(conn, self._outbox, org_id, service_account_id=row["service_account_id"])
             await audit.record(conn, self._outbox, "service_account.delete", _party(row), org_id=org_id)
+
+
+async def delete_all(conn: Connection, outbox: Outbox, org_id: str, actor: Party) -> None:
+    """Deletes all service accounts of a locked organisation; the caller revokes their keys. actor: whom the trail
+    names."""
+    for row in await conn.fetch(SQL["delete_service_accounts_of_org"], org_id):
+        await audit.record(conn, outbox, "service_account.delete", _party(row), actor=actor, org_id=org_id)
 
 
 async def account_of_admin(conn: Connection, caller: Caller, service_account_id: str) -> Row:

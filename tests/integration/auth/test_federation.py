@@ -161,6 +161,24 @@ async def test_the_last_passkey_of_who_has_nothing_else_stays(
     await browser("DeleteFactor", delete)
 
 
+async def test_an_identity_of_a_provider_that_is_configured_no_more_is_no_way_in(
+    browser: Browser, provider: RealProvider, name: str, rows: asyncpg.Connection
+) -> None:
+    session = (await logged_in(browser, provider, name)).session
+    browser.bearing(session.access_token)
+    begun = await browser("BeginPasskey", factors_pb2.BeginPasskeyRequest())
+    credential = Authenticator(ORIGIN).create(begun.options)
+    request = factors_pb2.CreatePasskeyRequest(setup_token=begun.setup_token, credential=credential)
+    made = await browser("CreatePasskey", request)
+    move = "UPDATE identities SET issuer = $2 WHERE user_id = $1 RETURNING issuer"
+    was = await rows.fetchval("SELECT issuer FROM identities WHERE user_id = $1", session.user.user_id)
+    await rows.execute(move, session.user.user_id, "https://gone.example")
+    delete = factors_pb2.DeleteFactorRequest(factor_id=made.factor.factor_id)
+    assert await reason_of(browser("DeleteFactor", delete)) == "LAST_WAY_IN"
+    await rows.execute(move, session.user.user_id, was)
+    await browser("DeleteFactor", delete)
+
+
 async def test_an_account_without_a_password_proves_its_address_by_its_session(
     browser: Browser, provider: RealProvider, name: str, client: Client, rows: asyncpg.Connection
 ) -> None:
@@ -378,6 +396,17 @@ async def test_the_cookies(browser: Browser, provider: RealProvider, name: str) 
     assert COOKIE not in browser.jar
     assert browser.jar["__Host-promptmesh"]
     assert await browser("RefreshSession", auth_pb2.RefreshSessionRequest())
+
+
+async def test_a_log_in_ends_the_session_whose_cookie_the_browser_loses(
+    browser: Browser, provider: RealProvider, name: str, rows: asyncpg.Connection
+) -> None:
+    first = await browser.complete(await provider.log_in(await browser.begin(), name), cookie=True)
+    kept = await browser.complete(await provider.log_in(await browser.begin(), name))  # the cookie stays
+    second = await browser.complete(await provider.log_in(await browser.begin(), name), cookie=True)
+    ended = "SELECT end_time IS NOT NULL FROM sessions WHERE session_id = $1"
+    sessions = (first.session, kept.session, second.session)
+    assert [await rows.fetchval(ended, one.session_id) for one in sessions] == [True, False, False]
 
 
 async def test_an_answer_counts_in_its_own_browser_alone_and_once(

@@ -45,7 +45,7 @@ async def test_whoever_goes_leaves_teams_and_ends_those_of_their_own(
 ) -> None:
     person, other = await teams.person(), await teams.person()
     alone, shared = await teams.team(person), await teams.team(other, (person, MEMBER))
-    account = await person("CreateServiceAccount", org_id=person.session.user.org_id, display_name="bot")
+    account = await person("CreateServiceAccount", org_id=alone, display_name="bot")
     request = pb.CreateApiKeyRequest(display_name="bot's", service_account_id=account.service_account_id)
     await person.auth("CreateApiKey", request)
     await (await person.acting_for(shared)).auth("CreateApiKey", pb.CreateApiKeyRequest(display_name="team's"))
@@ -61,7 +61,7 @@ async def test_whoever_goes_leaves_teams_and_ends_those_of_their_own(
     assert await rows.fetchval("SELECT count(*) FROM organisations WHERE org_id = $1", alone) == 0
     assert [one.user_id for one in (await other("ListMembers", org_id=shared)).members] == [other.user_id]
     live = "SELECT count(*) FROM api_keys WHERE org_id = ANY ($1) AND revoke_time IS NULL"
-    assert await rows.fetchval(live, [shared, person.session.user.org_id]) == 0
+    assert await rows.fetchval(live, [alone, shared, person.session.user.org_id]) == 0
 
 
 async def test_the_last_owner_of_others_cannot_go(teams: Teams, database: Database, rows: asyncpg.Connection) -> None:

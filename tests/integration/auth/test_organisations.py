@@ -56,6 +56,7 @@ async def test_ones_own_cannot_be_deleted_left_or_shared(teams: Teams) -> None:
         person("RemoveMember", org_id=own, user_id=person.user_id),
         person("SetMemberRole", org_id=own, user_id=person.user_id, role=MEMBER),
         person("InviteMember", org_id=own, email="a@example.test", role=MEMBER),
+        person("CreateServiceAccount", org_id=own, display_name="bot"),
     ):
         assert await reason_of(call) == "LAST_OWNER"
     assert (await person("UpdateOrganisation", org_id=own, display_name="Mine")).display_name == "Mine"
@@ -341,3 +342,90 @@ async def test_a_session_that_ended_switches_no_more(teams: Teams) -> None:
     await owner.auth("DeleteSession", auth_pb2.DeleteSessionRequest())
     reasons = {await reason_of(owner("SwitchOrganisation", org_id=org_id))}
     assert reasons <= {"CREDENTIAL_REVOKED"}
+
+
+async def test_switching_does_not_lengthen_the_life_of_an_access_token(teams: Teams) -> None:
+    owner = await teams.person()
+    org_id = await teams.team(owner)
+    first = owner.session.access_expire_time.ToDatetime()
+    for org in (org_id, owner.session.user.org_id, org_id):
+        session = await owner("SwitchOrganisation", org_id=org)
+        assert session.access_expire_time.ToDatetime() == first
+        owner.auth = owner.auth.bearing(session.access_token)
+
+
+async def test_a_session_whose_refresh_token_has_ended_switches_no_more(teams: Teams) -> None:
+    owner = await teams.person()
+    org_id = await teams.team(owner)
+    await teams.rows.execute(
+        "UPDATE sessions SET refresh_expire_time = now() WHERE session_id = $1", owner.session.session_id
+    )
+    assert await reason_of(owner("SwitchOrganisation", org_id=org_id)) == "CREDENTIAL_EXPIRED"
+
+
+async def test_who_is_suspended_does_not_switch(teams: Teams) -> None:
+    owner = await teams.person()
+    org_id = await teams.team(owner)
+    await teams.rows.execute(  # told to nobody, so that the switch itself has to see it
+        "UPDATE users SET suspend_time = now() + interval '1 hour' WHERE user_id = $1", owner.user_id
+    )
+    assert await reason_of(owner("SwitchOrganisation", org_id=org_id)) == "SUSPENDED"
+
+
+async def test_an_invitation_is_taken_by_who_proved_the_address_alone(teams: Teams) -> None:
+    owner, invited = await teams.person(), await teams.person(proved=False)
+    org_id = await teams.team(owner)
+    token = await teams.invitation(org_id, invited.session.user.email, MEMBER)
+
+    refused = await refusal_of(invited("AcceptInvitation", token=token))
+
+    assert refused.reason == "LINK_INVALID"
+    assert "SendVerification" in refused.message
+    await teams.prove_address(invited)  # the invitation is still good
+    assert (await invited("AcceptInvitation", token=token)).org_id == org_id
+
+
+async def test_inviting_takes_a_new_proof(teams: Teams, client: Client) -> None:
+    owner = await teams.person()
+    org_id = await teams.team(owner)
+    await teams.rows.execute(
+        "UPDATE sessions SET auth_time = auth_time - interval '1 hour' WHERE session_id = $1", owner.session.session_id
+    )
+    owner.auth = client.bearing((await client.refresh(owner.session.refresh_token)).access_token)
+    inviting = owner("InviteMember", org_id=org_id, email="d@example.test", role=MEMBER)
+    assert await reason_of(inviting) == "STEP_UP_REQUIRED"
+
+
+async def test_a_demoted_inviters_invitations_to_roles_above_theirs_end(teams: Teams) -> None:
+    owner, other = await teams.person(), await teams.person()
+    org_id = await teams.team(owner, (other, OWNER))
+    for number, role in enumerate((OWNER, ADMIN, MEMBER)):
+        await other("InviteMember", org_id=org_id, email=f"e{number}@example.test", role=role)
+    await owner("InviteMember", org_id=org_id, email="f@example.test", role=OWNER)
+
+    async def left() -> list[int]:
+        query = "SELECT role FROM invitations WHERE org_id = $1 AND inviter_id = $2 ORDER BY role"
+        return [row["role"] for row in await teams.rows.fetch(query, org_id, other.user_id)]
+
+    await owner("SetMemberRole", org_id=org_id, user_id=other.user_id, role=ADMIN)
+    assert await left() == [ADMIN, MEMBER]
+    await owner("SetMemberRole", org_id=org_id, user_id=other.user_id, role=MEMBER)
+    assert await left() == []
+    assert await teams.rows.fetchval("SELECT count(*) FROM invitations WHERE org_id = $1", org_id) == 1
+
+
+@pytest.mark.parametrize(
+    ("inviter", "role", "good"), [(ADMIN, OWNER, False), (ADMIN, ADMIN, True), (MEMBER, MEMBER, False)]
+)
+async def test_who_may_no_longer_invite_to_a_role_lets_nobody_in(
+    teams: Teams, inviter: int, role: int, good: bool
+) -> None:
+    owner, other, invited = [await teams.person() for _ in range(3)]
+    org_id = await teams.team(owner, (other, inviter))
+    token = await teams.invitation(org_id, invited.session.user.email, role)
+    await teams.rows.execute("UPDATE invitations SET inviter_id = $2 WHERE org_id = $1", org_id, other.user_id)
+    accepting = invited("AcceptInvitation", token=token)
+    if good:
+        assert (await accepting).role == role
+    else:
+        assert await reason_of(accepting) == "LINK_INVALID"

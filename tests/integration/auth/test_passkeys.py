@@ -8,11 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
+import grpc
 import pytest
 from promptmesh.auth.v1 import auth_pb2
 from promptmesh.auth.v1 import factors_pb2 as pb
+from promptmesh.auth.v1.auth_pb2_grpc import AuthServiceStub
+from promptmesh.auth.v1.factors_pb2_grpc import FactorServiceStub
 
 from tests.integration.auth.factors import ORIGIN, Person, people_of, refused
+from tests.integration.auth.world import Place
 from tests.integration.support.service_process import ServiceProcess
 from tests.support.authenticator import USER_PRESENT, USER_VERIFIED, Authenticator
 
@@ -54,6 +58,20 @@ async def test_a_passkey_logs_in_alone_and_names_its_owner(people: People) -> No
     assert session.user.user_id == ada.user.user_id
     again = passkey.get(begun.options)
     assert await refused(eve.complete(begun.challenge_token, passkey=again)) == "LINK_INVALID"
+
+
+async def test_where_addresses_must_be_proved_a_passkey_of_an_unproved_one_opens_nothing(
+    people: People, place: Place, rows: asyncpg.Connection
+) -> None:
+    ada = await people()
+    passkey, _ = await ada.set_up_passkey()
+    strict = {"EMAIL_VERIFICATION": "required", "SMTP_HOST": "127.0.0.1", "SMTP_PORT": 9, "WORKER": "strict-0"}
+    with place.running(**strict) as process:
+        async with grpc.aio.insecure_channel(process.target) as channel:
+            there = Person(AuthServiceStub(channel), FactorServiceStub(channel), ada.user, ada.session)
+            assert await refused(alone(there, passkey)) == "LOGIN_FAILED"
+            await rows.execute("UPDATE users SET email_verify_time = now() WHERE user_id = $1", ada.user.user_id)
+            assert (await alone(there, passkey)).user.user_id == ada.user.user_id
 
 
 async def test_of_answers_at_once_to_one_challenge_one_is_let_in(people: People) -> None:

@@ -11,11 +11,16 @@ import asyncpg
 import pytest
 from promptmesh.auth.v1 import accounts_pb2 as pb
 from promptmesh.auth.v1 import auth_pb2, events_pb2
+from promptmesh.auth.v1.auth_pb2_grpc import AuthServiceStub
+from promptmesh.auth.v1.factors_pb2_grpc import FactorServiceStub
+from promptmesh.auth.v1.organisations_pb2_grpc import OrganisationServiceStub
 from promptmesh.events.v1.events_pb2 import Envelope
 
 from services.auth.accounts.profile import SECRETS
 from tests.integration.auth.accounts.mailbox import Mailbox
 from tests.integration.auth.accounts.world import ANOTHER, Person, known, reason_of_or_ok
+from tests.integration.auth.factors import Person as WithFactors
+from tests.integration.auth.teams import Teammate
 from tests.integration.auth.world import PASSWORD, Client, client_of, reason_of, refusal_of, until_refused
 from tests.integration.support.service_process import ServiceProcess
 
@@ -114,6 +119,47 @@ async def test_a_password_is_reset_once_and_ends_every_session(
     # The address was not proved before: whoever made a key with the account may have been somebody else.
     revoked = "SELECT revoke_time FROM api_keys WHERE api_key_id = $1"
     assert await rows.fetchval(revoked, key.api_key.api_key_id) is not None
+
+
+async def test_who_proves_an_address_by_a_reset_finds_nothing_of_who_registered_under_it(
+    client: Client, nobody: Person, mailbox: Mailbox, rows: asyncpg.Connection
+) -> None:
+    session, squatter = await client.somebody()
+    user, channel = session.user, nobody.channel
+    # No call makes one in an organisation of a person's own any more.
+    account_id = await rows.fetchval(
+        "INSERT INTO service_accounts (service_account_id, org_id, display_name, maker_id)"
+        " VALUES (gen_random_uuid(), $1, 'bot', $2) RETURNING service_account_id::text",
+        *(user.org_id, user.user_id),
+    )
+    request = auth_pb2.CreateApiKeyRequest(display_name="bot's", service_account_id=account_id)
+    key = (await squatter("CreateApiKey", request)).secret
+    await WithFactors(AuthServiceStub(channel), FactorServiceStub(channel), user, session).set_up_app()
+    await nobody("RequestPasswordReset", email=user.email)
+    token = await mailbox.token(user.email, "new password")
+
+    await nobody("ResetPassword", token=token, new_password=ANOTHER)
+
+    opened = await client.log_in(user.email, ANOTHER)
+    assert opened.access_token, "a factor of the one before was asked for"
+    for table in ("factors", "recovery_codes"):
+        assert await rows.fetchval(f"SELECT count(*) FROM {table} WHERE user_id = $1", user.user_id) == 0
+    await until_refused(client.bearing(key))
+    owner = Teammate(opened, client.bearing(opened.access_token), OrganisationServiceStub(channel))
+    assert not (await owner("ListServiceAccounts", org_id=user.org_id)).service_accounts
+
+
+async def test_a_reset_of_a_proved_address_leaves_second_factors(
+    client: Client, nobody: Person, mailbox: Mailbox, rows: asyncpg.Connection
+) -> None:
+    session, _ = await client.somebody()
+    user, channel = session.user, nobody.channel
+    await rows.execute("UPDATE users SET email_verify_time = now() WHERE user_id = $1", user.user_id)
+    await WithFactors(AuthServiceStub(channel), FactorServiceStub(channel), user, session).set_up_app()
+    await nobody("RequestPasswordReset", email=user.email)
+    token = await mailbox.token(user.email, "new password")
+    await nobody("ResetPassword", token=token, new_password=ANOTHER)
+    assert (await client.log_in(user.email, ANOTHER)).HasField("challenge")
 
 
 async def test_a_link_ends_by_itself(

@@ -7,6 +7,7 @@ import asyncio
 import asyncpg
 import grpc
 
+from services.auth.store import SQL
 from tests.integration.auth.accounts.mailbox import Mailbox
 from tests.integration.auth.accounts.world import ANOTHER, HOME, Person, known, log_in, reason_of_or_ok, register
 from tests.integration.auth.world import Client, Place, reason_of, refusal_of
@@ -141,3 +142,34 @@ async def test_who_asks_for_many_mails_takes_nobodys_link_away(
             await asyncio.sleep(0.05)
     assert len(mailbox.to(user.email, "new password")) == 5
     await nobody("ResetPassword", token=token, new_password=ANOTHER)
+
+
+async def test_tries_are_given_back_in_the_order_in_which_they_are_taken(
+    place: Place, rows: asyncpg.Connection
+) -> None:
+    low, high = b"\x01" * 16, b"\x02" * 16
+    await rows.execute(
+        "INSERT INTO tries SELECT key, 5, now() + interval '1 hour' FROM unnest($1::bytea[]) AS key", [low, high]
+    )
+    path = {"search_path": "auth"}
+    waiting = await asyncpg.connect(place.admin_url, server_settings=path)
+    other = await asyncpg.connect(place.admin_url, server_settings=path)
+    try:
+        held = rows.transaction()
+        await held.start()
+        await rows.execute("SELECT FROM tries WHERE key = $1 FOR UPDATE", low)
+        pid = waiting.get_server_pid()
+        giving = asyncio.create_task(waiting.execute(SQL["give_back_tries"], [high], [low]))
+        async with asyncio.timeout(30):
+            while not await other.fetchval("SELECT cardinality(pg_blocking_pids($1)) > 0", pid):
+                await asyncio.sleep(0.01)
+        # It waits for the first key while it holds no later one: else another call could wait for it in turn.
+        assert await other.fetchval("SELECT key FROM tries WHERE key = $1 FOR UPDATE NOWAIT", high) == high
+        await rows.execute("UPDATE tries SET count = 7 WHERE key = $1", low)
+        await held.commit()
+        await giving
+        left = await other.fetch("SELECT key, count FROM tries WHERE key = ANY ($1)", [low, high])
+        assert [tuple(one) for one in left] == [(low, 6)]
+    finally:
+        await waiting.close()
+        await other.close()
