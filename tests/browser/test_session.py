@@ -152,7 +152,7 @@ async def test_logging_out_in_one_tab_leaves_nothing_in_the_other(tabs: Tabs, ne
     await second.get_by_role("dialog").get_by_label("Name").fill("half typed")
     assert "half typed" in await second.evaluate("JSON.stringify({...sessionStorage})")
 
-    await first.locator("#main").get_by_role("button", name="Log out").click()
+    await first.locator("#main").get_by_role("button", name="Log out", exact=True).click()
     await expect(second.get_by_role("heading", name="Log in first")).to_be_visible()
     await expect(second.get_by_role("dialog")).to_have_count(0)
     assert "half typed" not in await second.evaluate("JSON.stringify({...sessionStorage})")
