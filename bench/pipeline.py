@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -57,6 +57,9 @@ class _Source:
 
     async def resolve(self, digest: bytes) -> auth_pb2.KeyIdentity:
         raise MeshError("API_KEY_NOT_FOUND", "There is no such key.")
+
+    async def report_uses(self, api_key_ids: Sequence[str]) -> None:
+        return
 
 
 async def _round(call: Any, request: Any, metadata: tuple[tuple[str, str], ...]) -> float:

@@ -13,7 +13,13 @@ _CALLS = frozenset(
     }
 )
 _FILES = frozenset({"UsageService_ExportRequests"})
-_SESSIONS = frozenset(f"AuthService_{name}Session" for name in ("Create", "Refresh", "Delete"))
+_SESSIONS = frozenset(
+    {
+        *("AuthService_CreateSession", "AuthService_RefreshSession", "AuthService_DeleteSession"),
+        *("FactorService_CompleteSession", "FederationService_BeginFederatedLogin"),
+        "FederationService_CompleteFederatedLogin",
+    }
+)
 _TEXT, _NUMBER = {"type": "string"}, {"type": "integer"}
 _RECEIPT: dict[str, tuple[str, dict[str, str]]] = {
     "x-promptmesh-record-id": ("Id of the call's receipt: `GET /api/v1/requests/{id}` reads it.", _TEXT),
@@ -27,6 +33,12 @@ _RECEIPT: dict[str, tuple[str, dict[str, str]]] = {
         "unknown.",
         _NUMBER,
     ),
+}
+_POSTS = frozenset({"PostService_CreatePost", "PostService_UpdatePost"})
+_POST_LIMITS: dict[str, tuple[str, dict[str, str]]] = {
+    "x-ratelimit-limit-posts": ("Posts and edits a day that the tightest limit allows.", _NUMBER),
+    "x-ratelimit-remaining-posts": ("How many of them are left.", _NUMBER),
+    "x-ratelimit-reset-posts": ("When it is whole again, `3600s`.", _TEXT),
 }
 _LIMITS: dict[str, tuple[str, dict[str, str]]] = {
     "x-ratelimit-limit-requests": ("Calls that the tightest limit on calls allows.", _NUMBER),
@@ -50,10 +62,11 @@ COMPONENTS: Headers = {
     },
     **{
         _component(name): {"description": f"Only where such a limit holds. {description}", "schema": schema}
-        for name, (description, schema) in _LIMITS.items()
+        for name, (description, schema) in {**_LIMITS, **_POST_LIMITS}.items()
     },
     "SetCookie": {
-        "description": "Only where a browser asked for it: its refresh token, which no script can read.",
+        "description": "What no script can read: a browser's refresh token, where it asked for that, or what binds a "
+        "log-in elsewhere to it.",
         "schema": _TEXT,
     },
     "ContentDisposition": {"description": "`attachment`, with a name for the file.", "schema": _TEXT},
@@ -65,6 +78,8 @@ def of(operation: str) -> Headers:
     names: tuple[str, ...] = ()
     if operation in _CALLS:
         names = (*_RECEIPT, *_LIMITS)
+    elif operation in _POSTS:
+        names = tuple(_POST_LIMITS)
     elif operation in _FILES:
         names = ("content-disposition",)
     elif operation in _SESSIONS:

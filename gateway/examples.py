@@ -11,7 +11,7 @@ BASE_URL = "http://127.0.0.1:8080"
 """What the page shows until its script knows where it was loaded from."""
 
 _MESSAGES = [{"role": "MESSAGE_ROLE_USER", "content": "Write a haiku about envoys."}]
-_EMAIL, _PASSWORD = "ada@example.com", "correct horse battery"
+_EMAIL, _PASSWORD, _ANOTHER_PASSWORD = "ada@example.com", "correct horse battery", "four words of another kind"
 
 # Bodies by operation. A test asks for one of every method that takes a body, and one runs them all. `vectors` is the
 # model of docs/models.md: of vectors none is there by itself.
@@ -19,7 +19,7 @@ BODIES: Mapping[str, Any] = {
     "AuthService_Register": {"email": _EMAIL, "password": _PASSWORD, "displayName": "Ada"},
     "AuthService_CreateSession": {"email": _EMAIL, "password": _PASSWORD},
     "AuthService_RefreshSession": {"refreshToken": "$REFRESH_TOKEN"},
-    "AuthService_SetRoles": {"roles": ["ROLE_USER", "ROLE_MODERATOR"]},
+    "AuthService_SetRoles": {"roles": ["ROLE_USER", "ROLE_MODERATOR"], "reason": "Moderates from today."},
     "AuthService_CreateApiKey": {"displayName": "laptop", "scopes": ["posts:read", "inference:invoke"]},
     "PostService_CreatePost": {"title": "A haiku", "body": "Write a haiku about envoys.", "tags": ["poetry"]},
     "PostService_UpdatePost": {"title": "A better haiku"},
@@ -41,12 +41,48 @@ BODIES: Mapping[str, Any] = {
     "InferenceService_CountTokens": {"messages": _MESSAGES},
     "ConfigService_RollbackConfig": {"version": "1"},
     "LimitService_SetLimits": {"requestsPerMinute": "600", "nanosPerMonth": "50000000000"},
+    "AuditService_VerifyAuditChain": {},
     "ProviderKeyService_CreateProviderKey": {"provider": "openai", "secret": "$PROVIDER_KEY", "displayName": "2026-11"},
+    "AuthService_RotateApiKey": {"overlapSeconds": 3600},
+    "OrganisationService_CreateOrganisation": {"displayName": "The Analysts"},
+    "OrganisationService_UpdateOrganisation": {"displayName": "The Analysts of 1843"},
+    "OrganisationService_SwitchOrganisation": {"orgId": "$ORG_ID"},
+    "OrganisationService_InviteMember": {"email": "charles@example.com", "role": "MEMBER_ROLE_MEMBER"},
+    "OrganisationService_AcceptInvitation": {"token": "$LINK_TOKEN"},
+    "OrganisationService_SetMemberRole": {"role": "MEMBER_ROLE_ADMIN"},
+    "OrganisationService_CreateServiceAccount": {"displayName": "nightly reports"},
+    "AccountService_RevokeOtherSessions": {},
+    "AdministrationService_SuspendUser": {"expireTime": "2099-01-01T00:00:00Z", "reason": "Sells likes."},
+    "AdministrationService_RestoreUser": {"reason": "It was a mistake."},
+    "AdministrationService_EndSessions": {"reason": "Their laptop was stolen."},
+    "AdministrationService_ResetSecondFactor": {"reason": "Their phone was lost; they proved who they are."},
+    "AdministrationService_RevokeApiKeys": {"reason": "Their keys were published."},
+    "FactorService_BeginTotp": {},
+    "FactorService_CreateTotp": {"setupToken": "$SETUP_TOKEN", "code": "123456", "displayName": "phone"},
+    "FactorService_BeginPasskey": {},
+    "FactorService_CreatePasskey": {"setupToken": "$SETUP_TOKEN", "credential": "{}", "displayName": "laptop"},
+    "FactorService_CreateRecoveryCodes": {},
+    "FactorService_BeginPasskeyProof": {},
+    "FactorService_CompleteSession": {"challengeToken": "$CHALLENGE_TOKEN", "proof": {"totpCode": "123456"}},
+    "FactorService_ConfirmSession": {"proof": {"password": "$PASSWORD"}},
+    "PlanService_SetPlan": {"userId": "$USER_ID", "plan": "pro", "reason": "They paid."},
+    "AccountService_SendVerification": {},
+    "AccountService_VerifyEmail": {"token": "$LINK_TOKEN", "password": _PASSWORD},
+    "AccountService_RequestPasswordReset": {"email": _EMAIL},
+    "AccountService_ResetPassword": {"token": "$LINK_TOKEN", "newPassword": _ANOTHER_PASSWORD},
+    "AccountService_UpdateMe": {"displayName": "Ada Lovelace"},
+    "AccountService_ChangePassword": {"currentPassword": _PASSWORD, "newPassword": _ANOTHER_PASSWORD},
+    "AccountService_RequestEmailChange": {"newEmail": "ada@new.example.com"},
+    "AccountService_ConfirmEmailChange": {"token": "$LINK_TOKEN"},
+    "FederationService_BeginFederatedLogin": {},
+    "FederationService_CompleteFederatedLogin": {"state": "$STATE", "code": "$CODE", "cookie": True},
+    "FederationService_LinkIdentity": {"linkToken": "$LINK_TOKEN"},
 }
 # Bodies that a person writes in a file, which the command wraps.
 FILES: Mapping[str, str] = {
     "ConfigService_ApplyConfig": "models.yaml",
     "PolicyService_ApplyPolicy": "policy.yaml",
+    "PlanService_ApplyPlans": "plans.yaml",
 }
 QUERIES: Mapping[str, str] = {
     "UsageService_GetUsage": "interval=USAGE_INTERVAL_DAY&groupBy=USAGE_DIMENSION_MODEL",
@@ -56,6 +92,8 @@ QUERIES: Mapping[str, str] = {
     "PostService_UpdatePost": "updateMask=title",
     "PostService_WatchFeed": "tag=poetry",
     "ModerationService_ListCases": "state=CASE_STATE_OPEN",
+    "AuditService_ListAuditRecords": "pageSize=10&action=user.*",
+    "AuditService_ExportAuditRecords": "beginTime=2026-01-01T00:00:00Z",
 }
 
 

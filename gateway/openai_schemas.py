@@ -182,6 +182,23 @@ def _events(name: str, description: str, *, named: bool = False, last: str = "")
 
 _PAGE = {"text/html": {"schema": {"type": "string", "description": "The web app's page."}}}
 
+# The last line of an exported trail: a file without it was cut.
+_EXPORTED = {
+    "type": "object",
+    "properties": {
+        "done": {
+            "type": "object",
+            "properties": {
+                "records": {"type": "string", "description": "How many there are in the file."},
+                "head": {"type": "string", "description": "Hash of the last record of the chain, hex."},
+                "headSequence": {"type": "string", "description": "Its sequence."},
+            },
+            "required": ["records", "head", "headSequence"],
+        }
+    },
+    "required": ["done"],
+}
+
 # By operation: the content of its request (where it has one), of its answer, and answers of other statuses.
 OPERATIONS: dict[str, dict[str, Any]] = {
     "OpenAiService_ChatCompletions": {
@@ -221,6 +238,23 @@ OPERATIONS: dict[str, dict[str, Any]] = {
                     "description": "One JSON object a line.",
                     "contentMediaType": "application/json",
                     "contentSchema": {"$ref": "#/components/schemas/inference.v1.Receipt"},
+                }
+            },
+        }
+    },
+    "AuditService_ExportAuditRecords": {
+        "answer": {
+            "application/x-ndjson": {
+                "schema": {
+                    "type": "string",
+                    "description": "One JSON object a line; the last one tells what was exported.",
+                    "contentMediaType": "application/json",
+                    "contentSchema": {
+                        "anyOf": [
+                            {"$ref": "#/components/schemas/auth.v1.AuditRecord", "required": ["sequence", "hash"]},
+                            _EXPORTED,
+                        ]
+                    },
                 }
             },
         }

@@ -135,6 +135,7 @@ class _Fields:
                 data = schema["properties"]["data"]
                 schema = data.get("anyOf", [data])[-1]
             schema = schema.get("contentSchema", schema)
+            schema = schema.get("anyOf", [schema])[0]  # of the lines of a file, the usual one
             yield from self._rows(schema, 0, "event" if kind == "text/event-stream" else "")
             return
 

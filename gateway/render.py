@@ -26,7 +26,13 @@ MAX_RESPONSE_BODY_BYTES = 16 * 1024 * 1024
 """Largest answer of a unary call that the transcoder turns into JSON."""
 DEADLINE_MARGIN_S = 5.0
 """How much later than the edge a service takes a unary call's deadline to be."""
-COOKIE_METHODS = tuple(f"/promptmesh.auth.v1.AuthService/{name}" for name in ("CreateSession", "RefreshSession"))
+COOKIE_METHODS = tuple(
+    f"/promptmesh.auth.v1.{name}"
+    for name in (
+        *("AuthService/CreateSession", "AuthService/RefreshSession", "FactorService/CompleteSession"),
+        *("FederationService/BeginFederatedLogin", "FederationService/CompleteFederatedLogin"),
+    )
+)
 """Methods that a browser's cookie comes to: they are told which host was asked for."""
 EXIT_CONFIG = 78
 """EX_CONFIG of sysexits.h."""

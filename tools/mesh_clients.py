@@ -1,6 +1,7 @@
 """Which service calls which, read from the code: the client list that the service mesh's policies are made from.
 
-A service calls others in three ways, and its parts say so: `mesh.follow_identities()` is AuthService of auth,
+A service calls others in four ways, and its parts say so: `mesh.follow_identities()` is AuthService of auth,
+`mesh.follow_plans()` PlanService of auth,
 `mesh.consume("prompts", …)` is EventSourceService of prompts, and `…ServiceStub(mesh.channel("moderation"))` is what
 it says.
 """
@@ -50,9 +51,13 @@ def _clients_in(name: str, file: Path) -> Iterator[Client]:
             f"{file}:{channel.lineno}: a channel outside of a stub; write SomethingStub(mesh.channel(…))."
         )
     for call in _methods(calls, "consume"):
-        yield Client(name, _word(file, call), "EventSourceService")
+        producer = _word(file, call)
+        if producer != name:  # its own events need no network
+            yield Client(name, producer, "EventSourceService")
     for _ in _methods(calls, "follow_identities"):
         yield Client(name, "auth", "AuthService")
+    for _ in _methods(calls, "follow_plans"):
+        yield Client(name, "auth", "PlanService")
 
 
 def _methods(calls: Iterable[ast.Call], name: str) -> Iterator[ast.Call]:

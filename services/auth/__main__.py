@@ -1,7 +1,8 @@
-"""`python -m services.auth`: serves; with a sub-command: looks after accounts (see commands.py)."""
+"""`python -m services.auth`: serves; with a sub-command: looks after accounts (commands.py) or the trail (audit/)."""
 
 import sys
 
+from services.auth.audit.command import run_audit_command
 from services.auth.commands import run_command
 from services.auth.main import main
 from services.auth.settings import AuthSettings
@@ -10,5 +11,7 @@ from services.mesh.run import run
 if __name__ == "__main__":
     if sys.argv[1:] in ([], ["serve"]):
         run(AuthSettings, main)
+    elif sys.argv[1] == "audit":
+        raise SystemExit(run_audit_command(sys.argv[2:]))
     else:
         raise SystemExit(run_command(sys.argv[1:]))

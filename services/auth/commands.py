@@ -23,6 +23,8 @@ from services.auth.passwords import Passwords
 from services.auth.settings import AuthSettings
 from services.auth.store import SQL
 from services.auth.users import normal_email, normal_name
+from services.mesh import audit
+from services.mesh.audit import Party
 from services.mesh.database import Database
 from services.mesh.database.versions import SchemaVersionError
 from services.mesh.errors import MeshError
@@ -89,10 +91,13 @@ async def bootstrap_admin(database: Database, outbox: Outbox, passwords: Passwor
                 display_name=normal_name(asked.display_name),
                 password_hash=password_hash,
                 roles=[Role.ROLE_USER, Role.ROLE_ADMIN],
+                verified=True,  # whoever reaches the database is believed
             )
             if user is None:
                 raise _TakenError
-        return {"user_id": user.user_id, "email": email, "created": True}
+            subject, after = Party("user", user["user_id"], user["display_name"]), {"roles": list(user["roles"])}
+            await audit.record(conn, outbox, "user.bootstrap", subject, org_id=user["org_id"], after=after)
+        return {"user_id": user["user_id"], "email": email, "created": True}
     except _TakenError:
         async with database.connection() as conn:
             row = await conn.fetchrow(SQL["user_by_email"], email)
@@ -115,6 +120,10 @@ async def reset_password(database: Database, outbox: Outbox, passwords: Password
         # The lock that this takes waits for log-ins under way, so that their sessions are among those ended.
         await conn.execute(SQL["set_password"], row["user_id"], password_hash)
         ended = await store.end_sessions_of(conn, outbox, row["user_id"])
+        subject = Party("user", row["user_id"], row["display_name"])
+        await audit.record(
+            conn, outbox, "user.password.reset", subject, org_id=row["org_id"], after={"sessions_ended": ended}
+        )
     return {"user_id": row["user_id"], "email": email, "sessions_ended": ended}
 
 

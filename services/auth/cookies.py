@@ -11,9 +11,13 @@ another origin (another port or subdomain) and browsers that do not know it; so 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
+
+from promptmesh.auth.v1 import auth_pb2
 
 from services.mesh.errors import MeshError
 
@@ -48,14 +52,7 @@ class RefreshCookie:
 
     def read(self, metadata: Metadata) -> str:
         """The token in the cookie that came with a call; empty if none did."""
-        for key, value in metadata:
-            if key != "cookie":
-                continue
-            for pair in _text(value).split(";"):
-                name, _, token = pair.strip().partition("=")
-                if name == self.name and token:
-                    return token
-        return ""
+        return value_of(metadata, self.name)
 
     def check(self, metadata: Metadata, *, logging_in: bool = False) -> None:
         """Raises CSRF_REFUSED unless a call that sets or uses the cookie comes from a page of this origin.
@@ -76,6 +73,27 @@ class RefreshCookie:
     @property
     def _attributes(self) -> str:
         return "Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if self.secure else "")
+
+
+def value_of(metadata: Metadata, cookie: str) -> str:
+    """What a cookie that came with a call holds; empty if none did."""
+    for key, value in metadata:
+        if key != "cookie":
+            continue
+        for pair in _text(value).split(";"):
+            name, _, token = pair.strip().partition("=")
+            if name == cookie and token:
+                return token
+    return ""
+
+
+async def in_cookie(cookie: RefreshCookie, session: auth_pb2.Session, context: Any) -> auth_pb2.Session:
+    """The session with its refresh token in a cookie instead, where it has one: a challenge has none."""
+    if session.refresh_token:
+        lifetime_s = session.refresh_expire_time.seconds - int(time.time())
+        await context.send_initial_metadata((cookie.put(session.refresh_token, lifetime_s),))
+        session.refresh_token = ""
+    return session
 
 
 def _same_host(origin: str, authority: str) -> bool:

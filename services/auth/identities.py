@@ -8,7 +8,7 @@ concerns no identity takes its version with an empty message, since followers ta
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
@@ -42,6 +42,10 @@ class IdentityFeed:
         """The identity behind an API key's digest. API_KEY_NOT_FOUND, DEPENDENCY_UNAVAILABLE."""
         return await self._api_keys.resolve(digest)
 
+    async def report_uses(self, api_key_ids: Sequence[str]) -> None:
+        """Keys were used just now."""
+        await self._api_keys.used(api_key_ids)
+
     async def watch(self, after_version: int) -> AsyncGenerator[WatchIdentitiesResponse, None]:
         """What came after a version and then every change, without end; the whole state first if the version is 0 or
         not known any more. A heartbeat, of silence, says that PostgreSQL answers and nothing happened.
@@ -57,6 +61,7 @@ class IdentityFeed:
             state = await self._state()
             yield state
             newest = {one.user_id: one.change_time.ToNanoseconds() for one in state.state.users}
+            newest |= {one.org_id: one.change_time.ToNanoseconds() for one in state.state.orgs}
             with suppress(StateNeeded):
                 async with aclosing(self._changes(state.version, newest)) as messages:
                     async for message in messages:
@@ -70,18 +75,21 @@ class IdentityFeed:
             version = await conn.fetchval(SQL["identity_version"])
             jwks = await store.signing_keys(conn)
             users = await conn.fetch(SQL["changed_users"], restricted_s)
+            orgs = await conn.fetch(SQL["changed_plans"], restricted_s)
+            gone = await conn.fetch(SQL["gone_users"], restricted_s)
             sessions = await conn.fetch(SQL["ended_sessions"], RESTRICTION_MARGIN_S)
         state = auth_pb2.IdentityState(
             jwks=jwks,
-            users=[store.user_restriction_of(row) for row in users],
+            users=[*(store.user_restriction_of(row) for row in users), *(store.gone_user_of(row) for row in gone)],
             sessions=[store.session_restriction_of(row) for row in sessions],
             grace_seconds=self._options.grace_s,
+            orgs=[store.org_restriction_of(row) for row in orgs],
         )
         return WatchIdentitiesResponse(version=version, state=state)
 
     async def _changes(self, version: int, newest: Mapping[str, int]) -> AsyncGenerator[WatchIdentitiesResponse, None]:
-        """Messages after a version. newest: when roles changed as far as the watcher knows (epoch nanoseconds), since a
-        state may be ahead of the log's numbering, and must not be undone by the changes that led to it.
+        """Messages after a version. newest: when roles and plans changed as far as the watcher knows (epoch ns), since
+        a state may be ahead of the log's numbering, and must not be undone by the changes that led to it.
 
         Raises StateNeeded where changes do not tell enough.
         """
@@ -137,6 +145,17 @@ def message_of(event: Event, version: int, newest: Mapping[str, int]) -> WatchId
             message.user_changed.user_id = payload.user_id
             message.user_changed.roles.extend(payload.roles)
             message.user_changed.change_time.CopyFrom(payload.change_time)
+            if payload.HasField("suspend_time"):
+                message.user_changed.suspend_time.CopyFrom(payload.suspend_time)
+    elif isinstance(payload, events_pb2.OrganisationPlanChanged):
+        if payload.change_time.ToNanoseconds() >= newest.get(payload.org_id, 0):
+            message.org_changed.org_id = payload.org_id
+            message.org_changed.plan = payload.plan
+            message.org_changed.change_time.CopyFrom(payload.change_time)
+    elif isinstance(payload, events_pb2.UserDeleted):
+        message.user_changed.user_id = payload.user_id
+        message.user_changed.change_time.CopyFrom(payload.delete_time)
+        message.user_changed.deleted = True
     elif isinstance(payload, events_pb2.SessionEnded):
         message.session_ended.session_id = payload.session_id
         message.session_ended.forget_time.CopyFrom(payload.forget_time)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,9 +9,11 @@ from google.protobuf import empty_pb2
 from promptmesh.auth.v1 import auth_pb2 as pb
 from promptmesh.auth.v1 import auth_pb2_grpc as pb_grpc
 
+from services.auth.accounts.registration import Registration
 from services.auth.api_keys import ApiKeys
-from services.auth.cookies import RefreshCookie
+from services.auth.cookies import RefreshCookie, in_cookie
 from services.auth.identities import IdentityFeed
+from services.auth.key_rotation import KeyRotation
 from services.auth.sessions import Sessions
 from services.auth.signing_keys import SigningKeys
 from services.auth.users import Users
@@ -32,15 +33,18 @@ class Auth(pb_grpc.AuthServiceServicer):
         signing_keys: SigningKeys,
         feed: IdentityFeed,
         host: GuardHost,
+        rotation: KeyRotation,
         *,
+        registration: Registration,
         cookie: RefreshCookie,
     ) -> None:
         self._users, self._sessions, self._api_keys = users, sessions, api_keys
         self._signing_keys, self._feed, self._host = signing_keys, feed, host
-        self._cookie = cookie
+        self._registration, self._cookie = registration, cookie
+        self._rotation = rotation
 
     async def Register(self, request: pb.RegisterRequest, context: Any) -> pb.User:
-        return await self._users.register(request)
+        return await self._registration.register(request)
 
     async def CreateSession(self, request: pb.CreateSessionRequest, context: Any) -> pb.Session:
         if not request.cookie:
@@ -88,11 +92,18 @@ class Auth(pb_grpc.AuthServiceServicer):
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Any) -> pb.ApiKey:
         return await self._api_keys.revoke(current().caller, request)
 
+    async def RotateApiKey(self, request: pb.RotateApiKeyRequest, context: Any) -> pb.CreateApiKeyResponse:
+        return await self._rotation.rotate(current().caller, request)
+
     async def GetJwks(self, request: pb.GetJwksRequest, context: Any) -> pb.JsonWebKeySet:
         return await self._signing_keys.present()
 
     async def ResolveApiKey(self, request: pb.ResolveApiKeyRequest, context: Any) -> pb.KeyIdentity:
         return await self._feed.resolve(request.digest)
+
+    async def ReportKeyUses(self, request: pb.ReportKeyUsesRequest, context: Any) -> empty_pb2.Empty:
+        await self._api_keys.used(request.api_key_ids)
+        return empty_pb2.Empty()
 
     async def WatchIdentities(
         self, request: pb.WatchIdentitiesRequest, context: Any
@@ -104,7 +115,4 @@ class Auth(pb_grpc.AuthServiceServicer):
 
     async def _in_cookie(self, session: pb.Session, context: Any) -> pb.Session:
         """The session with its refresh token in a cookie instead."""
-        lifetime_s = session.refresh_expire_time.seconds - int(time.time())
-        await context.send_initial_metadata((self._cookie.put(session.refresh_token, lifetime_s),))
-        session.refresh_token = ""
-        return session
+        return await in_cookie(self._cookie, session, context)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from promptmesh.auth.v1 import auth_pb2
 
 from services.auth import store
+from services.auth.devices import origin_of_call
+from services.auth.issuer import Issuer, Refresh, proved
 from services.auth.passwords import Passwords
-from services.auth.refresh_tokens import RefreshToken, RefreshTokens, digest_of, new_salt
-from services.auth.signing import public_jwk
+from services.auth.refresh_tokens import RefreshToken, digest_of, new_salt
 from services.auth.store import SQL, Row
+from services.auth.throttle import LogInTry, Throttle
 from services.auth.users import normal_email
-from services.mesh.access.tokens import sign_access_token
+from services.mesh import audit
+from services.mesh.audit import Party
 from services.mesh.call import Caller
 from services.mesh.database import Connection, Database
 from services.mesh.errors import MeshError
@@ -31,95 +33,64 @@ log = get_logger()
 _LOGIN_ATTEMPTS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Refresh:
-    """A refresh token and when it ends."""
-
-    token: str
-    expire_time: datetime
-
-
-class Issuer:
-    """Makes pairs of tokens. Lifetimes are in seconds."""
-
-    def __init__(
-        self,
-        key: EllipticCurvePrivateKey,
-        refresh_tokens: RefreshTokens,
-        *,
-        access_lifetime_s: int,
-        refresh_lifetime_s: int,
-    ) -> None:
-        self._key, self._kid = key, public_jwk(key).kid
-        self._refresh_tokens = refresh_tokens
-        self._access_lifetime = timedelta(seconds=access_lifetime_s)
-        self._refresh_lifetime = timedelta(seconds=refresh_lifetime_s)
-
-    def issue(self, user: Row, session_id: str, now: datetime, refresh: Refresh | None = None) -> auth_pb2.Session:
-        """A pair for a session, with a new refresh token or a given one.
-
-        user: a row of `users`; now: no later than that row was read.
-        """
-        refresh = refresh or Refresh(self._refresh_tokens.make(session_id), now + self._refresh_lifetime)
-        access_expire_time = now + self._access_lifetime
-        access_token = sign_access_token(
-            self._key,
-            self._kid,
-            user_id=user["user_id"],
-            org_id=user["org_id"],
-            display_name=user["display_name"],
-            roles=user["roles"],
-            session_id=session_id,
-            issue_time=now.timestamp(),
-            expire_time=access_expire_time.timestamp(),
-        )
-        session = auth_pb2.Session(
-            session_id=session_id,
-            access_token=access_token,
-            refresh_token=refresh.token,
-            user=store.user_of(user),
-        )
-        session.access_expire_time.FromDatetime(access_expire_time)
-        session.refresh_expire_time.FromDatetime(refresh.expire_time)
-        return session
-
-    def next(self, token: RefreshToken, salt: bytes, now: datetime) -> Refresh:
-        """The refresh token that follows another."""
-        return Refresh(self._refresh_tokens.successor(token, salt), now + self._refresh_lifetime)
-
-    def read(self, refresh_token: str) -> RefreshToken | None:
-        """What a refresh token says; None if it has not the form of one."""
-        return self._refresh_tokens.read(refresh_token)
+# What is still to be proved by a person (a row of `users`, locked) who has proved something; None: nothing.
+SecondFactor = Callable[[Connection, Row, Sequence[str]], Awaitable[auth_pb2.SecondFactorChallenge | None]]
 
 
 class Sessions:
     """Sessions of people. Raises MeshError for what a caller did wrong."""
 
     def __init__(
-        self, database: Database, outbox: Outbox, passwords: Passwords, issuer: Issuer, *, reuse_s: float
+        self,
+        database: Database,
+        outbox: Outbox,
+        passwords: Passwords,
+        issuer: Issuer,
+        throttle: Throttle,
+        *,
+        reuse_s: float,
+        verification: bool,
     ) -> None:
-        """reuse_s: how long after a refresh its token is answered as before instead of ending the session."""
+        """reuse_s: how long after a refresh its token is answered as before instead of ending the session.
+        verification: whether only who proved their address can log in."""
         self._database, self._outbox = database, outbox
-        self._passwords, self._issuer = passwords, issuer
+        self._passwords, self._issuer, self._throttle = passwords, issuer, throttle
+        self._verification = verification
         self._reuse = timedelta(seconds=reuse_s)
+        self._second_factor: SecondFactor | None = None
 
     async def create(self, request: auth_pb2.CreateSessionRequest, replaced: str = "") -> auth_pb2.Session:
-        """Logs in. LOGIN_FAILED, whichever of the two is wrong; RATE_LIMITED.
+        """Logs in. LOGIN_FAILED, whichever of the two is wrong or whether the address is unproved; RATE_LIMITED;
+        SUSPENDED, only to who knows both.
 
         replaced: the refresh token that a browser loses by this. Its session ends with the log-in: nobody could end
         it any more. Any token that was ever the session's is enough; what is none changes nothing.
         """
+        email = normal_email(request.email)
+        log_in = await self._throttle.log_in(email)
+        found: Row | None = None
         for _ in range(_LOGIN_ATTEMPTS):
-            found = await self._account(normal_email(request.email))
-            checked = await self._passwords.check(found["password_hash"] if found else None, request.password)
-            if found is None or not checked.right:
+            found = await self._account(email)
+            try:
+                checked = await self._passwords.check(found["password_hash"] if found else None, request.password)
+            except MeshError:  # a storm of log-ins: it must not use up the tries of those who are in it
+                await self._throttle.not_checked(log_in)
+                raise
+            if found is None or not checked.right or (self._verification and found["email_verify_time"] is None):
                 break
-            session = await self._opened(found, replaced)
+            try:
+                session = await self._opened(found, log_in, replaced)
+            except MeshError as error:
+                await self._refused(found, error)
+                raise
             if session is not None:
                 if checked.renewed_hash:
                     await self._renew(found, checked.renewed_hash)
                 return session
-        raise MeshError("LOGIN_FAILED", "Email or password is wrong.")
+        unproved = ", or the address is not confirmed yet: open the link that was mailed" if self._verification else ""
+        failed = MeshError("LOGIN_FAILED", f"Email or password is wrong{unproved}.")
+        await self._refused(found, failed)
+        raise failed
 
     async def refresh(self, refresh_token: str) -> auth_pb2.Session:
         """A new pair for the last one's refresh token, which is used up. CREDENTIAL_INVALID, _EXPIRED, _REVOKED.
@@ -128,7 +99,10 @@ class Sessions:
         use it gets the same successor instead: an answer may have been lost, and tabs of one browser share a cookie. A
         thief gains nothing by that: they hold what the owner holds, and the first use of it by either, the window being
         over, makes the other's next one end the session. No token follows another within the window, so that what was
-        sent before it is never two tokens behind.
+        sent before it is never two tokens behind. A thief who refreshes in step with the owner, always within the
+        window, is not found so: the session's end, which no refresh moves, bounds that.
+
+        A person who is suspended is told so (SUSPENDED), and the token stays good for when they are not.
         """
         token = self._issuer.read(refresh_token)
         if token is None:
@@ -154,7 +128,8 @@ class Sessions:
         session_ids = {caller.session_id, *self._named(refresh_token)}
         async with self._database.transaction() as conn:
             for session_id in sorted(session_ids):
-                await store.end_session(conn, self._outbox, session_id)
+                if await store.end_session(conn, self._outbox, session_id):
+                    await self._record(conn, "session.delete", session_id, caller.user_id)
 
     async def purge(self, *, retention_s: int, every_s: float) -> None:
         """Removes sessions that are over, for ever."""
@@ -179,26 +154,96 @@ class Sessions:
         token = self._issuer.read(refresh_token)
         return (token.session_id,) if token is not None and token.ours else ()
 
-    async def _opened(self, found: Row, replaced: str) -> auth_pb2.Session | None:
+    async def _opened(self, found: Row, log_in: LogInTry, replaced: str) -> auth_pb2.Session | None:
         """A session; None if the hash that was checked has been replaced since: a session outlives no password."""
         async with self._database.transaction() as conn:
             user = await conn.fetchrow(SQL["user_to_log_in"], found["user_id"])
             if user is None or user["password_hash"] != found["password_hash"]:
                 return None
-            session = self._issuer.issue(user, uuid7(), user["moment"])
-            await store.add_session(
-                conn,
-                user,
-                session_id=session.session_id,
-                refresh_digest=digest_of(session.refresh_token),
-                now=user["moment"],
-                access_expire_time=_time(session.access_expire_time),
-                refresh_expire_time=_time(session.refresh_expire_time),
+            session = await self.log_in(conn, user, ["password"])
+            if not session.HasField("challenge"):  # else the password alone makes no address known
+                await self._throttle.logged_in(conn, log_in, user)
+                await self.end_replaced(conn, replaced)
+            return session
+
+    async def complete(self, conn: Connection, user: Row, methods: Sequence[str], replaced: str) -> auth_pb2.Session:
+        """As open, for a log-in whose last proof was right. replaced: as in create. LOGIN_FAILED where the address
+        has to be proved and is not: a passkey alone does not say that it is theirs."""
+        if self._verification and user["email_verify_time"] is None:
+            raise MeshError(
+                "LOGIN_FAILED", "The account's address is not confirmed yet: open the link that was mailed."
             )
-            await conn.execute(SQL["logged_in"], user["user_id"], user["moment"])
-            for session_id in self._named(replaced):
-                await store.end_session(conn, self._outbox, session_id)
+        session = await self.open(conn, user, methods)
+        await self._throttle.proved(conn, user)
+        await self.end_replaced(conn, replaced)
         return session
+
+    async def end_replaced(self, conn: Connection, refresh_token: str) -> None:
+        """Ends the session of a refresh token that a browser loses by a log-in."""
+        for session_id in self._named(refresh_token):
+            await store.end_session(conn, self._outbox, session_id)
+
+    async def log_in(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:
+        """As open, but where the person has a second factor, which `methods` are not: the challenge to prove it."""
+        store.refuse_suspended(user)
+        challenge = await self._second_factor(conn, user, methods) if self._second_factor else None
+        return auth_pb2.Session(challenge=challenge) if challenge else await self.open(conn, user, methods)
+
+    def ask_second_factor(self, ask: SecondFactor) -> None:
+        """Sets who says what is still to be proved (services/auth/factors)."""
+        self._second_factor = ask
+
+    async def open(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:
+        """A new session of a person. user: of the query `user_to_log_in`, in this transaction; methods: how they proved
+        who they are, as SessionInfo names them. SUSPENDED."""
+        store.refuse_suspended(user)
+        now = user["moment"]
+        plan = await store.held_plan(conn, user["org_id"])
+        session = self._issuer.issue(user, uuid7(), now, auth_time=now, plan=plan, end_time=self._issuer.end_of(now))
+        await store.add_session(
+            conn,
+            user,
+            session_id=session.session_id,
+            refresh_digest=digest_of(session.refresh_token),
+            now=now,
+            access_expire_time=_time(session.access_expire_time),
+            refresh_expire_time=_time(session.refresh_expire_time),
+            methods=methods,
+            origin=origin_of_call(),
+        )
+        await conn.execute(SQL["logged_in"], user["user_id"], now)
+        who = Party("user", user["user_id"], user["display_name"])
+        await audit.record(
+            conn,
+            self._outbox,
+            "session.create",
+            Party("session", session.session_id),
+            actor=who,
+            subject_user_id=user["user_id"],
+            org_id=user["org_id"],
+            after={"methods": list(methods)},
+        )
+        return session
+
+    async def _refused(self, found: Row | None, error: MeshError) -> None:
+        """Tells the trail of a log-in that was refused; of one to no account too, so that neither takes longer."""
+        user_id, org_id = (found["user_id"], found["org_id"]) if found is not None else ("", "")
+        async with self._database.transaction() as conn:
+            await audit.record(
+                conn,
+                self._outbox,
+                "session.create",
+                Party("user", user_id),
+                actor=Party("anonymous", ""),
+                subject_user_id=user_id,
+                org_id=org_id,
+                reason=error.reason,
+                succeeded=False,
+            )
+
+    async def _record(self, conn: Connection, action: str, session_id: str, user_id: str, reason: str = "") -> None:
+        subject = Party("session", session_id)
+        await audit.record(conn, self._outbox, action, subject, subject_user_id=user_id, reason=reason)
 
     async def _renew(self, found: Row, password_hash: str) -> None:
         """Keeps the password under the present parameters, unless it was replaced meanwhile."""
@@ -216,15 +261,41 @@ class Sessions:
             raise _revoked("its session has ended")
         if not present and again is None:
             await store.end_session(conn, self._outbox, token.session_id)
+            await self._record(
+                conn, "session.end", token.session_id, user["user_id"], "a used refresh token came again"
+            )
             return None
-        if row["refresh_expire_time"] <= now:
+        end_time = self._issuer.end_of(row["create_time"])
+        if min(row["refresh_expire_time"], end_time) <= now:
             raise _expired()
+        store.refuse_suspended(user)
+        plan = await store.held_plan(conn, row["org_id"])
         if again is not None:
-            session = self._issuer.issue(user, token.session_id, now, again)
+            session = self._issuer.issue(
+                user,
+                token.session_id,
+                now,
+                auth_time=proved(row),
+                plan=plan,
+                end_time=end_time,
+                refresh=again,
+                org_id=row["org_id"],
+            )
             await conn.execute(SQL["repeat_session"], token.session_id, _time(session.access_expire_time))
             return session
         salt = new_salt()
-        session = self._issuer.issue(user, token.session_id, now, self._issuer.next(token, salt, now))
+        successor = self._issuer.next(token, salt, now)
+        session = self._issuer.issue(
+            user,
+            token.session_id,
+            now,
+            auth_time=proved(row),
+            plan=plan,
+            end_time=end_time,
+            refresh=successor,
+            org_id=row["org_id"],
+        )
+        origin = origin_of_call()
         await conn.execute(
             SQL["rotate_session"],
             token.session_id,
@@ -233,6 +304,8 @@ class Sessions:
             _time(session.refresh_expire_time),
             salt,
             now,
+            origin.device,
+            origin.network,
         )
         return session
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from services.auth.accounts.options import AccountOptions
+from services.auth.audit.settings import AuditSettings
 from services.auth.cookies import RefreshCookie, origin_of
-from services.auth.signing import load_signing_key
+from services.auth.federation.settings import FederationSettings
+from services.auth.mail.sender import SendingOptions
+from services.auth.mail.smtp import Smtp, Tls
+from services.auth.organisations.organisations import OrganisationLimits
+from services.auth.signing import load_signing_keys
+from services.auth.throttle import ThrottleOptions
 from services.mesh.access.tokens import LIFETIME_S_MAX
-from services.mesh.settings import MeshSettings
 
 
 def _signing_key_file(path: Path) -> Path:
     # So that a wrong file is named together with all that is wrong in the environment.
-    load_signing_key(path)
+    load_signing_keys(path)
     return path
 
 
@@ -26,19 +32,23 @@ def _origins(value: str) -> str:
     return value
 
 
-class AuthSettings(MeshSettings):
+class AuthSettings(FederationSettings, AuditSettings):
     """`PROMPTMESH_…` variables of the auth service, beside those of the kit."""
 
     service: ClassVar[str] = "auth"
 
     auth_signing_key_file: Annotated[Path, AfterValidator(_signing_key_file)] = Field(
         description="the path of a PEM file with an EC private key on P-256, as from "
-        "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`"
+        "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`, or of a folder of such files (*.pem, the "
+        "newest the last by name; a file may hold several keys, the newest last)"
     )
 
     # Tokens
     access_lifetime_s: int = Field(default=600, ge=1, le=int(LIFETIME_S_MAX))  # of an access token
-    refresh_lifetime_s: int = Field(default=30 * 86_400, ge=1)  # of a refresh token; a refresh gives a new one
+    # Of a refresh token; a refresh gives a new one, so this is how long a session lasts that is not used.
+    refresh_lifetime_s: int = Field(default=14 * 86_400, ge=1)
+    # After which a session ends whatever happens. NIST SP 800-63B, section 2.1.3: at most 30 days at AAL1.
+    session_lifetime_s: int = Field(default=30 * 86_400, ge=1)
     # A used refresh token is answered as before for so long, and its successor is not replaced: answers get lost, and
     # tabs of a browser ask at once. 0: each is good for one call, whatever happened to the answer.
     refresh_reuse_s: float = Field(default=10.0, ge=0, le=300)
@@ -63,8 +73,110 @@ class AuthSettings(MeshSettings):
     identity_heartbeat_s: float = Field(default=5.0, gt=0)
     signing_key_seen_s: float = Field(default=60.0, gt=0)  # how often a process says which key it signs with
 
+    # Organisations
+    organisations_max: int = Field(default=50, ge=1)  # of a person, their own included
+    members_max: int = Field(default=1000, ge=1)  # of an organisation, invitations under way included
+    service_accounts_max: int = Field(default=100, ge=0)  # of an organisation
+    invitation_lifetime_s: int = Field(default=7 * 86_400, ge=1)
+    invitation_purge_s: float = Field(default=3600.0, gt=0)  # between two removals of those that have ended
+
+    # Sessions
+    proof_tries_max: int = Field(default=5, ge=1)  # of ConfirmSession without a right one among them; then it ends
+    # How long a signing key is published before it signs: longer than services go on without hearing of it.
+    signing_key_publish_s: float = Field(default=660.0, ge=0)
+
+    @property
+    def organisation_limits(self) -> OrganisationLimits:
+        """What these settings allow of organisations."""
+        return OrganisationLimits(
+            self.organisations_max, self.members_max, self.service_accounts_max, self.invitation_lifetime_s
+        )
+
+    # Plans
+    plans_file: Path | None = None  # applied at the first start; the release's default_plans.yaml where there is none
+    plans_poll_s: float = Field(default=0.5, gt=0)  # how often a process looks for plans that another one applied
+
     @property
     def cookie(self) -> RefreshCookie:
         """The cookie that these settings describe."""
         allowed = [one.strip() for one in self.cookie_origins.split(",") if one.strip()]
         return RefreshCookie(self.cookie_secure, frozenset({origin_of(self.public_url), *allowed}))
+
+    # Accounts (owner: people)
+
+    # Mail. Without a host none is sent.
+    smtp_host: str = ""
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_username: str = ""
+    smtp_password: SecretStr = SecretStr("")
+    smtp_tls: Tls = "starttls"  # "tls": from the first byte (port 465); "none": only where nobody else can listen
+    smtp_from: str = "Promptmesh <no-reply@localhost>"
+    smtp_timeout_s: float = Field(default=15.0, gt=0, le=300)  # of each answer of the server
+    mail_poll_s: float = Field(default=5.0, gt=0)  # for mails, and requests for them, that another process wrote
+    mail_retry_s: float = Field(default=10.0, gt=0)  # after a first failure; doubled by each further one
+    mail_retry_max_s: float = Field(default=1800.0, gt=0)
+    mail_give_up_s: float = Field(default=86_400.0, gt=0)  # age of a mail that is tried no more
+    mail_retention_s: int = Field(default=7 * 86_400, ge=0)  # of mails that were sent, without their text
+
+    # "required": an account can be used once its address is proved, and nothing tells whether an address has one
+    email_verification: Literal["optional", "required"] = "optional"
+    verify_link_s: int = Field(default=86_400, ge=60)  # lifetimes of links
+    reset_link_s: int = Field(default=1800, ge=60)
+    confirm_link_s: int = Field(default=3600, ge=60)
+
+    # Throttling: how many in a window (services/auth/throttle.py)
+    throttle_window_s: int = Field(default=900, ge=1)
+    logins_per_account_and_address_max: int = Field(default=10, ge=1)
+    logins_per_account_by_strangers_max: int = Field(default=50, ge=1)  # from all addresses it was never used from
+    logins_per_address_max: int = Field(default=200, ge=1)  # of all accounts; a school may have one address
+    proofs_per_session_max: int = Field(default=10, ge=1)  # of the present password
+    registrations_per_address_max: int = Field(default=50, ge=1)
+    mail_requests_per_address_max: int = Field(default=20, ge=1)
+    mails_per_recipient_max: int = Field(default=5, ge=1)  # of one kind, in the lifetime of a link for a new password
+    known_addresses_max: int = Field(default=20, ge=1)  # of a person, that strangers' tries do not count for
+
+    @model_validator(mode="after")
+    def _mail_can_be_sent(self) -> Self:
+        if self.email_verification == "required" and not self.smtp_host:
+            raise ValueError(
+                "PROMPTMESH_EMAIL_VERIFICATION is required, so mails have to be sent: set PROMPTMESH_SMTP_HOST"
+            )
+        return self
+
+    @property
+    def account_options(self) -> AccountOptions:
+        """What the accounts' parts are told."""
+        return AccountOptions(
+            smtp=Smtp(
+                self.smtp_host,
+                self.smtp_port,
+                self.smtp_username,
+                self.smtp_password.get_secret_value(),
+                self.smtp_tls,
+                self.smtp_from,
+                self.smtp_timeout_s,
+            ),
+            sending=SendingOptions(
+                poll_s=self.mail_poll_s,
+                retry_s=self.mail_retry_s,
+                retry_max_s=self.mail_retry_max_s,
+                give_up_s=self.mail_give_up_s,
+                retention_s=self.mail_retention_s,
+            ),
+            throttle=ThrottleOptions(
+                window_s=self.throttle_window_s,
+                logins_per_address=self.logins_per_address_max,
+                logins_per_account_and_address=self.logins_per_account_and_address_max,
+                logins_per_account_by_strangers=self.logins_per_account_by_strangers_max,
+                proofs_per_session=self.proofs_per_session_max,
+                registrations_per_address=self.registrations_per_address_max,
+                mail_requests_per_address=self.mail_requests_per_address_max,
+                mails_per_recipient=self.mails_per_recipient_max,
+                mails_window_s=self.reset_link_s,
+                known_addresses=self.known_addresses_max,
+            ),
+            verification=self.email_verification == "required",
+            verify_link_s=self.verify_link_s,
+            reset_link_s=self.reset_link_s,
+            confirm_link_s=self.confirm_link_s,
+        )

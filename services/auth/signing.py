@@ -1,11 +1,13 @@
-"""The key that access tokens are signed with: an EC key on P-256, from a PEM file."""
+"""The keys that access tokens are signed with: EC keys on P-256, from a PEM file or a folder of them."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+import re
 import stat
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -17,6 +19,7 @@ from services.mesh.access.tokens import ALGORITHM
 
 CURVE = "P-256"
 _COORDINATE_BYTES = 32
+_BLOCK = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*-----END [A-Z ]*PRIVATE KEY-----")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _MAKE_ONE = "Make one with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`."
 
@@ -25,12 +28,28 @@ class SigningKeyError(ValueError):
     """The file holds no key that can be used; the message says why and what was expected."""
 
 
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A private key and the id that its public half is published under."""
+
+    key: EllipticCurvePrivateKey = field(repr=False)
+    kid: str
+
+
 def load_signing_key(path: Path) -> EllipticCurvePrivateKey:
-    """The private key in a PEM file. Raises SigningKeyError."""
+    """The first private key in a PEM file. Raises SigningKeyError."""
+    return _keys_in(path)[0]
+
+
+def _keys_in(path: Path) -> list[EllipticCurvePrivateKey]:
     try:
         pem = path.read_bytes()
     except OSError as error:
         raise SigningKeyError(f"{path} cannot be read ({error.strerror}). {_MAKE_ONE}") from None
+    return [_key_of(block, path) for block in _BLOCK.findall(pem) or [pem]]
+
+
+def _key_of(pem: bytes, path: Path) -> EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
@@ -44,6 +63,31 @@ def load_signing_key(path: Path) -> EllipticCurvePrivateKey:
     if not isinstance(key.curve, SECP256R1):
         raise SigningKeyError(f"{path} holds a key on {key.curve.name}; expected {CURVE} (secp256r1). {_MAKE_ONE}")
     return key
+
+
+def load_signing_keys(path: Path) -> list[Signer]:
+    """The keys of a PEM file, or of all files `*.pem` of a folder in the order of their names: the newest is the last.
+
+    A file may hold several keys, the newest last.
+
+    Raises SigningKeyError.
+    """
+    files = key_files(path)
+    if not files:
+        raise SigningKeyError(f"{path} holds no file *.pem. {_MAKE_ONE}")
+    signers = [Signer(key, public_jwk(key).kid) for file in files for key in _keys_in(file)]
+    if len({one.kid for one in signers}) < len(signers):
+        raise SigningKeyError(f"{path} holds a key twice: a rotation needs another one. {_MAKE_ONE}")
+    return signers
+
+
+def key_files(path: Path) -> list[Path]:
+    """The files with keys, as load_signing_keys reads them. Raises SigningKeyError."""
+    try:
+        # Without those whose names begin with a dot: half-written ones.
+        return sorted(one for one in path.glob("*.pem") if one.name[0] != ".") if path.is_dir() else [path]
+    except OSError as error:
+        raise SigningKeyError(f"{path} cannot be read ({error.strerror}). {_MAKE_ONE}") from None
 
 
 def readable_by_others(path: Path) -> bool:

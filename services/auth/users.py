@@ -1,4 +1,4 @@
-"""Register, GetMe, ListUsers, SetRoles: people and what they may do."""
+"""GetMe, ListUsers, SetRoles: people and what they may do."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from promptmesh.access.v1.access_pb2 import Role
 from promptmesh.auth.v1 import auth_pb2
 
 from services.auth import store
-from services.auth.passwords import Passwords
+from services.auth.administration import no_such_user, refuse_last_admin, taken
 from services.auth.store import SQL
+from services.mesh import audit
+from services.mesh.access import tokens
+from services.mesh.audit import Party
 from services.mesh.call import Caller
 from services.mesh.database import Database
-from services.mesh.errors import MeshError
 from services.mesh.events import Outbox
 from services.mesh.paging import PageTokens, page_size
 from services.mesh.telemetry.logs import get_logger
@@ -25,35 +27,24 @@ _LIKE_SPECIAL = re.compile(r"[\\%_]")
 class Users:
     """People. Raises MeshError for what a caller did wrong."""
 
-    def __init__(self, database: Database, outbox: Outbox, passwords: Passwords, pages: PageTokens) -> None:
-        self._database, self._outbox, self._passwords = database, outbox, passwords
-        self._pages = pages
-
-    async def register(self, request: auth_pb2.RegisterRequest) -> auth_pb2.User:
-        """A new person with an organisation of their own. EMAIL_TAKEN, RATE_LIMITED."""
-        password_hash = await self._passwords.hash(request.password)
-        async with self._database.transaction() as conn:
-            user = await store.add_user(
-                conn,
-                self._outbox,
-                email=normal_email(request.email),
-                display_name=normal_name(request.display_name),
-                password_hash=password_hash,
-                roles=[Role.ROLE_USER],
-            )
-            if user is None:  # raised inside, so that what was written is rolled back
-                raise MeshError(
-                    "EMAIL_TAKEN", "Somebody is registered with this email. Log in with CreateSession, or use another."
-                )
-        return user
+    def __init__(self, database: Database, outbox: Outbox, pages: PageTokens) -> None:
+        self._database, self._outbox, self._pages = database, outbox, pages
 
     async def me(self, caller: Caller) -> auth_pb2.User:
-        """The person who calls. USER_NOT_FOUND."""
+        """The person who calls, or the service account. USER_NOT_FOUND."""
         async with self._database.connection() as conn:
             row = await conn.fetchrow(SQL["user_by_id"], caller.user_id)
-        if row is None:
-            raise _no_such_user(caller.user_id)
-        return store.user_of(row)
+            account = None if row is not None else await conn.fetchrow(SQL["service_account"], caller.user_id)
+            user = store.user_of(row) if row is not None else None
+            if user is not None:
+                await store.add_plans(conn, [user])
+        if user is not None:
+            return user
+        if account is not None:
+            return store.account_as_user(account)
+        if caller.is_(Role.ROLE_SERVICE):  # deleted a moment ago: that its keys are revoked has not come round yet
+            raise tokens.revoked()
+        raise no_such_user(caller.user_id)
 
     async def list(self, request: auth_pb2.ListUsersRequest) -> auth_pb2.ListUsersResponse:
         """A page of people, newest first, all or those that a query finds. PAGE_TOKEN_INVALID."""
@@ -69,7 +60,8 @@ class Users:
                 rows = await conn.fetch(SQL["search_users"], after, size + 1, prefix, query)
             else:
                 rows = await conn.fetch(SQL["list_users"], after, size + 1)
-        response = auth_pb2.ListUsersResponse(users=[store.listed_user_of(row) for row in rows[:size]])
+            response = auth_pb2.ListUsersResponse(users=[store.administered_user_of(row) for row in rows[:size]])
+            await store.add_plans(conn, response.users)
         if len(rows) > size:
             response.next_page_token = self._pages.encode([rows[size - 1]["user_id"]], filters)
         return response
@@ -78,22 +70,24 @@ class Users:
         """Replaces a person's roles. USER_NOT_FOUND, LAST_ADMIN."""
         roles = sorted({int(Role.ROLE_USER), *(int(role) for role in request.roles)})
         async with self._database.transaction() as conn:
-            await conn.execute(SQL["lock_roles"])
-            row = await conn.fetchrow(SQL["lock_user"], request.user_id)
-            if row is None:
-                raise _no_such_user(request.user_id)
+            row = await taken(conn, caller, request.user_id)
             before = list(row["roles"])
             if before == roles:
                 return store.user_of(row)
-            loses_admin = Role.ROLE_ADMIN in before and Role.ROLE_ADMIN not in roles
-            if loses_admin and not await conn.fetchval(SQL["another_admin"], row["user_id"]):
-                raise MeshError(
-                    "LAST_ADMIN",
-                    "This is the last administrator: without one, nobody could make another. Give the role to "
-                    "somebody else first.",
-                    metadata={"user_id": row["user_id"]},
-                )
+            if Role.ROLE_ADMIN in before and Role.ROLE_ADMIN not in roles:
+                await refuse_last_admin(conn, row["user_id"])
             changed = await store.change_roles(conn, self._outbox, row["user_id"], roles)
+            await audit.record(
+                conn,
+                self._outbox,
+                "user.set_roles",
+                Party("user", row["user_id"], row["display_name"]),
+                subject_user_id=row["user_id"],
+                org_id=row["org_id"],
+                reason=request.reason,
+                before={"roles": before},
+                after={"roles": roles},
+            )
         log.info("roles changed", user_id=changed["user_id"], by=caller.user_id, before=before, after=roles)
         return store.user_of(changed)
 
@@ -106,7 +100,3 @@ def normal_email(email: str) -> str:
 def normal_name(name: str) -> str:
     """A display name in one form (NFC)."""
     return unicodedata.normalize("NFC", name)
-
-
-def _no_such_user(user_id: str) -> MeshError:
-    return MeshError("USER_NOT_FOUND", f"There is no user {user_id}.", metadata={"user_id": user_id})

@@ -13,6 +13,7 @@ from services.inference.provider_pool import ProviderPool
 from services.inference.providers.http import Client, Timeouts
 from services.inference.route_making import RouteMaker, default_name, for_examples
 from services.inference.routing.route import Route
+from services.mesh.call import Caller
 from services.mesh.errors import MeshError
 
 _DEMO_PROVIDER = ProviderConfig(name=DEMO, kind="demo")
@@ -45,6 +46,23 @@ class Catalog:
                 metadata={"model": name[:128]},
             )
         return found
+
+    def route_for(self, name: str, caller: Caller) -> Route:
+        """The same for a caller whose API key may be made for some models alone; MeshError MODEL_REFUSED."""
+        if caller.models:
+            asked = name or self.default.name
+            if asked not in caller.models:
+                raise MeshError(
+                    "MODEL_REFUSED",
+                    f"This API key may not call {asked[:128]!r}. ListModels (GET /v1/models) names the models that it "
+                    "may; its owner chose them.",
+                    metadata={"model": asked[:128]},
+                )
+        return self.route(name)
+
+    def names_for(self, caller: Caller) -> list[str]:
+        """Names that a caller may use, in order."""
+        return [name for name in self.routes if not caller.models or name in caller.models]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from services.inference.catalog import Offers
 from services.inference.configs import CanaryGuard, ConfigAdmin, Configs
 from services.inference.discovery import Discovery
 from services.inference.engine.parts import EngineParts
+from services.inference.erasure import erase
 from services.inference.examples.budget import Budget
 from services.inference.examples.finisher import Finisher
 from services.inference.examples.progress import Progress
@@ -36,6 +37,8 @@ from services.inference.providers.proxied import open_client
 from services.inference.routing.health_metrics import HealthCollector
 from services.inference.settings import InferenceSettings
 from services.inference.typed.service import Inference
+from services.mesh.events.erasure import EVENT_TYPES as GONE_TYPES
+from services.mesh.events.erasure import Erasures
 from services.mesh.live import LiveStream
 from services.mesh.run import Mesh
 
@@ -43,20 +46,21 @@ from services.mesh.run import Mesh
 async def main(mesh: Mesh[InferenceSettings]) -> None:
     """Serves until told to stop."""
     settings = mesh.settings
-    database = await mesh.open_database(serves=(4, 4))
+    database = await mesh.open_database(serves=(6, 6))
     redis = await mesh.open_redis()
     access = await mesh.follow_identities()
+    plans = mesh.follow_plans()
     outbox = mesh.outbox(database)
 
     # What is on offer
     client = open_client(settings.provider_connections_max, os.environ)
     mesh.on_close("providers", client.close)
     offers = Offers(client, os.environ, settings.provider_timeouts, settings.demo_tokens_per_second)
-    configs = Configs(database, offers, os.environ)
+    configs = Configs(database, offers, os.environ, outbox)
     await configs.start(settings.models_file)
     mesh.background("configs", lambda: configs.follow(settings.config_poll_s))
     mesh.background("discovery", Discovery(os.environ, offers).run)
-    keys = ProviderKeys(database, offers, settings.provider_key_sealer, look_again=configs.refresh)
+    keys = ProviderKeys(database, offers, settings.provider_key_sealer, look_again=configs.refresh, outbox=outbox)
     mesh.background("provider keys", lambda: keys.follow(settings.config_poll_s))
 
     # Where calls go, what they may take and what they took
@@ -78,7 +82,10 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
         screening_options=settings.screening_options,
         org_calls_max=settings.org_calls_max,
         roll_back=guard.roll_back,
+        plans=plans,
+        outbox=outbox,
     )
+    parts.overrides.record_to(outbox)
     mesh.on_close("engine", parts.close)
     for name, run in parts.background:
         mesh.background(name, run)
@@ -108,6 +115,11 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
     mesh.background("examples", runner.sweep_forever)
     mesh.consume("prompts", group="inference.examples", types=EVENT_TYPES, handle=ExampleRequests(runner))
 
+    # People who are gone
+    erasures = Erasures(database, erase)
+    mesh.consume("auth", group="inference.erasure", types=GONE_TYPES, handle=erasures)
+    mesh.background("erasure", erasures.again)
+
     # Calls
     server = mesh.server(access)
     tokens = mesh.page_tokens()
@@ -121,9 +133,13 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
             tokens,
             access,
             exports_max=settings.ledger_exports_max,
+            outbox=outbox,
         ),
     )
-    server.add(limits_pb2_grpc.add_LimitServiceServicer_to_server, LimitAdmin(parts.limits, parts.overrides, tokens))
+    server.add(
+        limits_pb2_grpc.add_LimitServiceServicer_to_server,
+        LimitAdmin(parts.limits, parts.overrides, tokens, parts.plan_name),
+    )
     server.add(provider_keys_pb2_grpc.add_ProviderKeyServiceServicer_to_server, ProviderKeyAdmin(keys))
     try:
         await server.serve()

@@ -12,9 +12,9 @@ from services.inference.config import DEMO_TOKENS_PER_SECOND
 from services.inference.examples.runner import RunnerOptions
 from services.inference.ledger.settings import LedgerSettings
 from services.inference.limits.settings import LimitSettings
-from services.inference.provider_keys.sealing import Sealer, keys_of
 from services.inference.providers.http import Timeouts
 from services.inference.screening.options import ScreeningOptions
+from services.mesh.sealing import Sealer, keys_of
 
 
 def _provider_key_secret(value: SecretStr) -> SecretStr:

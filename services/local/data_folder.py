@@ -1,7 +1,7 @@
 """The data folder of one mesh: what lies where, and the lock that lets only one process run it.
 
 secrets.json            passwords and keys, made once                (0600)
-auth-signing-key.pem    the EC P-256 key that signs sessions         (0600)
+auth-signing-key.pem    the EC P-256 keys that sign sessions         (0600)
 admin.json              the first admin's email and password         (0600)
 ports.json              the ports chosen at the first start
 models.yaml             optional: models and providers
@@ -61,7 +61,7 @@ class DataFolder:
 
     @property
     def signing_key(self) -> Path:
-        """PEM of the private key that signs access tokens."""
+        """PEM of the private keys that sign access tokens, the newest last."""
         return self.path / "auth-signing-key.pem"
 
     @property
@@ -98,6 +98,11 @@ class DataFolder:
     def logs(self) -> Path:
         """One log a process."""
         return self.path / "logs"
+
+    @property
+    def mail(self) -> Path:
+        """Mails that the mesh sent."""
+        return self.path / "mail"
 
     @property
     def run(self) -> Path:

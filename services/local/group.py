@@ -24,10 +24,13 @@ _COMMANDS = {
     "chat": "chat",
     "admin": "admin",
     "config": "config",
+    "plans": "plans",
     "provider-keys": "provider_keys",
     "usage": "usage",
     "events": "events",
+    "mail": "mail",
     "access": "access",
+    "audit": "audit",
 }
 
 

@@ -17,7 +17,7 @@ from services.local.embedded.postgres import PostgresCluster
 from services.local.embedded.redis import RedisServer
 from services.local.port_book import EDGE
 from services.local.ports import LOOPBACK
-from services.local.probes import GrpcReady, HttpReady, PostgresReady, RedisReady
+from services.local.probes import GrpcReady, HttpReady, PostgresReady, RedisReady, SmtpReady
 from services.local.secrets import ADMIN_EMAIL, Secrets
 from services.local.settings import SERVICES, MeshSettings
 from services.local.specs import Plan, ProcessSpec, TaskSpec
@@ -26,12 +26,14 @@ from services.local.state import ProcessState
 DATABASE = "promptmesh"
 POSTGRES, REDIS_STATE, REDIS_CACHE = "postgres", "redis-state", "redis-cache"
 EDGE_ADMIN = "edge-admin"
+MAIL = "mail"
 DATABASE_SETUP, EDGE_CONFIGURATION, BOOTSTRAP_ADMIN = "database-setup", "edge-configuration", "bootstrap-admin"
 
 # The order of ending. The edge takes no more clients first, but stands until the services have drained: their streams
 # end with a message of their own.
-STOP_ORDER = ("service", EDGE, "redis", POSTGRES)
+STOP_ORDER = ("service", EDGE, MAIL, "redis", POSTGRES)
 
+SMTP_HOST = "PROMPTMESH_SMTP_HOST"
 EDGE_GRACE_S = 5.0
 REDIS_GRACE_S = 5.0
 POSTGRES_GRACE_S = 30.0  # a checkpoint
@@ -47,6 +49,7 @@ REDIS_CACHE_MB = 128
 def port_names(settings: MeshSettings) -> list[str]:
     """The names of the ports that a plan needs."""
     names = [EDGE, EDGE_ADMIN]
+    names += [MAIL] if _catches_mail(settings) else []
     names += [] if settings.database_url else [POSTGRES]
     names += [] if settings.redis_url else [REDIS_STATE]
     names += [] if settings.redis_cache_url else [REDIS_CACHE]
@@ -101,6 +104,11 @@ def _workers(service: str, settings: MeshSettings) -> list[str]:
     return [f"{service}-{index}" for index in range(settings.workers)]
 
 
+def _catches_mail(settings: MeshSettings) -> bool:
+    """Unless the operator's environment names a server that mail goes to."""
+    return SMTP_HOST not in settings.shared_environment
+
+
 def _uses(service: str) -> tuple[str, ...]:
     return ("metrics", "http") if service in PLAIN_HTTP else ("metrics",)
 
@@ -121,11 +129,12 @@ class _Planner:
         tasks = [self._database_setup(), self._edge_configuration()]
         if bootstrap_admin:
             tasks.append(self._bootstrap_admin())
+        mail = [self._mail()] if _catches_mail(self._settings) else []  # nothing waits for it
         services = [
             self._service(service, worker) for service in SERVICES for worker in _workers(service, self._settings)
         ]
         return Plan(
-            (*self._embedded, *services, self._edge()),
+            (*self._embedded, *mail, *services, self._edge()),
             tuple(tasks),
             self._url,
             HttpReady(self._ports[EDGE], "/healthz"),
@@ -171,6 +180,17 @@ class _Planner:
             prepare=server.write_configuration,
         )
 
+    def _mail(self) -> ProcessSpec:
+        port = self._ports[MAIL]
+        return ProcessSpec(
+            name=MAIL,
+            group=MAIL,
+            command=(*_python("services.local.mail_catcher"), str(port), str(self._data.mail)),
+            port=port,
+            probe=SmtpReady(port),
+            environment=dict(self._settings.shared_environment),
+        )
+
     # Addresses
 
     def _admin_database_url(self) -> str:
@@ -213,6 +233,12 @@ class _Planner:
             environment["PROMPTMESH_HTTP_LISTEN"] = f"{LOOPBACK}:{self._ports[f'{worker}-http']}"
         if service == "auth":
             environment["PROMPTMESH_AUTH_SIGNING_KEY_FILE"] = str(self._data.signing_key)
+            if _catches_mail(self._settings):
+                environment |= {
+                    SMTP_HOST: LOOPBACK,
+                    "PROMPTMESH_SMTP_PORT": str(self._ports[MAIL]),
+                    "PROMPTMESH_SMTP_TLS": "none",
+                }
         if service == "prompts":
             environment.setdefault("PROMPTMESH_PROMPTS_WEB_SHELL", str(WEB_SHELL))
         if service == "inference":

@@ -15,6 +15,7 @@ from typing import Protocol
 from services.local.ports import LOOPBACK
 
 PROBE_TIMEOUT_S = 2.0
+SMTP_IDENT = "promptmesh-mail"  # in the greeting of our catcher of mails
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _GOAWAY = 0x0, 0x1, 0x3, 0x4, 0x7
@@ -75,6 +76,24 @@ class RedisReady:
         async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
             writer.write(asked)
             return await reader.readline() == b"+OK\r\n" and await reader.readline() == b"+PONG\r\n"
+
+        return await _connected(self.port, ask)
+
+
+@dataclass(frozen=True)
+class SmtpReady:
+    """The catcher of mails greets; another server on its port says another name."""
+
+    port: int
+    kind: str = "smtp"
+
+    async def is_ready(self, pid: int) -> bool:
+        """See `Probe`."""
+
+        async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+            greeting = await reader.readline()
+            writer.write(b"QUIT\r\n")
+            return greeting.startswith(b"220 ") and SMTP_IDENT.encode() in greeting
 
         return await _connected(self.port, ask)
 

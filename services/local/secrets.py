@@ -40,6 +40,11 @@ class Secrets:
         return password
 
 
+_PEM_END = b"-----END PRIVATE KEY-----\n"
+# The one that signs and one that may be waiting to, beside the one that is added.
+_SIGNING_KEYS_KEPT = 2
+
+
 def load_or_make_secrets(data: DataFolder) -> Secrets:
     """Reads the secrets, making at the first start (and adding later) what is missing; makes the signing key too."""
     known = {one.name for one in fields(Secrets)}
@@ -55,6 +60,12 @@ def load_or_make_secrets(data: DataFolder) -> Secrets:
     if not data.signing_key.exists():
         write_private(data.signing_key, _signing_key_pem())
     return secrets
+
+
+def add_signing_key(data: DataFolder) -> None:
+    """Adds a key for auth to sign with after those that it has; a mesh that runs takes it up by itself."""
+    known = [block + _PEM_END for block in data.signing_key.read_bytes().split(_PEM_END) if block.strip()]
+    write_private(data.signing_key, b"".join([*known[-_SIGNING_KEYS_KEPT:], _signing_key_pem()]))
 
 
 def _signing_key_pem() -> bytes:

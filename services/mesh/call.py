@@ -7,6 +7,7 @@ import enum
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 
@@ -34,6 +35,10 @@ class Caller:
     service: str = ""
     expire_time: float | None = None  # seconds since the epoch; None: does not end by itself
     issue_time: float = 0.0  # of a session's token, seconds since the epoch: roles changed later are not in it
+    auth_time: float = 0.0  # of a session: when it last proved who it is (seconds since the epoch)
+    plan: str = ""  # of the organisation; "": the default one
+    models: frozenset[str] = frozenset()  # that an API key may call; none: all
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()  # from which an API key may be used; none: from anywhere
     key_digest: bytes = field(default=b"", repr=False)  # of an API key: under which its identity is remembered
 
     def is_(self, *roles: int) -> bool:
@@ -60,6 +65,7 @@ class Call:
     traceparent: str = ""
     log: dict[str, str | int | float] = field(default_factory=dict)  # more keys for the access log; never secrets
     metadata: Mapping[str, str | bytes] = field(default_factory=dict, repr=False)  # that came with it, credentials too
+    peer: Callable[[], str] | None = field(default=None, repr=False)  # the connection's other side, as gRPC tells it
     closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)  # awaited when the call is over
     begin_s: float = 0.0  # of time.perf_counter
     span: Any = None  # of OpenTelemetry, if the call is sampled

@@ -20,7 +20,10 @@ from google.protobuf.message import DecodeError
 
 from services.mesh.access.control import AccessControl
 from services.mesh.access.policies import EXEMPT_SERVICES, Policy
+from services.mesh.access.rules import check_address
+from services.mesh.access.workloads import Origins
 from services.mesh.accounting import MethodAccount
+from services.mesh.addresses import address_of_call
 from services.mesh.call import Call, enter
 from services.mesh.deadlines import too_short
 from services.mesh.dependencies import is_away, unavailable
@@ -77,8 +80,10 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         limits: Limits | None = None,
         tracing: Tracing | None = None,
         renderers: Mapping[str, ErrorRenderer] | None = None,
+        origins: Origins | None = None,
     ) -> None:
-        self._access, self._policies = access, policies
+        """origins: what is believed of where calls come from; None: all that the edge says, and no workloads."""
+        self._access, self._policies, self._origins = access, policies, origins
         self._limits = limits or Limits()
         self._tracing = tracing or Tracing("", "", 0.0)
         self._renderers = renderers or {}
@@ -142,14 +147,17 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     # What the wrapped methods use
 
-    def begin(self, account: MethodAccount, metadata: Metadata, context: Any) -> Call:
+    def begin(self, account: MethodAccount, metadata: dict[str, str | bytes], context: Any) -> Call:
         """The call that begins, known to this task from now on."""
+        if self._origins is not None:
+            self._origins.clean(metadata, context.peer())
         traceparent = metadata.get(TRACEPARENT, "")
         call = Call(
             request_id_of(metadata),
             account.method,
             traceparent=self._tracing.traceparent_of(traceparent if isinstance(traceparent, str) else ""),
             metadata=metadata,
+            peer=context.peer,
         )
         left_s = context.time_remaining()
         if left_s is not None:
@@ -165,7 +173,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._calls -= 1
         account.ended(call, code, reason)
 
-    async def admit(self, policy: Policy, metadata: Metadata, call: Call) -> None:
+    async def admit(self, policy: Policy, metadata: Metadata, call: Call, context: Any) -> None:
         """Sets the call's caller. Raises MeshError if it may not be made, or not now."""
         if self._calls > self._limits.calls_max:
             raise MeshError(
@@ -173,7 +181,10 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 f"This process has {self._limits.calls_max} calls under way, its limit. Retry after the delay.",
                 retry_after_s=_OVERLOAD_RETRY_S,
             )
-        call.caller = await self._access.authorize(policy, metadata)
+        workload = self._origins.workload(metadata, context) if self._origins is not None else None
+        call.caller = caller = await self._access.authorize(policy, metadata, workload)
+        if caller.networks:
+            check_address(caller, address_of_call(call))
         left_s = call.remaining()
         if left_s is not None and left_s <= self._limits.margin_s:
             raise too_short(left_s, self._limits.margin_s)
@@ -214,7 +225,7 @@ class _Method:
         metadata = dict(context.invocation_metadata() or ())
         call = pipeline.begin(account, metadata, context)
         try:
-            await pipeline.admit(self._policy, metadata, call)
+            await pipeline.admit(self._policy, metadata, call, context)
             message = self._messages(request) if self._request_streaming else self._message(request)
             if call.deadline is not None:
                 answer = self._serialize(await self._behavior(message, context))
@@ -245,7 +256,7 @@ class _Method:
         call = pipeline.begin(account, metadata, context)
         started = False
         try:
-            await pipeline.admit(self._policy, metadata, call)
+            await pipeline.admit(self._policy, metadata, call, context)
             message = self._messages(request) if self._request_streaming else self._message(request)
             answers = self._behavior(message, context)
             if not hasattr(answers, "__aiter__"):

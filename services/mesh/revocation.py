@@ -19,7 +19,6 @@ from collections.abc import AsyncGenerator, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
-from services.mesh.access import tokens
 from services.mesh.access.control import AccessControl
 from services.mesh.call import Caller
 from services.mesh.errors import MeshError
@@ -30,12 +29,24 @@ T = TypeVar("T")
 class UntilRevoked:
     """See the module. Of one task, which makes it: that of the call."""
 
-    __slots__ = ("_cancelled", "_close", "_closing", "_error", "_off", "_source", "_task", "_waiting")
+    __slots__ = (
+        "_access",
+        "_caller",
+        "_cancelled",
+        "_close",
+        "_closing",
+        "_error",
+        "_off",
+        "_source",
+        "_task",
+        "_waiting",
+    )
 
     def __init__(self, access: AccessControl, caller: Caller) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
+        self._access, self._caller = access, caller
         self._error: MeshError | None = None
         self._waiting = False  # the task waits for work, and not for whoever takes what came of it
         self._cancelled = False  # by us, and not taken back yet
@@ -98,7 +109,7 @@ class UntilRevoked:
     def _told(self) -> None:
         if self._error is not None:
             return
-        self._error = tokens.revoked()
+        self._error = self._access.why_ended(self._caller)
         if self._waiting:
             self._cancelled = True
             self._task.cancel()

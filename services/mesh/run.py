@@ -16,7 +16,7 @@ import uvloop
 from google.protobuf.message import Message
 from promptmesh.events.v1.events_pb2_grpc import EventSourceServiceStub, add_EventSourceServiceServicer_to_server
 
-from services.mesh import client, failpoints
+from services.mesh import client, failpoints, plans
 from services.mesh import redis as mesh_redis
 from services.mesh.access.control import AccessControl
 from services.mesh.access.identities import Identities, IdentitySource
@@ -35,6 +35,7 @@ from services.mesh.paging import PageTokens
 from services.mesh.pipeline import Limits
 from services.mesh.server import Server, ServerOptions
 from services.mesh.settings import MeshSettings, SettingsError, load_or_exit, secret_bytes
+from services.mesh.snapshots import Follower
 from services.mesh.streams import DrainEvent
 from services.mesh.telemetry import logs
 from services.mesh.telemetry.metrics import MetricsServer
@@ -150,12 +151,24 @@ class Mesh(Generic[S_co]):
             identities=Identities(keys_max=settings.key_cache_max),
             tokens_max=settings.token_cache_max,
             key_unknown_ttl_s=settings.key_unknown_ttl_s,
+            step_up_s=settings.step_up_s,
         )
         self.access = access
         self.on_close("access", access.close)
         self.background("identities", access.follower.run)
+        self.background(
+            "key uses", lambda: access.key_uses.keep_reporting(source.report_uses, settings.key_uses_report_s)
+        )
         self.ready_when("identities", access.ready.wait)
         return access
+
+    def follow_plans(self) -> plans.Plans:
+        """The plans from auth. The server is ready once auth has told them: until then nobody's limits are known."""
+        known = plans.Plans()
+        follower = Follower("plans", plans.watch(self.channel("auth")), known.apply)
+        self.background("plans", follower.run)
+        self.ready_when("plans", follower.ready.wait)
+        return known
 
     # Events
 
@@ -185,7 +198,7 @@ class Mesh(Generic[S_co]):
         handle: Handler,
         options: ConsumerOptions | None = None,
     ) -> Consumer:
-        """Consumes another service's events. group: unique among all services, for example "prompts.screened"."""
+        """Consumes a service's events, or one's own. group: unique in the mesh, for example "prompts.screened"."""
         if self._database is None:
             raise RuntimeError(f"consume({producer!r}) remembers in the database what it did: open that first")
         blocking = connect_streams(self.settings.redis_url.get_secret_value(), command_timeout_s=BLOCKING_TIMEOUT_S)
@@ -200,12 +213,18 @@ class Mesh(Generic[S_co]):
             partitions=self.settings.event_partitions,
             types=types,
             handle=handle,
-            replay=cast(Replay, EventSourceServiceStub(self.channel(producer)).Replay),
+            replay=self._replay_of(producer),
             options=options,
             tracer=self.tracing,
         )
         self.background(group, consumer.run)
         return consumer
+
+    def _replay_of(self, producer: str) -> Replay:
+        if producer == self.service and self._sources:
+            source = self._sources[-1]  # its own events need no network
+            return lambda request: source.Replay(request, None)
+        return cast(Replay, EventSourceServiceStub(self.channel(producer)).Replay)
 
     def _event_streams(self) -> aioredis.Redis:
         if self._streams is None:
@@ -250,6 +269,9 @@ class Mesh(Generic[S_co]):
                 settings.connection_grace_s,
                 settings.drain_s,
                 settings.identity_wait_s,
+                settings.origins,
+                settings.tls,
+                settings.tls_listen,
                 HttpOptions(
                     settings.http_listen,
                     body_bytes_max=settings.message_bytes_max,

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -14,6 +15,7 @@ from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined
 
 from services.mesh.access.control import AccessControl
 from services.mesh.access.policies import Policy, policies_of
+from services.mesh.access.workloads import Origins
 from services.mesh.errors import MeshError
 from services.mesh.http import HttpFront, HttpOptions
 from services.mesh.http.routes import Render, raw_paths
@@ -22,6 +24,7 @@ from services.mesh.reflection import add_reflection
 from services.mesh.streams import DrainEvent
 from services.mesh.telemetry.logs import get_logger
 from services.mesh.telemetry.traces import Tracing
+from services.mesh.tls import TlsFiles
 
 log = get_logger()
 T = TypeVar("T")
@@ -47,6 +50,9 @@ class ServerOptions:
     connection_grace_s: float = 960.0
     drain_s: float = 8.0
     ready_within_s: float = 10.0  # readiness that takes longer is reported
+    origins: Origins | None = None  # what is believed of where calls come from
+    tls: TlsFiles | None = None  # of the port `tls_listen`, for direct callers with certificates; None: there is none
+    tls_listen: str = "127.0.0.1:0"
     http: HttpOptions | None = None  # of methods of raw bodies, beside gRPC; None: gRPC alone
 
 
@@ -82,6 +88,7 @@ class Server:
         self.pipeline: Pipeline | None = None
         self.port = 0
         self.http_port = 0
+        self.tls_port = 0
 
     def add(
         self, register: Callable[[T, Any], None], servicer: T, *, render_error: ErrorRenderer | None = None
@@ -105,7 +112,12 @@ class Server:
         """Listens, not yet ready; returns the port. Raises PolicyError, or OSError if the address is taken."""
         policies: dict[str, Policy] = policies_of(self._services)
         self.pipeline = Pipeline(
-            self._access, policies, limits=self._limits, tracing=self._tracing, renderers=self._renderers
+            self._access,
+            policies,
+            limits=self._limits,
+            tracing=self._tracing,
+            renderers=self._renderers,
+            origins=self._options.origins,
         )
         server = grpc.aio.server(interceptors=[self.pipeline], options=self._channel_options())
         for add in self._additions:
@@ -115,12 +127,10 @@ class Server:
         for name in ("", *self._services):
             await self._health.set(name, _NOT_SERVING)
         await self._health.set(LIVENESS, _SERVING)
-        try:
-            self.port = server.add_insecure_port(self._options.listen)
-        except RuntimeError as error:
-            raise OSError(
-                f"PROMPTMESH_LISTEN={self._options.listen} cannot be listened on. Is another process there?"
-            ) from error
+        self.port = _listen("LISTEN", self._options.listen, server.add_insecure_port)
+        if self._options.tls is not None:
+            secure = partial(server.add_secure_port, server_credentials=self._options.tls.credentials())
+            self.tls_port = _listen("TLS_LISTEN", self._options.tls_listen, secure)
         await server.start()
         self._server = server
         if self._options.http is not None and self._raw:
@@ -195,6 +205,13 @@ class Server:
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_ping_interval_without_data_ms", _PING_INTERVAL_MIN_MS),
         ]
+
+
+def _listen(setting: str, address: str, listen: Callable[[str], int]) -> int:
+    try:
+        return listen(address)
+    except RuntimeError as error:
+        raise OSError(f"PROMPTMESH_{setting}={address} cannot be listened on. Is another process there?") from error
 
 
 class _Registry:

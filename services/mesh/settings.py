@@ -10,12 +10,16 @@ import base64
 import binascii
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.mesh.access.workloads import Origins, networks_of, workloads_of
+from services.mesh.tls import TlsFiles
 
 PREFIX = "PROMPTMESH_"
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: restarting does not help
@@ -44,6 +48,16 @@ def _url(*schemes: str) -> AfterValidator:
         scheme, separator, _ = value.get_secret_value().partition("://")
         if not separator or scheme not in schemes:
             raise ValueError(f"expected an address that begins with {' or '.join(f'{one}://' for one in schemes)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _checked(parse: Callable[[str], object]) -> AfterValidator:
+    """Whatever `parse` takes."""
+
+    def check(value: str) -> str:
+        parse(value)
         return value
 
     return AfterValidator(check)
@@ -91,6 +105,19 @@ class MeshSettings(BaseSettings):
     listen: Address = "127.0.0.1:0"  # gRPC
     http_listen: Address = "127.0.0.1:0"  # plain HTTP, of services that have methods of raw bodies
     metrics_listen: Address = "127.0.0.1:0"  # Prometheus
+    # mTLS for direct gRPC callers, on a port beside `listen`: all three files, PEM, or none
+    tls_listen: Address = "127.0.0.1:0"
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
+    # "spiffe://example.org/ns/shop/sa/search=account:<service account id>@<organisation id>", "…=service:prompts"
+    workloads: Annotated[str, _checked(workloads_of)] = ""
+    forwarded_certificates: bool = (
+        False  # true only where a sidecar that writes x-forwarded-client-cert takes every call
+    )
+    edge_networks: Annotated[str, _checked(networks_of)] = (
+        ""  # who may say a caller's address; none: whoever reaches us
+    )
     public_url: Annotated[str, AfterValidator(_public_url)] = "http://127.0.0.1:8080"  # of the edge
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
@@ -129,6 +156,8 @@ class MeshSettings(BaseSettings):
     token_cache_max: int = Field(default=50_000, ge=1)
     key_cache_max: int = Field(default=100_000, ge=1)
     key_unknown_ttl_s: float = Field(default=5.0, ge=0)  # an unknown key is not asked for again so soon
+    key_uses_report_s: float = Field(default=60.0, gt=0)  # how often auth is told which API keys were used
+    step_up_s: float = Field(default=600.0, ge=1)  # how old a session's proof may be where a method asks for a step-up
 
     # PostgreSQL, Redis, events
     database_pgbouncer: bool = False  # whether PgBouncer, pooling transactions, stands before PostgreSQL
@@ -137,6 +166,26 @@ class MeshSettings(BaseSettings):
     database_statement_timeout_s: float = Field(default=10.0, gt=0)
     redis_timeout_ms: int = Field(default=50, ge=1)  # of each call, connecting included
     event_partitions: int = Field(default=4, ge=1, le=256)
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Self:
+        files = (self.tls_certificate_file, self.tls_key_file, self.tls_client_ca_file)
+        if any(files) and not all(files):
+            names = "TLS_CERTIFICATE_FILE, TLS_KEY_FILE and TLS_CLIENT_CA_FILE"
+            raise ValueError(f"expected all of PROMPTMESH_{names}, or none")
+        return self
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """The files of the port with mTLS; None: there is no such port."""
+        if self.tls_certificate_file and self.tls_key_file and self.tls_client_ca_file:
+            return TlsFiles(self.tls_certificate_file, self.tls_key_file, self.tls_client_ca_file)
+        return None
+
+    @property
+    def origins(self) -> Origins:
+        """What is believed of where a call comes from."""
+        return Origins(workloads_of(self.workloads), self.forwarded_certificates, networks_of(self.edge_networks))
 
 
 S = TypeVar("S", bound=MeshSettings)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from promptmesh.moderation.v1 import events_pb2
 from promptmesh.moderation.v1 import moderation_pb2 as pb
 
+from services.mesh import audit
+from services.mesh.audit import Party
 from services.mesh.call import current
 from services.mesh.database import Database
 from services.mesh.errors import MeshError
@@ -63,6 +65,17 @@ class Cases:
             )
             case = case_of(row, with_text=True)
             await self._outbox.append(conn, [_decided(case, request.public_reason)])
+            await audit.record(
+                conn,
+                self._outbox,
+                "case.resolve",
+                Party("case", case.case_id),
+                subject_user_id=case.author_id,
+                org_id=case.org_id,
+                reason=request.note or request.public_reason,
+                before={"state": "OPEN"},
+                after={"decision": _name(case.decision), "post_id": case.post_id, "revision": case.revision},
+            )
         self._outbox.wake()
         return case
 
@@ -84,6 +97,10 @@ def _decided(case: pb.Case, public_reason: str) -> NewEvent:
     )
 
 
+def _name(decision: pb.Verdict.ValueType) -> str:
+    return pb.Verdict.Name(decision).removeprefix("VERDICT_")
+
+
 def _not_found(case_id: str) -> MeshError:
     return MeshError("CASE_NOT_FOUND", f"There is no case {case_id}.", metadata={"case_id": case_id})
 
@@ -93,5 +110,5 @@ def _closed(state: pb.CaseState.ValueType, decision: pb.Verdict.ValueType) -> Me
         return MeshError(
             "CASE_RESOLVED", "The post was edited or deleted, so that the case needs no decision. Take the next one."
         )
-    name = pb.Verdict.Name(decision).removeprefix("VERDICT_")
+    name = _name(decision)
     return MeshError("CASE_RESOLVED", f"The case was decided already: {name}. A decision is not changed afterwards.")

@@ -9,8 +9,11 @@ from typing import Any
 
 from promptmesh.moderation.v1 import moderation_pb2 as pb
 
+from services.mesh import audit
+from services.mesh.audit import Party
 from services.mesh.database import Connection, Database, queries
 from services.mesh.errors import FieldViolation, MeshError
+from services.mesh.events import Outbox
 from services.mesh.telemetry.logs import get_logger
 from services.moderation.screening.policy import parse_policy
 from services.moderation.screening.policy_text import PolicyError
@@ -27,12 +30,13 @@ class Policies:
     A process that cannot reach PostgreSQL goes on with the policy that it has.
     """
 
-    def __init__(self, database: Database, present: pb.PolicyVersion) -> None:
-        self._database = database
+    def __init__(self, database: Database, present: pb.PolicyVersion, outbox: Outbox | None = None) -> None:
+        """outbox: where the audit trail is told of what was applied; None: nobody is."""
+        self._database, self._outbox = database, outbox
         self._take(present)
 
     @classmethod
-    async def open(cls, database: Database, policy_file: Path | None) -> Policies:
+    async def open(cls, database: Database, policy_file: Path | None, outbox: Outbox | None = None) -> Policies:
         """The policy in force; at the first start the given file's, or the one that comes with the release.
 
         A newer release brings its policy along unless an operator has applied one of their own. Raises PolicyError
@@ -46,7 +50,7 @@ class Policies:
             if row is None or (row["author_id"] is None and row["yaml"] != brought):
                 build_screener(brought, source)
                 row = await conn.fetchrow(SQL["insert_policy"], brought, None)
-        return cls(database, _version_of(row))
+        return cls(database, _version_of(row), outbox)
 
     @property
     def present(self) -> pb.PolicyVersion:
@@ -75,7 +79,9 @@ class Policies:
             if row["yaml"] != yaml and validate_only:
                 return pb.PolicyVersion(version=row["version"] + 1, yaml=yaml, author_id=author_id)
             if row["yaml"] != yaml:
+                before = row["version"]
                 row = await conn.fetchrow(SQL["insert_policy"], yaml, author_id)
+                await self._record(conn, before, _version_of(row).version)
         applied = _version_of(row)
         if applied.version > self._present.version:
             self._take(applied)
@@ -90,6 +96,12 @@ class Policies:
                     await self._refresh(conn)
             except MeshError as error:
                 log.warning("policy_not_refreshed", reason=error.reason, version=self._present.version)
+
+    async def _record(self, conn: Connection, before: int, after: int) -> None:
+        """Tells the audit trail."""
+        if self._outbox is not None:
+            subject, was, now = Party("policy", str(after)), {"version": before}, {"version": after}
+            await audit.record(conn, self._outbox, "policy.apply", subject, before=was, after=now)
 
     async def _refresh(self, conn: Connection) -> None:
         newest = await conn.fetchval(SQL["latest_policy_version"])

@@ -10,6 +10,7 @@ import orjson
 from promptmesh.moderation.v1 import moderation_pb2 as pb
 
 from services.mesh.database import Connection, queries
+from services.mesh.events.erasure import NOBODY, Gone
 from services.mesh.ids import uuid7
 from services.moderation.screening.result import Verdict
 
@@ -149,3 +150,12 @@ def joined(title: str, body: str, tags: Sequence[str], author_name: str) -> str:
 def _text_of(row: Any) -> str:
     # A deleted post's case has lost its text.
     return joined(row["title"], row["body"], row["tags"], row["author_name"]) if row["title"] or row["body"] else ""
+
+
+async def erase(conn: Connection, gone: Gone) -> None:
+    """Erases what names a person or an organisation that is gone: cases stay as numbers. Any number of times."""
+    if gone.user_id == NOBODY:
+        await conn.execute(SQL["erase_cases_of_organisation"], gone.org_id)
+        return
+    await conn.execute(SQL["erase_cases_of_author"], gone.user_id)
+    await conn.execute(SQL["forget_resolver"], gone.user_id)

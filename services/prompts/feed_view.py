@@ -40,7 +40,7 @@ class FeedView:
         if isinstance(payload, events_pb2.PostChanged):
             return self._changed(payload)
         if isinstance(payload, events_pb2.PostDeleted):
-            return self._deleted(payload)
+            return self._deleted(event, payload)
         if isinstance(payload, events_pb2.PostSubmitted):
             return self._submitted(event, payload)
         return None
@@ -50,7 +50,7 @@ class FeedView:
         post: posts_pb2.Post | None = None
         if row is None:
             self._over(event.aggregate_id, None)
-        elif is_author(self._caller, row["author_id"]):
+        elif is_author(self._caller, row["author_id"], row["org_id"]):
             post = latest_view(row)
         else:
             post = published_view(row)
@@ -78,14 +78,14 @@ class FeedView:
 
     def _submitted(self, event: Event, payload: events_pb2.PostSubmitted) -> posts_pb2.WatchFeedResponse | None:
         # Of later revisions a PostChanged tells as well.
-        if payload.revision > 1 or not is_author(self._caller, payload.author_id):
+        if payload.revision > 1 or not is_author(self._caller, payload.author_id, event.org_id):
             return None
         return self._post(created_post(event, payload))
 
     def _changed(self, payload: events_pb2.PostChanged) -> posts_pb2.WatchFeedResponse | None:
         if payload.change == events_pb2.POST_CHANGE_EXAMPLE:
             self._over(payload.published.post_id, payload.published.revision)
-        if is_author(self._caller, payload.latest.author_id):
+        if is_author(self._caller, payload.latest.author_id, payload.latest.org_id):
             return self._post(payload.latest)
         if payload.change in PUBLIC_CHANGES and payload.HasField("published"):
             return self._post(payload.published)
@@ -98,10 +98,10 @@ class FeedView:
             return self._gone(post.post_id)
         return None
 
-    def _deleted(self, payload: events_pb2.PostDeleted) -> posts_pb2.WatchFeedResponse | None:
+    def _deleted(self, event: Event, payload: events_pb2.PostDeleted) -> posts_pb2.WatchFeedResponse | None:
         self._over(payload.post_id, None)
         seen = payload.published_revision and (not self._tag or self._tag in payload.published_tags)
-        if seen or is_author(self._caller, payload.author_id):
+        if seen or is_author(self._caller, payload.author_id, event.org_id):
             return self._gone(payload.post_id)
         return None
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from promptmesh.auth.v1.events_pb2 import UserRenamed
 from promptmesh.inference.v1.events_pb2 import ExampleFinished
 from promptmesh.moderation.v1.events_pb2 import PostScreened
 from promptmesh.prompts.v1 import posts_pb2_grpc
 
 from services.mesh.events import TailOptions
+from services.mesh.events.erasure import EVENT_TYPES, Erasures
 from services.mesh.live import LiveStream
 from services.mesh.run import Mesh
 from services.prompts.example_buffer import ExampleBuffer
 from services.prompts.examples import ExampleHandler
 from services.prompts.follower import Follower
+from services.prompts.people import PostsOfGone, RenamedHandler
 from services.prompts.places import Places
+from services.prompts.quotas import PostQuotas
 from services.prompts.screened import ScreenedHandler
 from services.prompts.service import PostService
 from services.prompts.settings import PromptsSettings
@@ -20,7 +24,7 @@ from services.prompts.shell import Shell
 from services.prompts.store import PostStore
 from services.prompts.waiters import Waiters
 
-SERVES = (2, 2)  # lowest and highest of our migrations that this code serves
+SERVES = (4, 4)  # lowest and highest of our migrations that this code serves
 
 
 async def main(mesh: Mesh[PromptsSettings]) -> None:
@@ -29,6 +33,8 @@ async def main(mesh: Mesh[PromptsSettings]) -> None:
     database = await mesh.open_database(serves=SERVES)
     redis = await mesh.open_redis()
     access = await mesh.follow_identities()
+    quotas = PostQuotas(mesh.follow_plans())
+    mesh.background("post counts", lambda: quotas.purge(database))
     outbox = mesh.outbox(database)
     tail = mesh.tail(
         outbox,
@@ -54,6 +60,10 @@ async def main(mesh: Mesh[PromptsSettings]) -> None:
 
     mesh.consume("moderation", group="prompts.screened", types=[PostScreened], handle=ScreenedHandler(outbox))
     mesh.consume("inference", group="prompts.examples", types=[ExampleFinished], handle=ExampleHandler(outbox))
+    mesh.consume("auth", group="prompts.renamed", types=[UserRenamed], handle=RenamedHandler())
+    erasures = Erasures(database, PostsOfGone(outbox), committed=outbox.wake)
+    mesh.consume("auth", group="prompts.erasure", types=EVENT_TYPES, handle=erasures)
+    mesh.background("erasure", erasures.again)
 
     server = mesh.server(access)
     server.add(
@@ -61,6 +71,7 @@ async def main(mesh: Mesh[PromptsSettings]) -> None:
         PostService(
             store,
             mesh.page_tokens(),
+            quotas=quotas,
             host=mesh,
             tail=tail,
             follower=follower,

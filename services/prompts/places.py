@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import unquote
 
-from services.mesh.call import Caller
+from services.mesh.addresses import address_of_call, household
+from services.mesh.call import Call, Caller
 from services.mesh.errors import MeshError, QuotaViolation
 
-EXTERNAL_ADDRESS = "x-envoy-external-address"  # set by the edge, which removes what a client sends under this name
-IPV6_HOST_BITS = 64  # one host has a whole /64 to itself (RFC 4291, 2.5.1)
 RETRY_S = 5.0
 
 
@@ -34,7 +31,7 @@ class Places:
     def take(self, caller: Caller, address: str) -> Iterator[None]:
         """A place for a stream while the block runs. Raises WATCH_LIMIT.
 
-        Services of the mesh that act for no user are counted with the process alone. address: of `address_of`.
+        Services of the mesh that act for no user are counted with the process alone. address: of `place_of`.
         """
         if caller.user_id:
             key, places_max, whose = f"user {caller.user_id}", self._per_caller_max, "your account"
@@ -73,30 +70,7 @@ class Places:
                 self._of[key] = count
 
 
-def address_of(metadata: Iterable[tuple[str, str | bytes]] | None, peer: str) -> str:
-    """The address that a call comes from: the one that the edge saw, else gRPC's peer ("ipv4:10.0.0.1:5000").
-
-    An IPv6 address is told as its /64, an IPv4 address within one as itself.
-    """
-    for name, value in metadata or ():
-        if name == EXTERNAL_ADDRESS and isinstance(value, str):
-            found = _network(value.strip())
-            if found:
-                return found
-    kind, _, rest = peer.partition(":")
-    if kind not in ("ipv4", "ipv6"):
-        return kind  # "unix": its clients have no address
-    host = unquote(rest).rpartition(":")[0].strip("[]")
-    return _network(host) or host
-
-
-def _network(text: str) -> str:
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return ""
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((address, IPV6_HOST_BITS), strict=False))
+def place_of(call: Call) -> str:
+    """Under which anonymous callers are counted: an IPv6 address as its /64, an IPv4 address within one as itself."""
+    address = address_of_call(call)
+    return household(address) if address is not None else "unix"  # whose clients have no address

@@ -26,7 +26,7 @@ class PostView:
         """Raises POST_NOT_FOUND if the caller may not see the post."""
         self.post = require_visible(caller, post_id, row)
         assert row is not None
-        self._latest = sees_latest(caller, self.post.author_id)
+        self._latest = sees_latest(caller, self.post.author_id, self.post.org_id)
         self._version: int = row["version"]
         self._buffer = buffer
         self._shown = Shown()

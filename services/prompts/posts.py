@@ -11,6 +11,7 @@ from services.mesh.call import current
 from services.mesh.paging import PageTokens, page_size
 from services.prompts.content import Content
 from services.prompts.masks import edit_of
+from services.prompts.quotas import PostQuotas, Take
 from services.prompts.rules import require_visible
 from services.prompts.store import FIRST_PAGE, PostStore
 from services.prompts.views import latest_view, published_view
@@ -21,14 +22,19 @@ PAGE_SIZE = 20  # where the caller names none; the proto bounds what they name
 class Posts:
     """Part of PostService: the standard methods."""
 
-    def __init__(self, store: PostStore, page_tokens: PageTokens) -> None:
+    def __init__(self, store: PostStore, page_tokens: PageTokens, quotas: PostQuotas) -> None:
         self._store = store
+        self._quotas = quotas
         self._page_tokens = page_tokens
 
     async def CreatePost(self, request: posts_pb2.CreatePostRequest, context: Any) -> posts_pb2.Post:
         """Creates a post that waits for moderation."""
         content = Content(request.title, request.body, tuple(request.tags))
-        return await self._store.create(current().caller, content, request.request_id)
+        caller = current().caller
+        take = self._quotas.of(caller)
+        post = await self._store.create(caller, content, request.request_id, take)
+        await _tell_left(context, take)
+        return post
 
     async def GetPost(self, request: posts_pb2.GetPostRequest, context: Any) -> posts_pb2.Post:
         """Reads a post as the caller may see it."""
@@ -41,7 +47,7 @@ class Posts:
         author_id = request.author_id.lower()
         own = bool(author_id) and author_id == caller.user_id
         limit = page_size(request.page_size, PAGE_SIZE)
-        filters = {"list": "posts", "author_id": author_id, "tag": request.tag, "own": own}
+        filters = {"list": "posts", "author_id": author_id, "tag": request.tag, "own": own and caller.org_id}
         cursor = self._page_tokens.decode(request.page_token, filters)
         after = str(cursor[0]) if cursor else FIRST_PAGE
         rows = await self._store.list_page(caller, author_id=author_id, tag=request.tag, after=after, limit=limit + 1)
@@ -56,9 +62,18 @@ class Posts:
     async def UpdatePost(self, request: posts_pb2.UpdatePostRequest, context: Any) -> posts_pb2.Post:
         """Makes a new revision; the published one stays until moderation has allowed it."""
         edit = edit_of(request)
-        return await self._store.update(current().caller, request.post.post_id, request.post.etag, edit)
+        caller = current().caller
+        take = self._quotas.of(caller)
+        post = await self._store.update(caller, request.post.post_id, request.post.etag, edit, take)
+        await _tell_left(context, take)
+        return post
 
     async def DeletePost(self, request: posts_pb2.DeletePostRequest, context: Any) -> empty_pb2.Empty:
         """Deletes a post for everyone, at once."""
         await self._store.delete(current().caller, request.post_id, request.etag)
         return empty_pb2.Empty()
+
+
+async def _tell_left(context: Any, take: Take | None) -> None:
+    if take is not None and take.headers:
+        await context.send_initial_metadata(take.headers)

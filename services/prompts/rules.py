@@ -28,13 +28,16 @@ def require_visible(caller: Caller, post_id: str, row: asyncpg.Record | None) ->
 
 
 def require_author(caller: Caller, post_id: str, row: asyncpg.Record | None) -> asyncpg.Record:
-    """The row, if the caller wrote the post. Raises NOT_OWNER to who may see it, POST_NOT_FOUND to others."""
-    if row is not None and is_author(caller, row["author_id"]):
+    """The row, if the caller wrote the post for the organisation that they act for.
+
+    Raises NOT_OWNER to who may see it, POST_NOT_FOUND to others.
+    """
+    if row is not None and is_author(caller, row["author_id"], row["org_id"]):
         return row
     require_visible(caller, post_id, row)
     raise MeshError(
         "NOT_OWNER",
-        "Only its author may change or delete a post.",
+        "Only its author, acting for the organisation that it belongs to, may change or delete a post.",
         metadata={"post_id": post_id},
     )
 

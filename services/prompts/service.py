@@ -14,6 +14,7 @@ from services.prompts.likes import Likes
 from services.prompts.pages import Pages
 from services.prompts.places import Places
 from services.prompts.posts import Posts
+from services.prompts.quotas import PostQuotas
 from services.prompts.shell import Shell
 from services.prompts.store import PostStore
 from services.prompts.waiters import Waiters
@@ -28,6 +29,7 @@ class PostService(Posts, Likes, Authors, Pages, Watches, posts_pb2_grpc.PostServ
         store: PostStore,
         page_tokens: PageTokens,
         *,
+        quotas: PostQuotas,
         host: GuardHost,
         tail: Tail,
         follower: Follower,
@@ -39,7 +41,7 @@ class PostService(Posts, Likes, Authors, Pages, Watches, posts_pb2_grpc.PostServ
         author_posts_counted_max: int,
     ) -> None:
         """See Posts, Likes, Authors, Pages and Watches."""
-        Posts.__init__(self, store, page_tokens)
+        Posts.__init__(self, store, page_tokens, quotas)
         Likes.__init__(self, store)
         Authors.__init__(self, store, posts_counted_max=author_posts_counted_max)
         Pages.__init__(self, store, shell, public_url=public_url)

@@ -16,6 +16,7 @@ from services.mesh.events import Outbox
 from services.mesh.ids import SYSTEM_CLOCK, Clock, uuid7
 from services.prompts.changes import changed, deleted, first_submitted, new_post, submitted
 from services.prompts.content import Content, Edit
+from services.prompts.quotas import Take
 from services.prompts.rules import not_found, refuse_reused, require_author, require_etag
 from services.prompts.views import latest_view, set_time
 
@@ -36,9 +37,12 @@ class PostStore:
         self._clock = clock
         self._new_id = new_id
 
-    async def create(self, caller: Caller, content: Content, request_id: str = "") -> posts_pb2.Post:
+    async def create(
+        self, caller: Caller, content: Content, request_id: str = "", take: Take | None = None
+    ) -> posts_pb2.Post:
         """The caller's new post, waiting for moderation; or the one that they made with the request_id and this content
-        before. One round trip. Raises REQUEST_ID_REUSED, or POST_NOT_FOUND if that post was deleted."""
+        before. One round trip where no limit holds. Raises REQUEST_ID_REUSED; POST_NOT_FOUND if that post was deleted;
+        LIMIT_REACHED of `take`."""
         now = self._clock.now()
         post = new_post()
         post.post_id = self._new_id()
@@ -49,17 +53,27 @@ class PostStore:
         post.update_time.CopyFrom(post.create_time)
         event = self._outbox.row(first_submitted(post))
         digest = content.digest() if request_id else None
-        async with self._database.connection() as conn:
-            made = await conn.fetchval(
-                SQL["insert_post"],
-                *(post.post_id, post.org_id, post.author_id, post.author_name, request_id or None, digest, now),
-                *(content.title, content.body, content.tags),
-                *event,
-            )
-        if not made:
+        row = (
+            *(post.post_id, post.org_id, post.author_id, post.author_name, request_id or None, digest, now),
+            *(content.title, content.body, content.tags),
+            *event,
+        )
+        if not await self._insert(row, take):
             return await self._made_before(caller, request_id, digest)
         self._outbox.wake()
         return post
+
+    async def _insert(self, row: Sequence[object], take: Take | None) -> bool:
+        """Whether the post was made; where it was before, it is not counted."""
+        if take is None:
+            async with self._database.connection() as conn:
+                return bool(await conn.fetchval(SQL["insert_post"], *row))
+        async with self._database.transaction() as conn:
+            # The post first: one that was made before is answered even though the limit is reached.
+            if not await conn.fetchval(SQL["insert_post"], *row):
+                return False
+            await take.count(conn)
+        return True
 
     async def _made_before(self, caller: Caller, request_id: str, digest: bytes | None) -> posts_pb2.Post:
         async with self._database.connection() as conn:
@@ -98,21 +112,24 @@ class PostStore:
     async def list_page(
         self, caller: Caller, *, author_id: str, tag: str, after: str, limit: int
     ) -> Sequence[asyncpg.Record]:
-        """Up to `limit` rows, newest first, of posts older than `after`. An author's own include unpublished ones."""
+        """Up to `limit` rows, newest first, of posts older than `after`. An author's own, of the
+        organisation that they act for, include unpublished ones."""
         viewer = caller.user_id or None
         async with self._database.connection() as conn:
             if author_id and author_id == viewer:
-                return await conn.fetch(SQL["list_own"], after, limit, viewer, tag or None)
+                return await conn.fetch(SQL["list_own"], after, limit, viewer, tag or None, caller.org_id)
             if author_id:
                 return await conn.fetch(SQL["list_by_author"], after, limit, viewer, author_id, tag or None)
             if tag:
                 return await conn.fetch(SQL["list_by_tag"], after, limit, viewer, tag)
             return await conn.fetch(SQL["list_published"], after, limit, viewer)
 
-    async def update(self, caller: Caller, post_id: str, etag: str, edit: Edit) -> posts_pb2.Post:
+    async def update(
+        self, caller: Caller, post_id: str, etag: str, edit: Edit, take: Take | None = None
+    ) -> posts_pb2.Post:
         """Makes a new revision that waits for moderation; an edit that changes nothing makes none.
 
-        Raises POST_NOT_FOUND, NOT_OWNER, ETAG_MISMATCH.
+        Raises POST_NOT_FOUND, NOT_OWNER, ETAG_MISMATCH; LIMIT_REACHED of `take`.
         """
         async with self._database.transaction() as conn:
             row = await self._own(conn, caller, post_id, etag)
@@ -120,6 +137,8 @@ class PostStore:
             after = edit.of(before)
             if after == before:
                 return latest_view(row)
+            if take is not None:
+                await take.count(conn)
             await conn.execute(SQL["insert_revision"], post_id, after.title, after.body, after.tags, self._clock.now())
             [edited] = await conn.fetch(SQL["get_posts"], [post_id])
             await self._outbox.append(conn, [submitted(edited), changed(edited, events_pb2.POST_CHANGE_SUBMITTED)])

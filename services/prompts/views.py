@@ -19,19 +19,20 @@ _ETAG = struct.Struct(">BiB")
 _ETAG_FORM = 1
 
 
-def sees_latest(caller: Caller, author_id: str) -> bool:
-    """Whether the caller sees an author's posts in any state."""
-    return is_author(caller, author_id) or caller.is_(*OVERSEERS)
+def sees_latest(caller: Caller, author_id: str, org_id: str) -> bool:
+    """Whether the caller sees posts of an author in an organisation in any state."""
+    return is_author(caller, author_id, org_id) or caller.is_(*OVERSEERS)
 
 
-def is_author(caller: Caller, author_id: str) -> bool:
-    """Whether the caller is that author. Nobody in particular is the author of nothing."""
-    return bool(author_id) and caller.user_id == author_id
+def is_author(caller: Caller, author_id: str, org_id: str) -> bool:
+    """Whether the caller is that author and acts for the organisation that the post belongs to: who left a team has no
+    hand in its posts any more. Nobody in particular is the author of nothing."""
+    return bool(author_id) and caller.user_id == author_id and caller.org_id == org_id
 
 
 def view_for(caller: Caller, row: asyncpg.Record) -> posts_pb2.Post | None:
     """The post as the caller may see it: the latest revision, the published one, or None."""
-    if sees_latest(caller, row["author_id"]):
+    if sees_latest(caller, row["author_id"], row["org_id"]):
         return latest_view(row)
     return published_view(row)
 

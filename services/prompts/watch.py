@@ -19,7 +19,7 @@ from services.prompts.ahead import Ahead, reading_ahead
 from services.prompts.example_buffer import ExampleBuffer
 from services.prompts.feed_view import FeedView
 from services.prompts.follower import Follower
-from services.prompts.places import Places, address_of
+from services.prompts.places import Places, place_of
 from services.prompts.post_view import PostView
 from services.prompts.replay import Replay
 from services.prompts.store import PostStore
@@ -156,7 +156,7 @@ class Watches:
             raise unavailable() from None
 
     def _place(self, call: Call, context: Any) -> AbstractContextManager[None]:
-        return self._places.take(call.caller, address_of(context.invocation_metadata(), context.peer()))
+        return self._places.take(call.caller, place_of(call))
 
 
 def _done(item: Signal) -> posts_pb2.WatchDone:

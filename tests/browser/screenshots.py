@@ -16,7 +16,7 @@ from typing import Any
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
 from services.local.testing import LocalMesh, local_mesh
-from tests.browser import pictures_of_posts, pictures_of_tools
+from tests.browser import pictures_of_accounts, pictures_of_posts, pictures_of_tools
 from tests.browser.admin_pages import fill_admin_pages
 from tests.browser.people import Person
 from tests.browser.tabs import log_in, settled
@@ -46,7 +46,7 @@ class World:
 
 
 #: Pages longer than a screen that are worth seeing whole.
-WHOLE = frozenset({"account", "status", "keys", "key-made"})
+WHOLE = frozenset({"account", "account-secured", "status", "keys", "key-made", "team", "usage"})
 POSTS = (
     (
         "Explain a contract to a ten-year-old",
@@ -193,7 +193,7 @@ async def _status_back(page: Page, world: World) -> None:
     await page.get_by_role("button", name="Go back to version 1").click()
 
 
-PAGES: dict[str, Callable[[Page, World], Awaitable[None]]] = {
+PAGES: dict[str, Callable[[Page, World], Awaitable[object]]] = {
     "feed": _feed,
     "feed-logged-in": _feed_in,
     "feed-news": _feed_news,
@@ -216,6 +216,7 @@ PAGES: dict[str, Callable[[Page, World], Awaitable[None]]] = {
     "roles-confirm": _roles_confirm,
     "status": _status,
     "status-go-back": _status_back,
+    **pictures_of_accounts.PAGES,
     **pictures_of_posts.PAGES,
     **pictures_of_tools.PAGES,
 }

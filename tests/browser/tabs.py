@@ -97,7 +97,7 @@ async def log_in(page: Page, person: Person) -> None:
     await page.goto("/log-in")
     await page.get_by_label("E-mail").fill(person.email)
     await page.get_by_label("Password", exact=True).fill(person.password)
-    await page.locator("#main").get_by_role("button", name="Log in").click()
+    await page.locator("#main").get_by_role("button", name="Log in", exact=True).click()
     await expect(page.get_by_role("link", name="Write", exact=True)).to_be_visible()
     await expect(page).not_to_have_url(re.compile("/log-in"))  # it goes on from there by itself
 

@@ -35,7 +35,7 @@ async def test_a_wrong_password_is_told_and_what_was_typed_stays(tabs: Tabs, new
     await accessible(page)
     await page.get_by_label("E-mail").fill(ada.email)
     await page.get_by_label("Password", exact=True).fill("not the password")
-    await page.locator("#main").get_by_role("button", name="Log in").click()
+    await page.locator("#main").get_by_role("button", name="Log in", exact=True).click()
 
     await expect(page.get_by_role("alert")).to_be_visible()
     await expect(page.get_by_label("E-mail")).to_have_value(ada.email)

@@ -146,3 +146,37 @@ async def test_many_keys_come_page_by_page_and_a_failed_read_is_tried_again(tabs
     await page.reload()
     await expect(page.get_by_role("alert")).to_contain_text("API keys could not be read")
     await accessible(page)
+
+
+async def test_a_key_is_restricted_and_rotated_with_an_overlap(
+    tabs: Tabs, new_person: NewPerson, mesh: LocalMesh
+) -> None:
+    page = await tabs.open("/keys", person=await new_person("Ada"))
+    await page.get_by_role("button", name="Make a key").click()
+    dialog = page.get_by_role("dialog", name="Make an API key")
+    await dialog.get_by_label("Name").fill("Build server")
+    await dialog.get_by_text("Restrict it further").click()
+    await dialog.get_by_label("Networks").fill("not a network")
+    await dialog.get_by_role("checkbox", name="mock", exact=True).check()
+    await accessible(page)
+    await dialog.get_by_role("button", name="Make the key").click()
+    await expect(dialog.get_by_label("Networks")).to_have_attribute("aria-invalid", "true")
+    await dialog.get_by_label("Networks").fill("127.0.0.0/8, 2001:db8::/32")
+    await dialog.get_by_role("button", name="Make the key").click()
+    await expect(row(page, "Build server")).to_contain_text("Only for mock")
+    await expect(row(page, "Build server")).to_contain_text("Only from 127.0.0.0/8, 2001:db8::/32")
+    await expect(row(page, "Build server")).to_contain_text("never used")
+    old = (await page.get_by_role("region", name="Secret", exact=True).inner_text()).strip()
+    await page.get_by_role("button", name="I have stored it").click()
+
+    await page.get_by_role("button", name="Rotate Build server").click()
+    dialog = page.get_by_role("dialog", name="Rotate this key?")
+    await dialog.get_by_label("The present secret").select_option(label="For an hour")
+    await accessible(page)
+    await dialog.get_by_role("button", name="Make a new secret").click()
+    await expect(page.get_by_role("heading", name="Store the secret of “Build server” now")).to_be_visible()
+    new = (await page.get_by_role("region", name="Secret", exact=True).inner_text()).strip()
+    assert new != old
+    await expect(row(page, "Build server")).to_contain_text("the secret before ends")
+    for secret in (old, new):
+        assert (await asyncio.to_thread(mesh.call, "GET", "/api/v1/posts", token=secret)).status == 200

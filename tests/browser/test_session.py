@@ -132,7 +132,7 @@ async def test_a_page_that_is_read_after_the_session_has_ended_asks_and_goes_on(
     page = await tabs.open("/keys", person=ada)
     await end_session(mesh, tokens.seen[-1])
     await page.get_by_role("button", name="Account of Ada").click()
-    await page.get_by_role("link", name="Account").click()
+    await page.get_by_role("link", name="Usage").click()
     dialog = page.get_by_role("dialog", name="Log in")
     await expect(dialog).to_be_visible()
     await page.keyboard.press("Escape")
@@ -152,7 +152,7 @@ async def test_logging_out_in_one_tab_leaves_nothing_in_the_other(tabs: Tabs, ne
     await second.get_by_role("dialog").get_by_label("Name").fill("half typed")
     assert "half typed" in await second.evaluate("JSON.stringify({...sessionStorage})")
 
-    await first.locator("#main").get_by_role("button", name="Log out").click()
+    await first.locator("#main").get_by_role("button", name="Log out", exact=True).click()
     await expect(second.get_by_role("heading", name="Log in first")).to_be_visible()
     await expect(second.get_by_role("dialog")).to_have_count(0)
     assert "half typed" not in await second.evaluate("JSON.stringify({...sessionStorage})")
@@ -177,7 +177,7 @@ async def test_a_reload_restores_the_session_by_the_cookie_alone(tabs: Tabs, new
 async def test_no_script_can_read_a_token_where_the_browser_keeps_things(tabs: Tabs, new_person: NewPerson) -> None:
     ada = await new_person("Ada")
     tokens = Tokens(tabs.context)
-    page = await tabs.open("/account", person=ada)
+    page = await tabs.open("/usage", person=ada)
     await page.reload()
     await settled(page)
     await page.get_by_role("heading", name="No calls in").wait_for()

@@ -69,7 +69,7 @@ async def test_nor_do_they_after_a_reload(tabs: Tabs, new_person: NewPerson) -> 
     await page.locator("#main").get_by_role("link", name="Log in").click()
     await page.get_by_label("E-mail").fill(eve.email)
     await page.get_by_label("Password", exact=True).fill(eve.password)
-    await page.locator("#main").get_by_role("button", name="Log in").click()
+    await page.locator("#main").get_by_role("button", name="Log in", exact=True).click()
     await expect(page.get_by_role("heading", level=1, name="Write a post")).to_be_visible()
     await expect(page.get_by_label("Title")).to_have_value("")
     assert "Typed by Ada" not in await page.evaluate(KEPT)
@@ -88,7 +88,7 @@ async def test_a_tab_of_one_person_becomes_that_of_who_logs_in_in_another(tabs: 
     await second.locator("#main").get_by_role("link", name="Log in").click()
     await second.get_by_label("E-mail").fill(eve.email)
     await second.get_by_label("Password", exact=True).fill(eve.password)
-    await second.locator("#main").get_by_role("button", name="Log in").click()
+    await second.locator("#main").get_by_role("button", name="Log in", exact=True).click()
     for page in (first, second):
         await expect(page.get_by_role("button", name="Account of Eve")).to_be_visible()
     await expect(first.get_by_label("Title")).to_have_value("")
@@ -113,7 +113,7 @@ async def test_logging_out_while_an_answer_comes_keeps_nothing_of_it(
     assert "Something private." in await page.evaluate(KEPT)
     await page.get_by_role("button", name="Account of Ada").click()
     async with page.expect_event("requestfailed", lambda request: "Generate" in request.url):
-        await page.get_by_role("button", name="Log out").click()
+        await page.get_by_role("button", name="Log out", exact=True).click()
     await expect(page.get_by_role("link", name="Register")).to_be_visible()
     await expect(page.get_by_role("heading", name="Feed")).to_be_visible()
     await settled(page)
@@ -126,7 +126,7 @@ async def test_a_session_that_cannot_be_ended_is_told(tabs: Tabs, new_person: Ne
     delete = re.compile("AuthService/DeleteSession$")
     await page.route(delete, lambda route: refuse(route, UNAUTHENTICATED, "TOKEN_EXPIRED", "The token has expired."))
     await page.route(REFRESH, lambda route: route.abort("connectionrefused"))
-    await page.locator("#main").get_by_role("button", name="Log out").click()
+    await page.locator("#main").get_by_role("button", name="Log out", exact=True).click()
     await expect(page.get_by_role("log")).to_contain_text(
         "You are logged out here, but the server could not be reached"
     )
@@ -140,6 +140,6 @@ async def test_a_log_out_that_is_refused_renews_and_ends_the_session(tabs: Tabs,
     await page.route(
         delete, lambda route: refuse(route, UNAUTHENTICATED, "TOKEN_EXPIRED", "The token has expired."), times=1
     )
-    await page.locator("#main").get_by_role("button", name="Log out").click()
+    await page.locator("#main").get_by_role("button", name="Log out", exact=True).click()
     await expect(page.get_by_role("log")).to_contain_text("You are logged out.")
     assert await tabs.context.cookies() == []

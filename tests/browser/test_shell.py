@@ -135,7 +135,7 @@ async def test_a_session_that_ends_is_renewed_over_the_page_and_the_call_repeate
     for method in ("LikePost", "RefreshSession"):
         await page.unroute(f"**/{method}")
     await dialog.get_by_label("Password", exact=True).fill(ada.password)
-    await answered(page, "LikePost", dialog.get_by_role("button", name="Log in"))
+    await answered(page, "LikePost", dialog.get_by_role("button", name="Log in", exact=True))
     await expect(dialog).to_have_count(0)
     await expect(heart).to_have_attribute("aria-pressed", "true")
     await page.reload()

@@ -67,6 +67,7 @@ async def test_the_page_stands_under_a_strict_policy(edge: Edge, path: str) -> N
     assert headers["referrer-policy"] == "no-referrer"
     assert headers["cross-origin-opener-policy"] == "same-origin"
     assert "camera=()" in headers["permissions-policy"]
+    assert "publickey" not in headers["permissions-policy"]  # passkeys log people in
 
 
 async def test_parts_are_kept_for_a_year(edge: Edge) -> None:

@@ -24,6 +24,7 @@ HEALTH = "/grpc.health.v1.Health/Check"
 IDENTITIES = (
     "/promptmesh.auth.v1.AuthService/WatchIdentities",
     "/promptmesh.auth.v1.AuthService/ResolveApiKey",
+    "/promptmesh.auth.v1.AuthService/ReportKeyUses",
 )
 SCREEN = tuple(f"/promptmesh.moderation.v1.ModerationService/{name}" for name in ("Screen", "BatchScreen"))
 # Who calls what of whom, between services; the code that does stands beside it.
@@ -32,10 +33,14 @@ BETWEEN = {
     *(("moderation", "auth", path) for path in IDENTITIES),
     *(("inference", "auth", path) for path in IDENTITIES),
     *(("inference", "moderation", path) for path in SCREEN),  # services/inference/main.py
+    *((name, "auth", REPLAY) for name in ("prompts", "moderation", "inference")),  # people who are gone
     ("prompts", "moderation", REPLAY),  # mesh.consume(…) of each main.py
     ("prompts", "inference", REPLAY),
     ("moderation", "prompts", REPLAY),
     ("inference", "prompts", REPLAY),
+    *(("auth", target, REPLAY) for target in ("prompts", "moderation", "inference")),  # services/auth/audit/wiring.py
+    *((name, "auth", REPLAY) for name in ("prompts", "moderation", "inference")),
+    *((name, "auth", "/promptmesh.auth.v1.PlanService/WatchPlans") for name in ("prompts", "inference")),
 }
 
 
@@ -51,11 +56,15 @@ def test_the_files_are_what_the_contracts_and_the_code_say() -> None:
 def test_clients_are_read_from_the_code() -> None:
     assert {(one.name, one.target, one.service) for one in clients()} == {
         *((name, "auth", "AuthService") for name in ("prompts", "moderation", "inference")),
+        *((name, "auth", "EventSourceService") for name in ("prompts", "moderation", "inference")),
         ("inference", "moderation", "ModerationService"),
         ("prompts", "moderation", "EventSourceService"),
         ("prompts", "inference", "EventSourceService"),
         ("moderation", "prompts", "EventSourceService"),
         ("inference", "prompts", "EventSourceService"),
+        *(("auth", target, "EventSourceService") for target in ("prompts", "moderation", "inference")),
+        *((name, "auth", "EventSourceService") for name in ("prompts", "moderation", "inference")),
+        *((name, "auth", "PlanService") for name in ("prompts", "inference")),
     }
 
 

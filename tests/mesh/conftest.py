@@ -29,7 +29,7 @@ EDGE_WIDE_OPEN = {
     "credential_rate_burst": 20_000,
 }
 #: On a slow machine all these tests take longer than an access token lives; they log in once.
-LONG_SESSIONS = {"PROMPTMESH_ACCESS_LIFETIME_S": "3600"}
+LONG_SESSIONS = {"PROMPTMESH_ACCESS_LIFETIME_S": "3600", "PROMPTMESH_STEP_UP_S": "3600"}
 #: A provider that refuses our credential, which a test makes one do.
 EXPECTED_ERRORS = re.compile(r"refused our credential")
 _numbers = itertools.count(1)

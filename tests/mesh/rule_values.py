@@ -23,10 +23,18 @@ OUT_OF_FORM: dict[str, tuple[str, ...]] = {
 }
 #: What keeps to a pattern, and what does not.
 PATTERNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "^[0-9]{6}$": (("000000", "123456"), ("", "12345", "1234567", "12345a", "123456\n", "\u0661" * 6)),
+    "^([a-z_]+(\\.[a-z_]+)*(\\.\\*)?)?$": (
+        ("user", "user.*", "user.set_roles", "user.password.*"),
+        ("*", "user.", "User", "user.**", "a b", "user\n"),
+    ),
+    "^([0-9a-f]{64})?$": (("0" * 64, "a1" * 32), ("0" * 63, "A" * 64, "g" * 64, "0" * 65)),
+    "^[a-z][a-z0-9-]{0,31}$": (("a", "a-9", "a" * 32), ("", "a" * 33, "A", "9a", "-a", "a b", "ä", "a.b", "a\n")),
     "^[A-Za-z0-9_-]{1,64}$": (("a", "A-9_", "a" * 64), ("", "a" * 65, "a b", "ä", "a.b", "a\n")),
 }
 #: What a field of this name is filled with, and begins with: it must be well-formed at any length.
 FILLERS = {
+    "action": "a",
     **dict.fromkeys(("tag", "tags", "data_url", "url"), "a"),
     **dict.fromkeys(("page_token", "etag"), "A"),
     "yaml": "#",

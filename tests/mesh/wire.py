@@ -48,6 +48,8 @@ def rest(binding: Binding, message: Message) -> tuple[str, dict[str, Any] | None
     if binding.body == "*":
         body, said = said, {}
     elif binding.body:
+        if not message.HasField(binding.body):  # what stands for it is the whole body, which is there
+            raise NotSayableError(binding.body)
         body = said.pop(binding.body, {})
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in _flat(said))
     return f"{path}?{query}" if query else path, body

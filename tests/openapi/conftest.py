@@ -6,10 +6,12 @@ Whoever asks here waits for each answer, so the providers have a thread of their
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 
 import pytest
 
@@ -18,6 +20,7 @@ from tests.mesh.conftest import EDGE_WIDE_OPEN, LONG_SESSIONS
 from tests.mesh.upstreams import Upstreams, models_yaml, running_upstreams
 
 _START_S = 30.0
+PASSWORD = "a long enough password"
 SCOPES = ("posts:read", "posts:write", "inference:invoke", "usage:read", "moderation:screen")
 
 
@@ -37,6 +40,7 @@ class There:
     post_id: str
     user_id: str
     models: str
+    plans: str
 
 
 @pytest.fixture(scope="session")
@@ -85,4 +89,12 @@ def there(mesh: LocalMesh, callers: Callers) -> There:
         post_id=post["postId"],
         user_id=mesh.register("peter")[0],  # whose roles change, and who calls nothing
         models=mesh.call("GET", "/api/v1/config", token=callers.admin).body["yaml"],
+        plans=files("services.auth.plans").joinpath("default_plans.yaml").read_text(encoding="utf-8"),
     )
+
+
+@pytest.fixture(scope="session")
+def newcomer(mesh: LocalMesh) -> Callable[[], str]:
+    """Makes a person of whom nobody else asks anything; answers an access token of theirs."""
+    numbers = itertools.count(1)
+    return lambda: mesh.register(f"newcomer-{next(numbers)}", PASSWORD)[1]

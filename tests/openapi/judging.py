@@ -24,6 +24,8 @@ from promptmesh.prompts.v1 import posts_pb2
 from gateway.contracts import Binding, Contracts, Method
 from gateway.openapi import parameter_name
 
+_LINK = "LINK_INVALID"  # of what was mailed or begun before: any text may be its token, until it is looked at
+
 _LOADED = (auth_pb2, inference_pb2, limits_pb2, moderation_pb2, posts_pb2, provider_keys_pb2, usage_pb2, openai_pb2)
 
 _CONVERSATION = (
@@ -48,6 +50,15 @@ BEYOND_THE_DOCUMENT: Mapping[str, str] = {
     "OpenAiService_Responses": "tool_choice",
     "OpenAiService_CountInputTokens": "tool_choice",
     "AuthService_CreateApiKey": "expire_time",
+    "AccountService_VerifyEmail": _LINK,
+    "AccountService_ResetPassword": _LINK,
+    "AccountService_ConfirmEmailChange": _LINK,
+    "FactorService_CreateTotp": _LINK,
+    "FactorService_CreatePasskey": _LINK,
+    "FactorService_CompleteSession": _LINK,
+    "FactorService_ConfirmSession": _LINK,
+    "FederationService_LinkIdentity": _LINK,
+    "OrganisationService_AcceptInvitation": _LINK,
 }
 
 

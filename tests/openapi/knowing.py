@@ -7,10 +7,11 @@ from typing import Any
 import schemathesis
 
 from tests.mesh.upstreams import VECTORS
-from tests.openapi.conftest import There
+from tests.openapi.conftest import PASSWORD, There
 
 _NOT_TAKEN_AWAY = ("PostService_DeletePost",)
 _REASONABLE_TIME = "2026-01-01T00:00:00Z"
+_PHRASE = "Otters mend a violet kettle; "
 _FAR_TIME = "2099-01-01T00:00:00Z"
 
 
@@ -31,6 +32,14 @@ def name_what_is_there(case: schemathesis.Case, there: There) -> None:
         body["provider"] = "calls"
     if operation == "ConfigService_ApplyConfig":
         body["yaml"] = there.models
+    if operation == "PlanService_ApplyPlans":
+        body["yaml"] = there.plans
+    if operation == "AuthService_Register":
+        body["password"] = _hard_to_guess(len(body["password"]))
+    if operation == "AccountService_ChangePassword":
+        body["currentPassword"], body["newPassword"] = PASSWORD, _hard_to_guess(len(body["newPassword"]))
+    if "allowedNetworks" in body:
+        body["allowedNetworks"] = [f"10.{number}.0.0/16" for number in range(len(body["allowedNetworks"]))]
     if "expireTime" in body:
         body["expireTime"] = _FAR_TIME
     if isinstance(body.get("tool_choice"), dict) and operation.startswith("OpenAiService_"):
@@ -38,12 +47,17 @@ def name_what_is_there(case: schemathesis.Case, there: There) -> None:
     if operation == "PostService_UpdatePost":
         body["title"] = body.get("title") or "A title"
         body["etag"] = ""
-    _query(query)
+    _query(query, "displayName" if operation == "AccountService_UpdateMe" else "title")
 
 
-def _query(query: dict[str, Any]) -> None:
+def _hard_to_guess(length: int) -> str:
+    """A password as long as the one that was made up, so that its limits are still walked."""
+    return (_PHRASE * (length // len(_PHRASE) + 1))[:length]
+
+
+def _query(query: dict[str, Any], changes: str) -> None:
     if "updateMask" in query:
-        query["updateMask"] = "title"
+        query["updateMask"] = changes
     if "pageToken" in query:
         query["pageToken"] = ""
     for name, value in (("beginTime", _REASONABLE_TIME), ("endTime", _FAR_TIME)):

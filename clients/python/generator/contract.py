@@ -21,6 +21,13 @@ SERVICES = {
     "LimitService": ("limits", "Limit"),
     "ProviderKeyService": ("provider_keys", "ProviderKey"),
     "UsageService": ("usage", "Usage"),
+    "AccountService": ("accounts", ""),
+    "FactorService": ("factors", "Factor"),
+    "FederationService": ("federation", ""),
+    "OrganisationService": ("organisations", "Organisation"),
+    "AdministrationService": ("administration", ""),
+    "AuditService": ("audit", ""),
+    "PlanService": ("plans", "Plan"),
 }
 #: Services that are no business of this client: OpenAI's API has OpenAI's client, the other is between services.
 LEFT_OUT = frozenset({"OpenAiService", "EventSourceService"})

@@ -145,12 +145,22 @@ class Sessions:
         self.number = 0
         self.good: set[str] = set()
         self._refresh: set[str] = set()
+        self.guarded_by: list[Any] = []  # kinds of second factors
         mesh.will("CreateSession", self._create)
+        mesh.will("CompleteSession", self._complete)
         mesh.will("RefreshSession", self.renew)
 
     def _create(self, request: types.CreateSessionRequest, context: grpc.ServicerContext) -> types.Session:
         if request.password != "right":
             fail(grpc.StatusCode.UNAUTHENTICATED, "LOGIN_FAILED")(request, context)
+        if self.guarded_by:
+            challenge = types.SecondFactorChallenge(challenge_token="pmc_1", factors=self.guarded_by)
+            return types.Session(challenge=challenge)
+        return self._pair()
+
+    def _complete(self, request: types.CompleteSessionRequest, context: grpc.ServicerContext) -> types.Session:
+        if (request.challenge_token, request.proof.totp_code) != ("pmc_1", "123456"):
+            fail(grpc.StatusCode.UNAUTHENTICATED, "PROOF_WRONG")(request, context)
         return self._pair()
 
     def renew(self, request: types.RefreshSessionRequest, context: grpc.ServicerContext) -> types.Session:

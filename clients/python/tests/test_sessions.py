@@ -66,6 +66,41 @@ def test_a_wrong_password_is_said_once(mesh: FakeMesh, new_user: NewUser) -> Non
     assert "wrong" not in str(raised.value)
 
 
+def test_a_second_factor_is_proved_at_the_log_in(mesh: FakeMesh, sessions: Sessions, new_user: NewUser) -> None:
+    sessions.guarded_by = [types.FactorKind.FACTOR_KIND_TOTP]
+    ada = new_user(email="ada@example.com", password="right", totp=lambda: "123456")
+    assert ada.call(like) == POST
+    sessions.end()
+    assert ada.call(like) == POST  # a refresh asks for no code
+    methods = ["CreateSession", "CompleteSession", "LikePost", "LikePost", "RefreshSession", "LikePost"]
+    assert [asked.method for asked in mesh.asked] == methods
+
+
+def test_a_second_factor_without_a_code_is_said(mesh: FakeMesh, sessions: Sessions, new_user: NewUser) -> None:
+    sessions.guarded_by = [types.FactorKind.FACTOR_KIND_TOTP]
+    with pytest.raises(UnauthenticatedError, match="totp"):
+        new_user(email="ada@example.com", password="right").call(like)
+    sessions.guarded_by = [types.FactorKind.FACTOR_KIND_PASSKEY]
+    with pytest.raises(UnauthenticatedError, match="totp"):
+        new_user(email="ada@example.com", password="right", totp=lambda: "123456").call(like)
+    assert mesh.count("CompleteSession") == 0
+
+
+def test_a_wrong_code_is_said_once(mesh: FakeMesh, sessions: Sessions, new_user: NewUser) -> None:
+    sessions.guarded_by = [types.FactorKind.FACTOR_KIND_TOTP]
+    with pytest.raises(UnauthenticatedError) as raised:
+        new_user(email="ada@example.com", password="right", totp=lambda: "654321").call(like)
+    assert raised.value.reason == "PROOF_WRONG"
+    assert mesh.count("CompleteSession") == 1
+
+
+def test_a_wrong_proof_is_no_token_that_ended(mesh: FakeMesh, person: User) -> None:
+    mesh.will("LikePost", fail(C.UNAUTHENTICATED, "PROOF_WRONG"))
+    with pytest.raises(UnauthenticatedError):
+        person.call(like)
+    assert [asked.method for asked in mesh.asked] == ["CreateSession", "LikePost"]
+
+
 def test_a_mesh_that_is_away_is_not_a_refusal(mesh: FakeMesh, sessions: Sessions, person: User) -> None:
     person.call(like)
     sessions.end()

@@ -1,5 +1,12 @@
 import { createServiceClient, type ServiceClient } from "./calls.js";
+import { AccountService } from "./gen/promptmesh/auth/v1/accounts_pb.js";
+import { AdministrationService } from "./gen/promptmesh/auth/v1/administration_pb.js";
+import { AuditService } from "./gen/promptmesh/auth/v1/audit_pb.js";
 import { AuthService } from "./gen/promptmesh/auth/v1/auth_pb.js";
+import { FactorService } from "./gen/promptmesh/auth/v1/factors_pb.js";
+import { FederationService } from "./gen/promptmesh/auth/v1/federation_pb.js";
+import { OrganisationService } from "./gen/promptmesh/auth/v1/organisations_pb.js";
+import { PlanService } from "./gen/promptmesh/auth/v1/plans_pb.js";
 import { ConfigService, InferenceService } from "./gen/promptmesh/inference/v1/inference_pb.js";
 import { LimitService } from "./gen/promptmesh/inference/v1/limits_pb.js";
 import { ProviderKeyService } from "./gen/promptmesh/inference/v1/provider_keys_pb.js";
@@ -24,7 +31,14 @@ export interface PromptmeshOptions {
 
 /** The services of a mesh, with every method that a caller from outside has. */
 export interface Promptmesh {
+  readonly accounts: ServiceClient<typeof AccountService>;
+  readonly administration: ServiceClient<typeof AdministrationService>;
+  readonly audit: ServiceClient<typeof AuditService>;
   readonly auth: ServiceClient<typeof AuthService>;
+  readonly factors: ServiceClient<typeof FactorService>;
+  readonly federation: ServiceClient<typeof FederationService>;
+  readonly organisations: ServiceClient<typeof OrganisationService>;
+  readonly plans: ServiceClient<typeof PlanService>;
   readonly posts: ServiceClient<typeof PostService>;
   readonly inference: ServiceClient<typeof InferenceService>;
   readonly moderation: ServiceClient<typeof ModerationService>;
@@ -45,7 +59,14 @@ export function createPromptmesh(options: PromptmeshOptions): Promptmesh {
     session ?? (apiKey === undefined ? undefined : { token: () => Promise.resolve(apiKey) });
   const transport = createMeshTransport({ ...options, credentials });
   return {
+    accounts: createServiceClient(AccountService, transport),
+    administration: createServiceClient(AdministrationService, transport),
+    audit: createServiceClient(AuditService, transport),
     auth: createServiceClient(AuthService, transport),
+    factors: createServiceClient(FactorService, transport),
+    federation: createServiceClient(FederationService, transport),
+    organisations: createServiceClient(OrganisationService, transport),
+    plans: createServiceClient(PlanService, transport),
     posts: createServiceClient(PostService, transport),
     inference: createServiceClient(InferenceService, transport),
     moderation: createServiceClient(ModerationService, transport),

@@ -5,7 +5,17 @@
  * and `watchPost` resume by themselves, `pages` iterates lists. Messages, enums and schemas are exported by their names.
  */
 export { createPromptmesh, type Promptmesh, type PromptmeshOptions } from "./client.js";
-export { Session, type SessionOptions, type SessionState } from "./session.js";
+export {
+  SecondFactorRequired,
+  Session,
+  type ProofInit,
+  type ProviderAnswer,
+  type ProviderLogIn,
+  type SessionOptions,
+  type SessionState,
+  type StepUp,
+} from "./session.js";
+export { createPasskey, getPasskey, hasPasskeys } from "./passkeys.js";
 export {
   PromptmeshError,
   StreamCutError,
@@ -30,7 +40,14 @@ export type { Session as SessionTokens } from "./gen/promptmesh/auth/v1/auth_pb.
 export { Surface, SurfaceSchema } from "./gen/promptmesh/moderation/v1/moderation_pb.js";
 export { Surface as ReceiptSurface } from "./gen/promptmesh/inference/v1/receipt_pb.js";
 export * from "./gen/promptmesh/access/v1/access_pb.js";
+export * from "./gen/promptmesh/auth/v1/accounts_pb.js";
+export * from "./gen/promptmesh/auth/v1/administration_pb.js";
+export * from "./gen/promptmesh/auth/v1/audit_pb.js";
 export * from "./gen/promptmesh/auth/v1/auth_pb.js";
+export * from "./gen/promptmesh/auth/v1/factors_pb.js";
+export * from "./gen/promptmesh/auth/v1/federation_pb.js";
+export * from "./gen/promptmesh/auth/v1/organisations_pb.js";
+export * from "./gen/promptmesh/auth/v1/plans_pb.js";
 export * from "./gen/promptmesh/inference/v1/inference_pb.js";
 export * from "./gen/promptmesh/inference/v1/limits_pb.js";
 export * from "./gen/promptmesh/inference/v1/provider_keys_pb.js";

@@ -1,12 +1,69 @@
 /** A person's session: who is logged in, and an access token that is always fresh. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { createServiceClient, type ServiceClient } from "./calls.js";
 import { PromptmeshError, sessionStaysOpen } from "./errors.js";
-import { AuthService, type Session as Tokens, type User } from "./gen/promptmesh/auth/v1/auth_pb.js";
+import {
+  AuthService,
+  type SecondFactorChallenge,
+  type Session as Tokens,
+  type User,
+} from "./gen/promptmesh/auth/v1/auth_pb.js";
+import { FactorService, type ProofSchema } from "./gen/promptmesh/auth/v1/factors_pb.js";
+import { FederationService, type LinkedIdentity } from "./gen/promptmesh/auth/v1/federation_pb.js";
+import { OrganisationService } from "./gen/promptmesh/auth/v1/organisations_pb.js";
+import { getPasskey } from "./passkeys.js";
 import { createMeshTransport, type Credentials } from "./transport.js";
 import { openTabs, type Tabs } from "./tabs.js";
 
 /** An access token is renewed so long before it ends. */
 export const RENEW_BEFORE_MS = 30_000;
+/** What proves who somebody is: `{ case: "totpCode", value: "123456" }`; also `recoveryCode`, `passkey`, `password`. */
+export type ProofInit = NonNullable<MessageInitShape<typeof ProofSchema>["proof"]>;
+
+/** Asks a person to prove anew who they are (`Session.confirm`); answers whether they did. */
+export type StepUp = () => Promise<boolean>;
+
+/** Thrown by `logIn`: the password was right, and a second factor guards the account. Nobody is logged in yet. */
+export class SecondFactorRequired extends Error {
+  override name = "SecondFactorRequired";
+  /** Which factors there are, until when, and how a passkey is asked. */
+  readonly challenge: SecondFactorChallenge;
+  readonly #complete: (proof: ProofInit) => Promise<User>;
+
+  constructor(challenge: SecondFactorChallenge, complete: (proof: ProofInit) => Promise<User>) {
+    super("The account has a second factor: prove it with `complete`.");
+    this.challenge = challenge;
+    this.#complete = complete;
+  }
+
+  /** Ends the log-in. PROOF_WRONG: it can be tried again; LINK_INVALID: the log-in is over and has to be begun anew. */
+  complete(proof: ProofInit): Promise<User> {
+    return this.#complete(proof);
+  }
+
+  /** The same with a passkey of this browser. Rejects with the browser's DOMException where the person gives up. */
+  async completeWithPasskey(): Promise<User> {
+    return this.#complete({ case: "passkey", value: await getPasskey(this.challenge.passkeyOptions) });
+  }
+}
+
+/** What the page got from an identity provider, by its query (RFC 6749, RFC 9207). */
+export interface ProviderAnswer {
+  readonly state: string;
+  readonly code?: string;
+  readonly error?: string;
+  readonly issuer?: string;
+}
+
+/** What came of a log-in by an identity provider; one of the three. */
+export interface ProviderLogIn {
+  readonly user?: User;
+  /** An account has the address: log in to it, then call `federation.linkIdentity` with this. */
+  readonly linkToken?: string;
+  /** Somebody was logged in already, and has one more way in now. */
+  readonly linked?: LinkedIdentity;
+}
+
 /** Required wherever the cookie is set or used: other sites cannot make a browser send it. */
 const CSRF_HEADER = { "x-csrf-protection": "1" };
 
@@ -23,6 +80,8 @@ export interface SessionOptions {
    * memory alone. Default: `cookie` in a browser, `memory` elsewhere.
    */
   readonly keep?: "cookie" | "memory";
+  /** Called, once for all calls that wait, where a call wants a newer proof; they are repeated if it answers true. */
+  readonly onStepUp?: StepUp;
 }
 
 interface Access {
@@ -30,6 +89,7 @@ interface Access {
   /** When to renew it, by this machine's clock (`Date.now`). */
   readonly renewAt: number;
   readonly sessionId: string;
+  readonly orgId: string;
   /** When the mesh lets it end, in milliseconds of the mesh's clock: tells which of two is newer. */
   readonly expireAt: number;
   /** When the session itself ends unless it is renewed, by the same clock; 0 where it was not said. */
@@ -42,6 +102,9 @@ interface Access {
  */
 export class Session implements Credentials {
   readonly #auth: ServiceClient<typeof AuthService>;
+  readonly #factors: ServiceClient<typeof FactorService>;
+  readonly #federation: ServiceClient<typeof FederationService>;
+  readonly #organisations: ServiceClient<typeof OrganisationService>;
   readonly #cookie: boolean;
   readonly #tabs: Tabs | undefined;
   readonly #listeners = new Set<(session: Session) => void>();
@@ -50,11 +113,19 @@ export class Session implements Credentials {
   #access: Access | undefined;
   #refreshToken = "";
   #renewing: Promise<string | undefined> | undefined;
+  #steppingUp: Promise<boolean> | undefined;
   /** Counts what replaced the session, so that a renewal that comes late does not bring an old one back. */
   #changes = 0;
+  /** As in SessionOptions; can be set later, when there is a page that asks. */
+  onStepUp: StepUp | undefined;
 
   constructor(options: SessionOptions) {
-    this.#auth = createServiceClient(AuthService, createMeshTransport(options));
+    const transport = createMeshTransport(options);
+    this.#auth = createServiceClient(AuthService, transport);
+    this.#factors = createServiceClient(FactorService, transport);
+    this.#federation = createServiceClient(FederationService, transport);
+    this.#organisations = createServiceClient(OrganisationService, transport);
+    this.onStepUp = options.onStepUp;
     this.#cookie = (options.keep ?? (typeof document === "undefined" ? "memory" : "cookie")) === "cookie";
     if (this.#cookie) this.#tabs = openTabs(options.baseUrl, (tokens) => this.#hear(tokens));
   }
@@ -62,6 +133,11 @@ export class Session implements Credentials {
   /** Who is logged in. */
   get user(): User | undefined {
     return this.#user;
+  }
+
+  /** The organisation that calls act for; empty: nobody is logged in. */
+  get orgId(): string {
+    return this.#access?.orgId ?? "";
   }
 
   get state(): SessionState {
@@ -80,15 +156,83 @@ export class Session implements Credentials {
     return this.logIn(email, password);
   }
 
-  /** Logs in. Fails with LOGIN_FAILED where e-mail or password is wrong. */
+  /**
+   * Logs in. Fails with LOGIN_FAILED where e-mail or password is wrong, and throws SecondFactorRequired where a second
+   * factor has to be proved: catch it and `complete` it.
+   */
   async logIn(email: string, password: string): Promise<User> {
     const request = { email, password, cookie: this.#cookie };
-    const options = { headers: this.#cookie ? CSRF_HEADER : {} };
+    const options = { headers: this.#headers() };
     // In its turn: a renewal under way would put its own cookie over the new one.
     const tokens = await this.#alone(() => this.#auth.createSession(request, options));
-    this.#take(tokens);
+    return this.#loggedIn(tokens);
+  }
+
+  /** Logs in with a passkey of this browser alone. Rejects with its DOMException where the person gives up. */
+  async logInWithPasskey(): Promise<User> {
+    const { options, challengeToken } = await this.#factors.beginPasskeyProof({});
+    return this.#complete(challengeToken, { case: "passkey", value: await getPasskey(options) });
+  }
+
+  /** Where to send the browser for a log-in by an identity provider, or, where somebody is logged in, to link theirs. */
+  async beginProviderLogIn(provider: string): Promise<string> {
+    const headers = { ...(await this.#own()), ...this.#headers() };
+    return (await this.#federation.beginFederatedLogin({ provider }, { headers })).authorizationUrl;
+  }
+
+  /** Takes the provider's answer. Throws SecondFactorRequired as `logIn` does. LINK_INVALID, IDENTITY_PROVIDER_FAILED. */
+  async completeProviderLogIn(answer: ProviderAnswer): Promise<ProviderLogIn> {
+    const headers = { ...(await this.#own()), ...this.#headers() };
+    const request = { ...answer, cookie: this.#cookie };
+    const { result } = await this.#alone(() => this.#federation.completeFederatedLogin(request, { headers }));
+    if (result.case === "session") return { user: this.#loggedIn(result.value) };
+    if (result.case === "linkToken") return { linkToken: result.value };
+    return result.case === "linked" ? { linked: result.value } : {};
+  }
+
+  /** Makes the session act for another of the person's organisations, in all tabs. */
+  async switchOrganisation(orgId: string): Promise<void> {
+    await this.#renewing?.catch(() => {});
+    const headers = await this.#own();
+    const tokens = await this.#alone(() => this.#organisations.switchOrganisation({ orgId }, { headers }));
+    this.#take(tokens, this.#refreshToken);
     this.#tabs?.tell(tokens);
-    return this.#user as User;
+  }
+
+  /** Reads anew who is logged in, after they changed something about themselves. */
+  async reload(): Promise<void> {
+    const before = this.#changes;
+    const user = await this.#auth.getMe({}, { headers: await this.#own() });
+    if (this.#changes !== before || this.#user?.userId !== user.userId) return;
+    this.#user = user;
+    this.#changed();
+  }
+
+  /**
+   * Proves anew who is logged in, for calls that ask for it (STEP_UP_REQUIRED). Fails with PROOF_WRONG; too many wrong
+   * proofs end the session. `challengeToken`: of BeginPasskeyProof, with a passkey alone.
+   */
+  async confirm(proof: ProofInit, challengeToken = ""): Promise<void> {
+    // Not beside a renewal, whose refresh token must not be lost.
+    await this.#renewing?.catch(() => {});
+    const headers = await this.#own();
+    const tokens = await this.#alone(() => this.#factors.confirmSession({ proof: { proof }, challengeToken }, { headers }));
+    this.#take(tokens, this.#refreshToken); // which stays
+    this.#tabs?.tell(tokens);
+  }
+
+  /** The same with a passkey of this browser. */
+  async confirmWithPasskey(): Promise<void> {
+    const { options, challengeToken } = await this.#factors.beginPasskeyProof({}, { headers: await this.#own() });
+    await this.confirm({ case: "passkey", value: await getPasskey(options) }, challengeToken);
+  }
+
+  /** Asks for a proof, once for all calls that want one at a time. */
+  async stepUp(): Promise<boolean> {
+    const { onStepUp } = this;
+    if (onStepUp === undefined || this.#access === undefined) return false;
+    this.#steppingUp ??= onStepUp().finally(() => (this.#steppingUp = undefined));
+    return this.#steppingUp;
   }
 
   /**
@@ -126,7 +270,7 @@ export class Session implements Credentials {
 
   /** Ends the session whose access token it is, and the cookie's; false: the mesh does not take the token. */
   async #ended(token: string): Promise<boolean> {
-    const headers = { authorization: `Bearer ${token}`, ...(this.#cookie ? CSRF_HEADER : {}) };
+    const headers = { authorization: `Bearer ${token}`, ...this.#headers() };
     try {
       await this.#alone(() => this.#auth.deleteSession({}, { headers }));
       return true;
@@ -169,6 +313,38 @@ export class Session implements Credentials {
     return this.#tabs ? this.#tabs.exclusively(work) : work();
   }
 
+  /** Of calls that set or use the cookie. */
+  #headers(): Record<string, string> {
+    return this.#cookie ? CSRF_HEADER : {};
+  }
+
+  /** The session's own credential; without one the mesh refuses the call. */
+  async #own(): Promise<Record<string, string>> {
+    const token = await this.token();
+    return token === undefined ? {} : { authorization: `Bearer ${token}` };
+  }
+
+  async #complete(challengeToken: string, proof: ProofInit): Promise<User> {
+    const request = { challengeToken, proof: { proof }, cookie: this.#cookie };
+    const options = { headers: this.#headers() };
+    return this.#opened(await this.#alone(() => this.#factors.completeSession(request, options)));
+  }
+
+  /** Throws SecondFactorRequired where more is to be proved. */
+  #loggedIn(tokens: Tokens): User {
+    const { challenge } = tokens;
+    if (challenge) {
+      throw new SecondFactorRequired(challenge, (proof) => this.#complete(challenge.challengeToken, proof));
+    }
+    return this.#opened(tokens);
+  }
+
+  #opened(tokens: Tokens): User {
+    this.#take(tokens);
+    this.#tabs?.tell(tokens);
+    return this.#user as User;
+  }
+
   #renewOnce(stale: string | undefined): Promise<string | undefined> {
     return this.#alone(async () => {
       // Another tab may have renewed while this one waited for its turn.
@@ -181,7 +357,7 @@ export class Session implements Credentials {
       try {
         const tokens = await this.#auth.refreshSession(
           { refreshToken: this.#refreshToken },
-          { headers: this.#cookie ? CSRF_HEADER : {} },
+          { headers: this.#headers() },
         );
         if (this.#changes !== before) return this.#access?.token;
         this.#take(tokens);
@@ -205,14 +381,15 @@ export class Session implements Credentials {
     else if (own?.sessionId !== tokens.sessionId || own.expireAt < expireAt(tokens)) this.#take(tokens);
   }
 
-  #take(tokens: Tokens): void {
+  #take(tokens: Tokens, refreshToken = tokens.refreshToken): void {
     this.#changes++;
     const lifetimeMs = lifetime(tokens);
     const renewInMs = Math.max(lifetimeMs / 2, lifetimeMs - RENEW_BEFORE_MS);
     const { accessToken: token, sessionId } = tokens;
     const sessionExpireAt = milliseconds(tokens.refreshExpireTime);
-    this.#access = { token, renewAt: Date.now() + renewInMs, sessionId, expireAt: expireAt(tokens), sessionExpireAt };
-    this.#refreshToken = tokens.refreshToken;
+    const orgId = tokens.orgId || (tokens.user?.orgId ?? "");
+    this.#access = { token, renewAt: Date.now() + renewInMs, sessionId, orgId, expireAt: expireAt(tokens), sessionExpireAt };
+    this.#refreshToken = refreshToken;
     this.#user = tokens.user;
     this.#state = "signed-in";
     this.#changed();

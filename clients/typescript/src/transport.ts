@@ -17,6 +17,9 @@ import { realTiming, type Timing } from "./timing.js";
 /** Deadline of a unary call where the caller sets none. */
 export const DEFAULT_TIMEOUT_MS = 30_000;
 
+/** UNAUTHENTICATED for what the request brings, not for the credential that it came with. */
+const ABOUT_THE_REQUEST: ReadonlySet<string> = new Set(["LOGIN_FAILED", "PROOF_WRONG"]);
+
 /** What one call may set. */
 export interface CallOptions {
   /** Ends the call; it then throws CANCELLED. */
@@ -35,6 +38,8 @@ export interface Credentials {
   token(): Promise<string | undefined>;
   /** Another one after the mesh refused `rejected`; undefined: there is none. Absent: one cannot be had. */
   renew?(rejected: string): Promise<string | undefined>;
+  /** Proves anew who it is, for calls that ask for it; whether that was done. Absent: nobody can be asked. */
+  stepUp?(): Promise<boolean>;
 }
 
 export interface TransportOptions {
@@ -77,7 +82,7 @@ export function createMeshTransport(options: TransportOptions): Transport {
       return await once(headers(token));
     } catch (caught) {
       const refused =
-        caught instanceof PromptmeshError && caught.code === "UNAUTHENTICATED" && caught.reason !== "LOGIN_FAILED";
+        caught instanceof PromptmeshError && caught.code === "UNAUTHENTICATED" && !ABOUT_THE_REQUEST.has(caught.reason);
       if (token === undefined || !refused || !credentials?.renew) throw caught;
       return await once(headers(await limit.race(credentials.renew(token))));
     }
@@ -94,7 +99,16 @@ export function createMeshTransport(options: TransportOptions): Transport {
     return send({ baseUrl, fetch, method, body, headers, timeoutMs: limit.leftMs(), signal }, method.output);
   }
 
-  return {
+  /** Whether the call is to be repeated, as its caller has proved anew who they are. They may take their time. */
+  async function steppedUp(caught: unknown, { headers, signal }: CallOptions): Promise<boolean> {
+    const asked = caught instanceof PromptmeshError && caught.reason === "STEP_UP_REQUIRED";
+    if (!asked || !credentials?.stepUp || new Headers(headers).has("authorization")) return false;
+    const done = await credentials.stepUp();
+    if (signal?.aborted) throw cancelled(signal.reason);
+    return done;
+  }
+
+  const once: Transport = {
     async unary<I extends DescMessage, O extends DescMessage>(
       method: DescMethodUnary<I, O>,
       request: MessageInitShape<I>,
@@ -147,6 +161,27 @@ export function createMeshTransport(options: TransportOptions): Transport {
         // Whoever stops reading ends the call: the mesh, and the provider behind it, then stop too.
         limit.end();
       }
+    },
+  };
+
+  return {
+    async unary(method, request, callOptions) {
+      try {
+        return await once.unary(method, request, callOptions);
+      } catch (caught) {
+        if (!(await steppedUp(caught, callOptions))) throw caught;
+        return await once.unary(method, request, callOptions);
+      }
+    },
+
+    async *stream(method, request, callOptions) {
+      try {
+        // It is refused before its first message or not at all.
+        return yield* once.stream(method, request, callOptions);
+      } catch (caught) {
+        if (!(await steppedUp(caught, callOptions))) throw caught;
+      }
+      yield* once.stream(method, request, callOptions);
     },
   };
 }

@@ -1,12 +1,16 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
-import { createPromptmesh, Session, type SessionOptions } from "@promptmesh/client";
+import { createPromptmesh, SecondFactorRequired, Session, type SessionOptions } from "@promptmesh/client";
 import {
   CreateSessionRequestSchema,
   RefreshSessionRequestSchema,
   SessionSchema,
   UserSchema,
 } from "../dist/gen/promptmesh/auth/v1/auth_pb.js";
+import {
+  CompleteSessionRequestSchema,
+  ConfirmSessionRequestSchema,
+} from "../dist/gen/promptmesh/auth/v1/factors_pb.js";
 import { GenerateResponseSchema } from "../dist/gen/promptmesh/inference/v1/inference_pb.js";
 import { EmptySchema } from "@bufbuild/protobuf/wkt";
 import { ErrorInfoSchema } from "../dist/gen/google/rpc/error_details_pb.js";
@@ -16,6 +20,8 @@ let toy: Toy;
 let issued: number;
 /** The tokens that the toy takes; all else is expired. */
 let valid: Set<string>;
+/** Those of them that were given for a proof. */
+let confirmed: Set<string> | undefined;
 let refreshGate: Promise<unknown>;
 const sessions: Session[] = [];
 
@@ -27,6 +33,7 @@ beforeEach(() => {
   toy.calls.length = 0;
   issued = 0;
   valid = new Set();
+  confirmed = undefined;
   refreshGate = Promise.resolve();
   toy.will(serve);
 });
@@ -62,8 +69,31 @@ async function serve(call: Call): Promise<void> {
     case "CreateSession": {
       const request = call.request(CreateSessionRequestSchema);
       if (request.password === "wrong") return expired("LOGIN_FAILED");
+      if (request.password === "guarded") {
+        return call.answer(SessionSchema, { challenge: { challengeToken: "pmc_1", factors: [1, 2] } });
+      }
       return issue(call, call.headers["x-csrf-protection"] === "1");
     }
+    case "CompleteSession": {
+      const { challengeToken, proof, cookie } = call.request(CompleteSessionRequestSchema);
+      assert.equal(cookie, call.headers["x-csrf-protection"] === "1");
+      if (challengeToken !== "pmc_1" || proof?.proof.value !== "123456") return expired("PROOF_WRONG");
+      return issue(call, cookie);
+    }
+    case "ConfirmSession": {
+      const { proof } = call.request(ConfirmSessionRequestSchema);
+      if (!valid.has(call.token ?? "")) return expired();
+      if (proof?.proof.value !== "123456") return expired("PROOF_WRONG");
+      const refreshToken = `pmr_${issued}`;
+      await issue(call, true); // without a refresh token: it stays
+      issued = Number(refreshToken.slice(4));
+      confirmed = valid;
+      return;
+    }
+    case "SetRoles":
+      if (!valid.has(call.token ?? "")) return expired();
+      if (confirmed !== valid) return call.refuse(7, "no", [[ErrorInfoSchema, { reason: "STEP_UP_REQUIRED" }]]);
+      return call.answer(UserSchema, { userId: "u" });
     case "RefreshSession": {
       await refreshGate;
       const { refreshToken } = call.request(RefreshSessionRequestSchema);
@@ -110,6 +140,71 @@ test("a wrong password is told, and nothing else is tried", async () => {
   await assert.rejects(mesh.auth.createSession({ email: "a", password: "wrong" }), { reason: "LOGIN_FAILED" });
   assert.deepEqual(methods(), ["CreateSession", "CreateSession", "CreateSession"]);
   assert.equal(session.state, "signed-in");
+});
+
+test("a second factor is asked by an error that ends the log-in", async () => {
+  const { session } = open();
+  const asked = await session.logIn("ada@example.com", "guarded").catch((error: unknown) => error);
+  assert.ok(asked instanceof SecondFactorRequired);
+  assert.deepEqual([asked.challenge.challengeToken, asked.challenge.factors], ["pmc_1", [1, 2]]);
+  assert.notEqual(session.state, "signed-in");
+
+  await assert.rejects(asked.complete({ case: "totpCode", value: "000000" }), { reason: "PROOF_WRONG" });
+  assert.equal((await asked.complete({ case: "totpCode", value: "123456" })).displayName, "Ada");
+  assert.equal(session.state, "signed-in");
+  assert.deepEqual(methods(), ["CreateSession", "CompleteSession", "CompleteSession"]);
+});
+
+test("a second factor's log-in goes into the cookie as well", async () => {
+  const { session } = open({ keep: "cookie" });
+  const asked = await session.logIn("ada@example.com", "guarded").catch((error: unknown) => error);
+  await (asked as SecondFactorRequired).complete({ case: "totpCode", value: "123456" });
+  await session.renew(toy.calls[0]?.token ?? "");
+  assert.equal(session.state, "signed-in");
+});
+
+test("a confirmation gives another access token and keeps the refresh token", async () => {
+  const { session, mesh } = open();
+  await session.logIn("ada@example.com", "right");
+  const before = await session.token();
+
+  await assert.rejects(session.confirm({ case: "password", value: "wrong" }), { reason: "PROOF_WRONG" });
+  assert.deepEqual(methods(), ["CreateSession", "ConfirmSession"]); // a wrong proof is not a token that ended
+  await session.confirm({ case: "totpCode", value: "123456" });
+  assert.notEqual(await session.token(), before);
+  assert.equal((await mesh.auth.setRoles({})).userId, "u");
+  valid.clear();
+  await mesh.auth.getMe({});
+  assert.equal(methods().at(-2), "RefreshSession");
+});
+
+test("calls that want a newer proof ask for it once, and are repeated", async () => {
+  let asked = 0;
+  const { session, mesh } = open({
+    onStepUp: async () => {
+      asked++;
+      await session.confirm({ case: "totpCode", value: "123456" });
+      return true;
+    },
+  });
+  await session.logIn("ada@example.com", "right");
+
+  const answers = await Promise.all([mesh.auth.setRoles({}), mesh.auth.setRoles({})]);
+  assert.deepEqual(answers.map((one) => one.userId), ["u", "u"]);
+  assert.equal(asked, 1);
+  await mesh.auth.setRoles({});
+  assert.equal(asked, 1);
+});
+
+test("a proof that nobody gives leaves the refusal, and nothing is repeated", async () => {
+  const { session, mesh } = open();
+  await session.logIn("ada@example.com", "right");
+  await assert.rejects(mesh.auth.setRoles({}), { reason: "STEP_UP_REQUIRED" });
+  session.onStepUp = () => Promise.resolve(false);
+  await assert.rejects(mesh.auth.setRoles({}), { reason: "STEP_UP_REQUIRED" });
+  session.onStepUp = () => Promise.resolve(true); // so it says; the mesh is not convinced, and is asked once more
+  await assert.rejects(mesh.auth.setRoles({}), { reason: "STEP_UP_REQUIRED" });
+  assert.equal(methods().filter((one) => one === "SetRoles").length, 4);
 });
 
 test("a token that expired in the middle is renewed once, for all calls that it failed", async () => {

@@ -3,6 +3,7 @@ import { LogInDialog } from "./shell/LogInDialog";
 import { ConnectionBanner, Toasts } from "./shell/Announcements";
 import { Header } from "./shell/Header";
 import { Outlet } from "./shell/Outlet";
+import { StepUpDialog } from "./shell/StepUpDialog";
 import css from "./app.module.css";
 
 export function App() {
@@ -24,6 +25,7 @@ export function App() {
         </div>
       </footer>
       <Toasts />
+      <StepUpDialog />
       <LogInDialog />
     </>
   );

@@ -17,7 +17,7 @@ from services.inference.config.parts import (
 )
 from services.inference.config.policies import CacheConfig, CanaryConfig, ModerationConfig, RouteConfig, TargetConfig
 from services.inference.config.reading import ConfigError, digest, missing_keys, parse
-from services.inference.config.yaml_places import Fault
+from services.mesh.yaml_places import Fault
 
 __all__ = [
     "DEMO",

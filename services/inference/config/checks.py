@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from services.inference.config.parts import DEMO, Config, ModelConfig, ProviderConfig
 from services.inference.config.route_checks import check_routes
-from services.inference.config.yaml_places import Document
+from services.mesh.yaml_places import Document
 
 _FIELDS_OF_KIND = {
     "openai": {"base_url", "api_key_env", "api_key_envs", "timeouts", "stream_usage", "output_cap_field"},

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from services.inference.config.checks import check
 from services.inference.config.parts import Config
-from services.inference.config.yaml_places import Document, Fault
+from services.mesh.yaml_places import Document, Fault
 
 
 class ConfigError(Exception):

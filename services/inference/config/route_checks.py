@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from services.inference.config.parts import DEMO, Config, ModelConfig
 from services.inference.config.policies import RouteConfig
-from services.inference.config.yaml_places import Document
 from services.inference.routing.route import BreakerPolicy, RetryPolicy
+from services.mesh.yaml_places import Document
 
 _DEMO_MODEL = ModelConfig(name=DEMO, provider=DEMO)
 

@@ -15,8 +15,11 @@ from services.inference import config as configuration
 from services.inference.catalog import Offers
 from services.inference.config import Config, ConfigError
 from services.inference.configs import canaries
+from services.mesh import audit
+from services.mesh.audit import Party
 from services.mesh.database import Connection, Database, queries
 from services.mesh.errors import FieldViolation, MeshError
+from services.mesh.events import Outbox
 from services.mesh.settings import SettingsError
 
 SQL = queries("services.inference")
@@ -41,8 +44,11 @@ class Configs:
     that a process does not understand changes nothing there.
     """
 
-    def __init__(self, database: Database, offers: Offers, environment: Mapping[str, str]) -> None:
-        self._database = database
+    def __init__(
+        self, database: Database, offers: Offers, environment: Mapping[str, str], outbox: Outbox | None = None
+    ) -> None:
+        """outbox: where the audit trail is told of new versions; None: nobody is."""
+        self._database, self._outbox = database, outbox
         self._offers = offers
         self._environment = environment
         self._row: asyncpg.Record | None = None
@@ -98,7 +104,9 @@ class Configs:
                     return pb.ConfigVersion(
                         version=(row["version"] if row else 0) + 1, yaml=text, author_id=author_id or ""
                     )
+                before = row
                 row = await _insert(conn, text, author_id)
+                await self._record(conn, "config.apply", before, row)
         await self._take(row, parsed)
         return _message(row)
 
@@ -119,7 +127,9 @@ class Configs:
                 raise _no_version(version)
             parsed = await self._checked(wanted["yaml"], "the version in force stays")
             if wanted["digest"] != row["digest"]:
+                before = row
                 row = await _insert(conn, wanted["yaml"], author_id, rollback_of=wanted["version"])
+                await self._record(conn, "config.roll_back", before, row)
         await self._take(row, parsed)
         return _message(row)
 
@@ -135,7 +145,7 @@ class Configs:
             row = await conn.fetchrow(SQL["current_config"], 0)
             if row is None or self._row is None or row["version"] != self._row["version"]:
                 return None
-            present = self._offers.config
+            present, current = self._offers.config, row
             if canaries.canary_of(present, route) is None:
                 return None
             before = await conn.fetchrow(SQL["config_before"], row["version"])
@@ -148,6 +158,7 @@ class Configs:
                     _log.error("a canary cannot be taken back by itself; apply a version without it", route=route)
                     return None
                 row = await _insert(conn, text, None, note=note)
+            await self._record(conn, "config.roll_back", current, row, reason=note)
         _log.warning("a canary was taken back", route=route, version=row["version"], why=note)
         await self._take(row)
         return _message(row)
@@ -192,6 +203,22 @@ class Configs:
             self._offers.configure(version, parsed)
             self._seen_version, self._row = version, row
             _log.info("a configuration is in force", version=version, models=len(self._offers.catalog.routes))
+
+    async def _record(
+        self, conn: Connection, action: str, before: asyncpg.Record | None, after: asyncpg.Record, reason: str = ""
+    ) -> None:
+        """Tells the audit trail: versions, whose texts stay here."""
+        if self._outbox is None:
+            return
+        await audit.record(
+            conn,
+            self._outbox,
+            action,
+            Party("config", str(after["version"])),
+            reason=reason,
+            before={"version": before["version"] if before is not None else 0},
+            after={"version": after["version"], "rollback_of": after["rollback_of"] or 0},
+        )
 
     async def _checked(self, text: str, so: str) -> Config:
         try:

@@ -21,8 +21,10 @@ from services.inference.limits.limits import Limits
 from services.inference.limits.model import Defaults, LimitValues
 from services.inference.limits.options import LimitOptions
 from services.inference.limits.overrides import Overrides
+from services.inference.limits.plans import PlanLimits
 from services.inference.limits.recovery import Leave
 from services.inference.limits.totals import totals_of
+from services.inference.limits.warnings import WarningWriter, Watermarks
 from services.inference.providers.draining import Drains
 from services.inference.routing.attempts import Attempts
 from services.inference.routing.canary import Canaries
@@ -33,6 +35,8 @@ from services.inference.routing.stalls import LoopStalls
 from services.inference.screening.options import ScreeningOptions
 from services.inference.screening.passage import Screening
 from services.mesh.database import Database
+from services.mesh.events import Outbox
+from services.mesh.plans import Plans
 from services.mesh.redis import Redis
 
 NANOS_PER_SECOND = 1e9
@@ -47,6 +51,7 @@ class EngineParts:
 
     `moderation`: a stub of it, for routes whose texts are screened; None: their calls are refused.
     `roll_back(route, why)`: asked for when a canary does worse than the rest of its route.
+    `plans`: whose limits hold; None: there are none. `outbox`: takes warnings of limits; None: there are none.
     """
 
     def __init__(
@@ -66,11 +71,21 @@ class EngineParts:
         screening_options: ScreeningOptions | None = None,
         org_calls_max: int = 512,
         roll_back: Callable[[Route, str], None] = _nobody,
+        plans: Plans | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         self._offers = offers
         self._limits_poll_s = limits_poll_s
         hooks = LedgerHooks(self._hold, self._unflushed)
-        self.limits = Limits(redis, totals_of(database), hooks=hooks, options=limit_options)
+        plan_limits = PlanLimits(plans or Plans())
+        self.plan_name = plan_limits.name
+        marks = Watermarks() if outbox is not None else None
+        self._warnings = WarningWriter(database, outbox, marks) if outbox is not None and marks is not None else None
+        self.limits = Limits(
+            redis, totals_of(database), hooks=hooks, options=limit_options, plan_of=plan_limits.of, marks=marks
+        )
+        if plans is not None:
+            plans.on_change(self.limits.replan)  # after what PlanLimits forgets
         self.overrides = Overrides(database, self.limits)
         self.ledger = Ledger(
             database,
@@ -109,6 +124,7 @@ class EngineParts:
             ("limits that were set", lambda: self.overrides.follow(self._limits_poll_s)),
             ("probes", self._probes.run),
             ("stalls of the loop", self._stalls.run),
+            *((("warnings of limits", self._warnings.run),) if self._warnings is not None else ()),
         )
 
     async def start(self) -> None:

@@ -9,8 +9,11 @@ import asyncpg
 from promptmesh.inference.v1 import usage_pb2 as pb
 
 from services.inference.ledger.filters import RequestQuery, id_of
+from services.mesh import audit
+from services.mesh.audit import Party
 from services.mesh.database import Database, queries
 from services.mesh.errors import MeshError
+from services.mesh.events import Outbox
 
 SQL = queries("services.inference")
 _INTERVALS: dict[int, str] = {
@@ -33,6 +36,13 @@ class LedgerReader:
     def __init__(self, database: Database, scan_rows_max: int) -> None:
         self._database = database
         self._scan_rows_max = scan_rows_max
+
+    async def record_export(self, outbox: Outbox, query: RequestQuery) -> None:
+        """Tells the audit trail that receipts leave as a file."""
+        times = {"begin_us": query.begin_us, "end_us": query.end_us}
+        async with self._database.transaction() as conn:
+            subject = Party("organisation", query.org_id or "")
+            await audit.record(conn, outbox, "usage.export", subject, after=times)
 
     async def usage(
         self,

@@ -20,6 +20,7 @@ from services.inference.ledger.receipts import none_if_nil, receipt_of_row
 from services.mesh.access.control import AccessControl
 from services.mesh.call import current
 from services.mesh.errors import MeshError
+from services.mesh.events import Outbox
 from services.mesh.ids import SYSTEM_CLOCK, Clock
 from services.mesh.paging import PageTokens, page_size
 from services.mesh.revocation import UntilRevoked
@@ -47,8 +48,11 @@ class Usage(usage_pb2_grpc.UsageServiceServicer):
         access: AccessControl,
         *,
         exports_max: int,
+        outbox: Outbox | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        """outbox: where the audit trail is told of exports; None: nobody is."""
+        self._outbox = outbox
         self._reader = reader
         self._page_tokens = page_tokens
         self._access = access
@@ -143,6 +147,8 @@ class Usage(usage_pb2_grpc.UsageServiceServicer):
             )
         self._exports += 1
         try:
+            if self._outbox is not None:
+                await self._reader.record_export(self._outbox, query)
             with UntilRevoked(self._access, caller) as until:
                 async with aclosing(until.each(self._file(query, as_csv=as_csv))) as parts:
                     started = False

@@ -16,6 +16,7 @@ from services.inference.limits.refusals import HELD_RETRY_S, refusal, unavailabl
 from services.inference.limits.script import MAKE, USE, Answer, Script, Want
 from services.inference.limits.slices import Account, Org, Slice, Waiter
 from services.inference.limits.totals import Totals, seed
+from services.inference.limits.warnings import Watermarks
 from services.mesh.errors import MeshError
 from services.mesh.ids import SYSTEM_CLOCK, Clock
 from services.mesh.redis import Redis, RedisUnavailable
@@ -39,6 +40,7 @@ class Exchange:
         options: LimitOptions,
         new_id: Callable[[], str],
         clock: Clock = SYSTEM_CLOCK,
+        marks: Watermarks | None = None,
     ) -> None:
         self._redis = redis
         self._script = script
@@ -48,6 +50,7 @@ class Exchange:
         self._options = options
         self._new_id = new_id
         self._clock = clock
+        self._marks = marks
         self.process = new_id()  # this life of this process: what Redis leases to
         self._serving: dict[Org, asyncio.Task[None]] = {}
 
@@ -133,6 +136,9 @@ class Exchange:
             return
         org.called_at = self._time.monotonic()
         unseeded = statements.apply(org, wants, answer, round_number)
+        if self._marks is not None:
+            for want in wants:
+                self._marks.look(want.slice)
         self._hand_out(org, round_number)
         if unseeded:
             try:
@@ -212,6 +218,8 @@ class Exchange:
             least_s = max(HELD_RETRY_S, wait_s(one, need, now)) if spent else HELD_RETRY_S
             one.refused_until = now + (self._options.spent_s if spent else self._options.held_s)
             one.refused_need = need
+            if spent and self._marks is not None:
+                self._marks.look(one, refused=True)
             if least_s > worst_s:
                 worst, worst_s = one, least_s
         return refusal(worst, waiter.amounts[worst.unit], now)

@@ -23,7 +23,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from services.inference.limits.accounts import Accounts
+from services.inference.limits.accounts import Accounts, PlanOf, no_plans
 from services.inference.limits.epochs import Epochs, LedgerHooks
 from services.inference.limits.exchange import Exchange
 from services.inference.limits.metrics import WAITED
@@ -36,6 +36,7 @@ from services.inference.limits.reservation import FREE, Reservation, give_back, 
 from services.inference.limits.script import Script
 from services.inference.limits.slices import Account, Org, Slice, Waiter
 from services.inference.limits.totals import Totals
+from services.inference.limits.warnings import Watermarks
 from services.mesh.call import Caller
 from services.mesh.ids import SYSTEM_CLOCK, Clock, uuid7
 from services.mesh.redis import Redis
@@ -50,6 +51,7 @@ class Left(NamedTuple):
     limit_value: int
     remaining: int
     reset_time: int
+    source: int  # a number of LimitSource
 
 
 class Limits:
@@ -65,14 +67,16 @@ class Limits:
         clock: Clock = SYSTEM_CLOCK,
         new_id: Callable[[], str] = uuid7,
         script: Script | None = None,
+        plan_of: PlanOf = no_plans,
+        marks: Watermarks | None = None,
     ) -> None:
         self.options = options or LimitOptions()
         script = script or Script(redis)
         self._time = RedisTime(clock)
         self._now = self._time.now
         self._epochs = Epochs(redis, self._time, self.options, new_id, hooks or LedgerHooks())
-        self._exchange = Exchange(redis, script, totals, self._epochs, self._time, self.options, new_id, clock)
-        self._accounts = Accounts(self.options.accounts_max, self._exchange.start)
+        self._exchange = Exchange(redis, script, totals, self._epochs, self._time, self.options, new_id, clock, marks)
+        self._accounts = Accounts(self.options.accounts_max, self._exchange.start, plan_of)
         self._account_of = self._accounts.of
         self._recovery = Recovery(redis, script, totals, self._epochs, self._exchange, self._accounts, self._time)
 
@@ -137,6 +141,10 @@ class Limits:
         """All that administrators have set, by (kind, id); it holds from now on."""
         self._accounts.override(overrides)
 
+    def replan(self) -> None:
+        """What `plan_of` says has changed; it holds from now on."""
+        self._accounts.forget()
+
     async def left(self, caller: Caller) -> Sequence[Left]:
         """What is left of each limit of a caller, asked of Redis; as last heard where that is away."""
         account = self._accounts.of(caller)
@@ -155,6 +163,7 @@ class Limits:
                 one.meter.limit,
                 min(one.meter.limit, one.left_at(now)),
                 one.end,
+                self._accounts.source_of(one.meter.kind, one.meter.subject_id, caller.plan, one.meter.spec.name),
             )
             for one in account.slices
         ]

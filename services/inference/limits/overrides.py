@@ -7,9 +7,12 @@ import asyncio
 import asyncpg
 
 from services.inference.limits.limits import Limits
-from services.inference.limits.model import VALUE_NAMES, LimitValues
-from services.mesh.database import Database, queries
+from services.inference.limits.model import KIND_NAMES, VALUE_NAMES, LimitValues
+from services.mesh import audit
+from services.mesh.audit import Party
+from services.mesh.database import Connection, Database, queries
 from services.mesh.errors import MeshError
+from services.mesh.events import Outbox
 from services.mesh.telemetry.logs import get_logger
 
 SQL = queries("services.inference")
@@ -24,6 +27,11 @@ class Overrides:
         self._limits = limits
         self._values: dict[tuple[int, str], LimitValues] = {}
         self._version = 0
+        self._outbox: Outbox | None = None
+
+    def record_to(self, outbox: Outbox) -> None:
+        """Has the audit trail told of every change made here."""
+        self._outbox = outbox
 
     async def follow(self, poll_s: float) -> None:
         """Takes every change within `poll_s` seconds; runs until cancelled."""
@@ -54,7 +62,8 @@ class Overrides:
     async def set(self, kind: int, subject_id: str, org_id: str, values: LimitValues) -> asyncpg.Record:
         """Replaces what was set for a subject. Holds in this process when it returns."""
         async with self._database.transaction() as conn:
-            version = await conn.fetchval(SQL["next_limits_version"])
+            version = await conn.fetchval(SQL["next_limits_version"])  # its lock makes changes one after another
+            before = await conn.fetchrow(SQL["get_limits"], kind, subject_id)
             row = await conn.fetchrow(
                 SQL["set_limits"],
                 kind,
@@ -69,7 +78,8 @@ class Overrides:
                 values.output_tokens_per_request,
                 version,
             )
-        assert row is not None
+            assert row is not None
+            await self._record(conn, "limits.set", before, row)
         await self.refresh()
         return row
 
@@ -77,11 +87,24 @@ class Overrides:
         """Whether anything was set for the subject; it is no more."""
         async with self._database.transaction() as conn:
             version = await conn.fetchval(SQL["next_limits_version"])
+            before = await conn.fetchrow(SQL["get_limits"], kind, subject_id)
             row = await conn.fetchrow(SQL["remove_limits"], kind, subject_id, version)
+            if row is not None:
+                await self._record(conn, "limits.delete", before, row)
         if row is None:
             return False
         await self.refresh()
         return True
+
+    async def _record(
+        self, conn: Connection, action: str, before: asyncpg.Record | None, after: asyncpg.Record
+    ) -> None:
+        if self._outbox is not None:
+            subject = Party(KIND_NAMES[after["kind"]], after["subject_id"])
+            told = _told(before) if before is not None else None
+            await audit.record(
+                conn, self._outbox, action, subject, org_id=after["org_id"], before=told, after=_told(after)
+            )
 
     async def page(self, after: tuple[int, str], size: int) -> list[asyncpg.Record]:
         """What is set, by kind and id, after a subject."""
@@ -92,3 +115,7 @@ class Overrides:
 def values_of(row: asyncpg.Record) -> LimitValues:
     """The limits in a row."""
     return LimitValues(**{name: row[name] for name in VALUE_NAMES})
+
+
+def _told(row: asyncpg.Record) -> dict[str, int]:
+    return {name: row[name] for name in VALUE_NAMES if row[name] is not None}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import asyncpg
 import grpc
@@ -25,10 +26,14 @@ _FILTERS = {"list": "limits"}
 class LimitAdmin(pb_grpc.LimitServiceServicer):
     """`inference.v1.LimitService`."""
 
-    def __init__(self, limits: Limits, overrides: Overrides, pages: PageTokens) -> None:
+    def __init__(
+        self, limits: Limits, overrides: Overrides, pages: PageTokens, plan_name: Callable[[str], str] = str
+    ) -> None:
+        """plan_name: the name of the plan in force for what a caller brings, which is empty for the default one."""
         self._limits = limits
         self._overrides = overrides
         self._pages = pages
+        self._plan_name = plan_name
 
     async def SetLimits(self, request: pb.SetLimitsRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.Limits:
         asked = request.limits
@@ -45,7 +50,7 @@ class LimitAdmin(pb_grpc.LimitServiceServicer):
             subject = f"{KIND_NAMES[request.kind]}:{request.subject_id}"
             raise MeshError(
                 "LIMITS_NOT_FOUND",
-                f"No limits are set for {subject}; the configuration's defaults hold for it already.",
+                f"No limits are set for {subject}; its plan and the configuration's defaults hold for it already.",
                 metadata={"subject": subject},
             )
         return empty_pb2.Empty()
@@ -66,14 +71,16 @@ class LimitAdmin(pb_grpc.LimitServiceServicer):
     async def GetRemaining(
         self, request: pb.GetRemainingRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.GetRemainingResponse:
-        response = pb.GetRemainingResponse()
-        for one in await self._limits.left(current().caller):
+        caller = current().caller
+        response = pb.GetRemainingResponse(plan=self._plan_name(caller.plan))
+        for one in await self._limits.left(caller):
             message = response.remaining.add(
                 kind=one.kind,
                 subject_id=one.subject_id,
                 limit=one.limit,
                 limit_value=one.limit_value,
                 remaining=one.remaining,
+                source=cast(pb.LimitSource.ValueType, one.source),
             )
             if one.reset_time:
                 message.reset_time.FromSeconds(one.reset_time)

@@ -47,6 +47,7 @@ class Slice:
         "unflushed",
         "unit",
         "used",
+        "warned",
     )
 
     def __init__(self, meter: Meter, begin: int, end: int) -> None:
@@ -65,6 +66,7 @@ class Slice:
         self.idle_ticks = 0
         # As Redis last answered
         self.used = 0
+        self.warned = 0  # percent of the limit that was told of
         self.before = 0  # used in the window before
         self.leased = 0  # to all processes
         self.scarce = False

@@ -36,11 +36,11 @@ def call_of(data: bytes, catalog: Catalog) -> ModelCall:
     check(body, _RULES)
     if body.get("input") is None:
         raise fault("input", "Missing required parameter: `input`.")
-    route = catalog.route(body.get("model") or "")
+    call = current()
+    route = catalog.route_for(body.get("model") or "", call.caller)
     if route.refuses_unknown:
         refuse_unknown(body, KNOWN, route.name)
     estimate, most = _sizes(body["input"])
-    call = current()
     return ModelCall(
         surface=receipt_pb2.SURFACE_EMBEDDINGS,
         caller=call.caller,

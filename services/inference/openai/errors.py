@@ -34,6 +34,8 @@ _SHAPES: Mapping[str, tuple[int, str, str | None]] = {
     "ROLE_MISSING": (403, _REQUEST, "insufficient_permissions"),
     "AUDIENCE_MISMATCH": (403, _REQUEST, "insufficient_permissions"),
     "MODEL_NOT_FOUND": (404, _REQUEST, "model_not_found"),
+    "MODEL_REFUSED": (403, _REQUEST, "model_refused"),
+    "ADDRESS_REFUSED": (403, _REQUEST, "address_refused"),
     "PROVIDER_RATE_LIMITED": (429, _LIMIT, "rate_limit_exceeded"),
     "CONCURRENCY_LIMIT": (429, _LIMIT, "rate_limit_exceeded"),
     "RATE_LIMITED": (429, _LIMIT, "rate_limit_exceeded"),
@@ -63,7 +65,7 @@ _MESSAGES: Mapping[str, str] = {
     "CREDENTIAL_EXPIRED": f"The API key, or access token, has expired. {_MAKE_A_KEY}",
     "CREDENTIAL_REVOKED": f"The API key was revoked, or the session of the access token has ended. {_MAKE_A_KEY}",
 }
-_PARAMS = {"MODEL_NOT_FOUND": "model", "CONTEXT_LENGTH_EXCEEDED": "messages"}
+_PARAMS = {"MODEL_NOT_FOUND": "model", "MODEL_REFUSED": "model", "CONTEXT_LENGTH_EXCEEDED": "messages"}
 # The official clients try 429 and 5xx again by themselves, within a minute at most, unless told not to. These two only
 # an operator, or the next day, makes good; but what calls under way hold of a budget is back in a moment.
 _NO_RETRY = frozenset({"BUDGET_EXHAUSTED", "PROVIDER_CREDENTIAL_REFUSED"})

@@ -27,6 +27,7 @@ from services.inference.openai import bodies, embeddings, responses
 from services.inference.openai.errors import JSON_TYPE, SSE_TYPE, StreamFailedError
 from services.inference.routing.route import Route
 from services.mesh.access.control import AccessControl
+from services.mesh.call import current
 from services.mesh.pipeline import tell
 from services.mesh.revocation import UntilRevoked
 
@@ -115,12 +116,13 @@ class OpenAi(pb_grpc.OpenAiServiceServicer):
 
     async def ListModels(self, request: empty_pb2.Empty, context: _Context) -> _Bodies:
         """All models and routes; OpenAI's list has no pages."""
-        routes = [_model(route) for route in self._offers.catalog.routes.values()]
+        catalog = self._offers.catalog
+        routes = [_model(catalog.routes[name]) for name in catalog.names_for(current().caller)]
         yield _json({"object": "list", "data": routes})
 
     async def GetModel(self, request: pb.GetModelRequest, context: _Context) -> _Bodies:
         """One model or route."""
-        yield _json(_model(self._offers.catalog.route(request.model)))
+        yield _json(_model(self._offers.catalog.route_for(request.model, current().caller)))
 
 
 def _json_parts(call: ModelCall, data: bytes) -> list[httpbody_pb2.HttpBody]:

@@ -10,10 +10,13 @@ import structlog
 from promptmesh.inference.v1 import provider_keys_pb2 as pb
 
 from services.inference.catalog import Offers
-from services.inference.provider_keys.sealing import Sealer, SealError
+from services.mesh import audit
+from services.mesh.audit import Party
 from services.mesh.database import Database, queries
 from services.mesh.errors import FieldViolation, MeshError, QuotaViolation
+from services.mesh.events import Outbox
 from services.mesh.ids import uuid7
+from services.mesh.sealing import Sealer, SealError
 
 SQL = queries("services.inference")
 KEYS_MAX = 1000  # in all, as the contract says
@@ -26,6 +29,7 @@ class ProviderKeys:
     """`sealer` None: the secret that encrypts is not set, so keys can be listed and removed, not added or used.
 
     `look_again` brings the newest configuration, in which a provider may stand that this process has not heard of.
+    `outbox`: where the audit trail is told of keys made and deleted; None: nobody is.
     """
 
     def __init__(
@@ -35,12 +39,14 @@ class ProviderKeys:
         sealer: Sealer | None,
         *,
         look_again: Callable[[], Awaitable[None]] | None = None,
+        outbox: Outbox | None = None,
         new_id: Callable[[], str] = uuid7,
     ) -> None:
         self._database = database
         self._offers = offers
         self._sealer = sealer
         self._look_again = look_again
+        self._outbox = outbox
         self._new_id = new_id
         self._seen_version = -1
         self._taking = asyncio.Lock()
@@ -92,7 +98,13 @@ class ProviderKeys:
             row = await conn.fetchrow(
                 SQL["insert_provider_key"], key_id, provider, display_name, secret[-HINT_CHARS:], sealed, author_id
             )
-        assert row is not None
+            assert row is not None
+            if self._outbox is not None:
+                # The hint is what people tell keys apart by; no more of the secret leaves this table.
+                after = {"provider": provider, "display_name": display_name, "hint": row["hint"]}
+                await audit.record(
+                    conn, self._outbox, "provider_key.create", Party("provider_key", key_id), after=after
+                )
         await self._taken()
         return _message(row)
 
@@ -106,12 +118,16 @@ class ProviderKeys:
         """PROVIDER_KEY_NOT_FOUND."""
         async with self._database.transaction() as conn:
             await conn.execute(SQL["lock_provider_keys"])
-            if await conn.fetchval(SQL["delete_provider_key"], key_id) is None:
+            provider = await conn.fetchval(SQL["delete_provider_key"], key_id)
+            if provider is None:
                 raise MeshError(
                     "PROVIDER_KEY_NOT_FOUND",
                     f"There is no key {key_id}; ListProviderKeys (GET /api/v1/providerKeys) names those there are.",
                     metadata={"provider_key_id": key_id},
                 )
+            if self._outbox is not None:
+                subject = Party("provider_key", key_id)
+                await audit.record(conn, self._outbox, "provider_key.delete", subject, before={"provider": provider})
         await self._taken()
 
     async def _taken(self) -> None:

@@ -56,7 +56,7 @@ class Inference(pb_grpc.InferenceServiceServicer):
         A revoked credential ends the answer at once (CREDENTIAL_REVOKED) and aborts the provider. One that merely
         expires does not cut an answer under way, which the provider's total timeout bounds.
         """
-        call = generate_call(request, self._offers.catalog.route(request.model))
+        call = generate_call(request, self._offers.catalog.route_for(request.model, current().caller))
         failure: MeshError | None = None
         began = False
         with UntilRevoked(self._access, call.caller) as until:
@@ -85,7 +85,7 @@ class Inference(pb_grpc.InferenceServiceServicer):
 
     async def Embed(self, request: pb.EmbedRequest, context: _Context) -> pb.EmbedResponse:
         """Vectors in the order of the texts."""
-        call = embed_call(request, self._offers.catalog.route(request.model))
+        call = embed_call(request, self._offers.catalog.route_for(request.model, current().caller))
         with UntilRevoked(self._access, call.caller) as until:
             data = await until.answer(self._engine.complete(call))
         await context.send_initial_metadata(headers_of(call))
@@ -98,7 +98,7 @@ class Inference(pb_grpc.InferenceServiceServicer):
 
     async def CountTokens(self, request: pb.CountTokensRequest, context: _Context) -> pb.CountTokensResponse:
         """An estimate, and a bound that no tokeniser exceeds; no provider is asked."""
-        route = self._offers.catalog.route(request.model)
+        route = self._offers.catalog.route_for(request.model, current().caller)
         body: dict[str, Any] = {"messages": requests.messages(request.messages)}
         if request.tools:
             body["tools"] = requests.tools(request.tools)
@@ -116,7 +116,8 @@ class Inference(pb_grpc.InferenceServiceServicer):
         catalog = self._offers.catalog
         size = request.page_size or PAGE_SIZE_DEFAULT
         cursor = self._page_tokens.decode(request.page_token, PAGE_FILTERS)
-        names = [name for name in catalog.routes if cursor is None or name > str(cursor[0])]
+        allowed = catalog.names_for(current().caller)
+        names = [name for name in allowed if cursor is None or name > str(cursor[0])]
         page = names[:size]
         response = pb.ListModelsResponse(models=[model_message(catalog, catalog.routes[name]) for name in page])
         if len(names) > size:

@@ -14,8 +14,7 @@ from services.local.errors import PlainError
 from services.local.options import command_line, data_option, json_option
 from services.local.running import side_tasks
 
-# auth consumes no events.
-CONSUMING = ("prompts", "moderation", "inference")
+CONSUMING = ("auth", "prompts", "moderation", "inference")
 LIST_MAX = 10_000
 
 _service_option = click.option("--service", type=click.Choice(CONSUMING), help="Of one service. [default: all]")

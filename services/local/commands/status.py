@@ -13,7 +13,7 @@ from services.local.data_folder import DataFolder, NotRunningError
 from services.local.memory import pss_bytes
 from services.local.options import data_option, json_option
 from services.local.plan import REDIS_STATE
-from services.local.probes import GrpcReady, HttpReady, PostgresReady, Probe, RedisReady
+from services.local.probes import GrpcReady, HttpReady, PostgresReady, Probe, RedisReady, SmtpReady
 from services.local.secrets import Secrets, load_or_make_secrets
 from services.local.state import MeshState, ProcessState, read_state
 
@@ -108,6 +108,8 @@ def _probe(process: ProcessState, data: DataFolder, secrets: Secrets) -> Probe:
     if process.probe == "redis":
         state = process.name == REDIS_STATE
         return RedisReady(process.port, secrets.redis_password if state else secrets.redis_cache_password)
+    if process.probe == "smtp":
+        return SmtpReady(process.port)
     if process.probe == "http":
         return HttpReady(process.more_ports["admin"], "/ready")
     return GrpcReady(process.port)

@@ -7,12 +7,13 @@ import contextvars
 from collections.abc import Callable, Mapping
 
 import grpc
-from promptmesh.auth.v1.auth_pb2 import WatchIdentitiesResponse
+from promptmesh.auth.v1.auth_pb2 import KeyIdentity, WatchIdentitiesResponse
 
 from services.mesh.access import keys, service_tokens, tokens
 from services.mesh.access.identities import Flights, Identities, IdentitySource, KnownKey, resolved_once
+from services.mesh.access.key_uses import KeyUses
 from services.mesh.access.policies import Policy
-from services.mesh.access.rules import check_policy
+from services.mesh.access.rules import check_fresh, check_policy
 from services.mesh.access.service_tokens import ServiceTokens
 from services.mesh.access.tokens import UnknownKeyIdError, VerifiedToken
 from services.mesh.backoff import Backoff
@@ -29,6 +30,7 @@ _BEARER = "bearer "
 TOKENS_KNOWN_MAX = 50_000
 KEYS_UNKNOWN_MAX = 10_000
 KEY_UNKNOWN_TTL_S = 5.0
+STEP_UP_S = 600.0  # how old a session's proof may be where a method asks for a step-up
 # Longest sleep that the event loop takes in one piece; a credential that ends later is looked at again.
 _TIMER_S_MAX = 86_400.0
 # Keys that auth is asked about at a time after a gap.
@@ -51,6 +53,7 @@ class AccessControl:
         identities: Identities | None = None,
         tokens_max: int = TOKENS_KNOWN_MAX,
         key_unknown_ttl_s: float = KEY_UNKNOWN_TTL_S,
+        step_up_s: float = STEP_UP_S,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.identities = identities or Identities(clock=clock)
@@ -61,7 +64,8 @@ class AccessControl:
         self._clock = clock
         self._tokens: Lru[bytes, VerifiedToken] = Lru(tokens_max)
         self._unknown_keys: Lru[bytes, float] = Lru(KEYS_UNKNOWN_MAX)  # digest → until when (monotonic)
-        self._unknown_ttl_s = key_unknown_ttl_s
+        self._unknown_ttl_s, self._step_up_s = key_unknown_ttl_s, step_up_s
+        self.key_uses = KeyUses()
         self._flights: Flights = {}
         self._asking: asyncio.Task[None] | None = None
 
@@ -70,17 +74,23 @@ class AccessControl:
         """Set once auth has told who is who."""
         return self.follower.ready
 
-    async def authorize(self, policy: Policy, metadata: Mapping[str, str | bytes]) -> Caller:
+    async def authorize(
+        self, policy: Policy, metadata: Mapping[str, str | bytes], workload: Caller | None = None
+    ) -> Caller:
         """The caller, who may make the call. Raises MeshError.
 
-        metadata: of the call, names in lower case.
+        metadata: of the call, names in lower case; workload: whose certificate the connection showed: a credential
+        comes before it.
         """
         credential = credential_of(metadata)
         if credential is None:
-            check_policy(policy, ANONYMOUS)
-            return ANONYMOUS
+            caller = workload or ANONYMOUS
+            check_policy(policy, caller)
+            return caller
         caller = await self.caller_of(credential)
         check_policy(policy, caller)
+        if policy.step_up:
+            check_fresh(policy, caller, self._clock.time(), self._step_up_s)
         return caller
 
     async def caller_of(self, credential: str) -> Caller:
@@ -123,7 +133,13 @@ class AccessControl:
             raise self._signed_by_nobody()  # an operator took the key away
         if self.identities.session_ended(caller.session_id):
             raise _refused("session", tokens.revoked())
-        return self.identities.with_present_roles(caller)
+        return self._unsuspended(self.identities.with_present_roles(caller))
+
+    def _unsuspended(self, caller: Caller) -> Caller:
+        until = self.identities.suspended_until(caller.user_id)
+        if until is not None and until > self._clock.time():
+            raise _refused(caller.kind.value, tokens.suspended(until))
+        return caller
 
     def _signed_by_nobody(self) -> MeshError:
         # A key may be newer than what we know of, but not while auth keeps us up to date.
@@ -151,6 +167,8 @@ class AccessControl:
             raise _refused("api_key", tokens.expired())
         if self._grace_over():
             raise _refused("api_key", tokens.unverifiable())
+        caller = self._unsuspended(caller)
+        self.key_uses.note(caller.api_key_id)
         return caller
 
     async def _resolve(self, digest: bytes, stale: KnownKey | None) -> KnownKey:
@@ -190,6 +208,12 @@ class AccessControl:
             self._ask_again()
         return off
 
+    def why_ended(self, caller: Caller) -> MeshError:
+        """What to tell a caller whose credential is good no more: suspended, or revoked."""
+        until = self.identities.suspended_until(caller.user_id)
+        suspended = until is not None and until > self._clock.time()
+        return tokens.suspended(until) if until is not None and suspended else tokens.revoked()
+
     def on_end(self, caller: Caller, told: Callable[[MeshError], None]) -> Callable[[], None]:
         """Calls `told` once when the caller's credential expires, is revoked, or stands for other roles; before this
         returns, if that came about since the caller was let in. Returns what takes that back.
@@ -221,7 +245,7 @@ class AccessControl:
             else:
                 timer = loop.call_later(min(left_s, _TIMER_S_MAX), look_at_time)
 
-        off = self.on_revoked(caller, lambda: tell(tokens.revoked()))
+        off = self.on_revoked(caller, lambda: tell(self.why_ended(caller)))
         if over:
             off()
         elif caller.expire_time is not None and caller.kind is not CallerKind.SERVICE:
@@ -246,9 +270,20 @@ class AccessControl:
 
     def _apply(self, message: WatchIdentitiesResponse) -> int:
         version = self.identities.apply(message)
-        if message.WhichOneof("event") == "state" and self.identities.stale_callers():
+        kind = message.WhichOneof("event")
+        if kind == "state" and self.identities.stale_callers():
             self._ask_again()
+        elif kind == "key_changed" and message.key_changed.previous_digest:
+            self._end_in_time(message.key_changed)
         return version
+
+    def _end_in_time(self, identity: KeyIdentity) -> None:
+        """What goes on under the secret before a rotation knew of no end; it ends when that secret does."""
+        left_s = identity.previous_expire_time.ToNanoseconds() / 1e9 - self._clock.time()
+        if left_s < _TIMER_S_MAX:  # nothing goes on for longer
+            asyncio.get_running_loop().call_later(
+                max(0.0, left_s), self.identities.end_secret, identity.previous_digest, context=contextvars.Context()
+            )
 
     def _ask_again(self) -> None:
         """Asks about the keys behind streams and calls under way: a whole state does not tell which were revoked."""

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterable, Callable, Iterable
+import math
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from promptmesh.auth.v1.auth_pb2 import (
     IdentityState,
     KeyIdentity,
+    OrgRestriction,
     SessionRestriction,
     UserRestriction,
     WatchIdentitiesResponse,
@@ -41,6 +44,9 @@ class IdentitySource(Protocol):
     async def resolve(self, digest: bytes) -> KeyIdentity:
         """As ResolveApiKey. Raises MeshError API_KEY_NOT_FOUND, or any error that says that it cannot be known now."""
 
+    async def report_uses(self, api_key_ids: Sequence[str]) -> None:
+        """As ReportKeyUses. Raises any error: it is told again later."""
+
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
@@ -51,6 +57,15 @@ class KnownKey:
     epoch: int  # of the feed's whole states: a key of an older one has to be asked for again
 
 
+@dataclass(frozen=True, slots=True)
+class PresentUser:
+    """A person as they are, against what their tokens say. Times are seconds since the epoch."""
+
+    change_time: float
+    roles: frozenset[int]
+    suspend_time: float | None = None  # until when every credential is refused; infinite: the person is gone
+
+
 class Identities:
     """The snapshot. `apply` is called by the Follower with each message."""
 
@@ -59,14 +74,15 @@ class Identities:
         self.epoch = 0
         self.grace_s = GRACE_S
         self.jwks: dict[str, EllipticCurvePublicKey] = {}
-        self._users: dict[str, tuple[float, frozenset[int]]] = {}  # user → time of the change, roles
+        self._users: dict[str, PresentUser] = {}
+        self._orgs: dict[str, tuple[float, str]] = {}  # organisation → time of the change, plan
         self._sessions: dict[str, float] = {}  # ended session → when to forget it
         self._keys: Lru[bytes, KnownKey] = Lru(keys_max)
         self._clock = clock
         self._messages = 0
-        self._ends: dict[str, set[Callable[[], None]]] = {}
-        # Keys whose end somebody wants to be told: key id → caller, epoch in which auth last told of it.
-        self._watched_keys: dict[str, tuple[Caller, int]] = {}
+        self._ends: dict[str | bytes, set[Callable[[], None]]] = {}  # of a session, a person, a digest of an API key
+        # Keys whose end somebody wants to be told: digest → caller, epoch in which auth last told of it.
+        self._watched_keys: dict[bytes, tuple[Caller, int]] = {}
 
     # The feed
 
@@ -96,27 +112,31 @@ class Identities:
             self._user_changed(message.user_changed)
         elif kind == "session_ended":
             self._session_ended(message.session_ended)
+        elif kind == "org_changed":
+            self._orgs[message.org_changed.org_id] = _plan_of(message.org_changed)
 
     def _replace(self, state: IdentityState) -> None:
         self.epoch += 1
         self.jwks = public_keys(state.jwks.keys)
         self.grace_s = float(state.grace_seconds) or GRACE_S
         known_users, known_sessions = self._users, self._sessions
-        self._users = {one.user_id: _roles_of(one) for one in state.users}
+        self._users = {one.user_id: _present(one) for one in state.users}
+        self._orgs = {one.org_id: _plan_of(one) for one in state.orgs}
         self._sessions = {one.session_id: one.forget_time.ToNanoseconds() / 1e9 for one in state.sessions}
         self._end(session for session in self._sessions if session not in known_sessions)
-        self._end(user for user, roles in self._users.items() if known_users.get(user) != roles)
+        self._end(user for user, present in self._users.items() if known_users.get(user) != present)
 
     def _key_changed(self, identity: KeyIdentity) -> None:
         # Learned even if it was not known: an answer to a question asked before the change may still be under way.
         self.learn(identity)
         # That a key was made is told too, perhaps while its first call is under way already: nothing ends by that.
-        watched = self._watched_keys.get(identity.api_key_id)
-        if watched is not None and self.ended(watched[0]):
-            self._end([identity.api_key_id])
+        for digest in (identity.digest, identity.previous_digest, *identity.ended_digests):
+            watched = self._watched_keys.get(digest)
+            if watched is not None and self.ended(watched[0]):
+                self._end([digest])
 
     def _user_changed(self, restriction: UserRestriction) -> None:
-        self._users[restriction.user_id] = _roles_of(restriction)
+        self._users[restriction.user_id] = _present(restriction)
         self._end([restriction.user_id])
 
     def _session_ended(self, restriction: SessionRestriction) -> None:
@@ -134,43 +154,61 @@ class Identities:
         """Whether the session has ended though its tokens may still run."""
         return session_id in self._sessions
 
+    def suspended_until(self, user_id: str) -> float | None:
+        """Until when a person's credentials are refused, in seconds since the epoch; None: they are not."""
+        present = self._users.get(user_id)
+        return present.suspend_time if present is not None else None
+
     def with_present_roles(self, caller: Caller) -> Caller:
-        """The caller with the roles that the person has now, if they changed since the token was made."""
-        restriction = self._users.get(caller.user_id)
-        if restriction is None or caller.issue_time > restriction[0]:
+        """The caller with the roles and the plan of now, if they changed since the token was made."""
+        org = self._orgs.get(caller.org_id)
+        if org is not None and caller.issue_time <= org[0] and caller.plan != org[1]:
+            caller = replace(caller, plan=org[1])
+        present = self._users.get(caller.user_id)
+        if present is None or caller.issue_time > present.change_time:
             return caller
-        roles = restriction[1]
-        return replace(caller, roles=roles, scopes=scopes_of(roles))
+        return replace(caller, roles=present.roles, scopes=scopes_of(present.roles))
 
     def ended(self, caller: Caller) -> bool:
         """Whether what a caller was let in with is over by now: session ended, key revoked, or other roles."""
         if caller.key_digest:
             known = self.key(caller.key_digest)
+            until = self.suspended_until(caller.user_id)
+            if until is not None and until > self._clock.time():
+                return True
             if known is None or known.caller is caller:
                 return known is not None and known.revoked
             return known.revoked or _stands_for(known.caller) != _stands_for(caller)
         if caller.session_id and caller.session_id in self._sessions:
             return True
-        restriction = self._users.get(caller.user_id)
-        return restriction is not None and caller.issue_time <= restriction[0] and restriction[1] != caller.roles
+        present = self._users.get(caller.user_id)
+        if present is None:
+            return False
+        if present.suspend_time is not None and present.suspend_time > self._clock.time():
+            return True
+        return caller.issue_time <= present.change_time and present.roles != caller.roles
 
     def key(self, digest: bytes) -> KnownKey | None:
-        """The key with this digest, if it was heard of. Its roles are those that the person has now."""
+        """The key with this digest, if it was heard of. Its roles and its plan are those of now."""
         known = self._keys.get(digest)
         if known is None:
             return None
-        restriction = self._users.get(known.caller.user_id)
-        if restriction is None or restriction[1] == known.caller.roles:
-            return known
-        return replace(known, caller=_key_caller_with(known.caller, restriction[1]))
+        caller = known.caller
+        org = self._orgs.get(caller.org_id)
+        if org is not None and caller.plan != org[1]:
+            caller = replace(caller, plan=org[1])
+        present = self._users.get(caller.user_id)
+        if present is not None and present.roles != caller.roles:
+            caller = _key_caller_with(caller, present.roles)
+        return known if caller is known.caller else replace(known, caller=caller)
 
     def learn(self, identity: KeyIdentity, epoch: int | None = None) -> KnownKey:
-        """Remembers a key that auth told of. Revoked stays revoked: an answer may be older than the feed.
+        """Remembers a key that auth told of, under each of its secrets' digests; the one of the present secret.
 
-        epoch: when auth was asked, the present one if not given: an answer from before a gap is not good after it.
+        What was heard before is not undone, for an answer may be older than the feed: revoked stays revoked, and no
+        secret's end moves later. epoch: when auth was asked, the present one if not given: an answer from before a gap
+        is not good after it.
         """
-        known = self._keys.get(identity.digest)
-        revoked = identity.revoked or (known is not None and known.revoked)
         roles = frozenset(int(role) for role in identity.roles)
         caller = Caller(
             CallerKind.API_KEY,
@@ -181,13 +219,33 @@ class Identities:
             scopes=frozenset(identity.scopes) & scopes_of(roles),
             api_key_id=identity.api_key_id,
             expire_time=identity.expire_time.ToNanoseconds() / 1e9 if identity.HasField("expire_time") else None,
+            plan=identity.plan,
+            models=frozenset(identity.models),
+            networks=tuple(ip_network(one) for one in identity.allowed_networks),
             key_digest=identity.digest,
         )
-        known = KnownKey(caller, revoked, self.epoch if epoch is None else epoch)
-        self._keys.put(identity.digest, known)
-        watched = self._watched_keys.get(identity.api_key_id)
+        epoch = self.epoch if epoch is None else epoch
+        if identity.previous_digest:
+            end = identity.previous_expire_time.ToNanoseconds() / 1e9
+            end = end if caller.expire_time is None else min(end, caller.expire_time)
+            previous = replace(caller, key_digest=identity.previous_digest, expire_time=end)
+            self._remember(previous, identity.revoked, epoch)
+        for digest in identity.ended_digests:
+            self._remember(replace(caller, key_digest=digest), True, epoch)
+        return self._remember(caller, identity.revoked, epoch)
+
+    def _remember(self, caller: Caller, revoked: bool, epoch: int) -> KnownKey:
+        before = self._keys.get(caller.key_digest)
+        if before is not None:
+            revoked = revoked or before.revoked
+            end = before.caller.expire_time
+            if end is not None and (caller.expire_time is None or end < caller.expire_time):
+                caller = replace(caller, expire_time=end)
+        known = KnownKey(caller, revoked, epoch)
+        self._keys.put(caller.key_digest, known)
+        watched = self._watched_keys.get(caller.key_digest)
         if watched is not None:
-            self._watched_keys[identity.api_key_id] = watched[0], known.epoch
+            self._watched_keys[caller.key_digest] = watched[0], epoch
         return known
 
     def forget_key(self, digest: bytes) -> None:
@@ -199,7 +257,7 @@ class Identities:
     def on_end(self, caller: Caller, told: Callable[[], None]) -> Callable[[], None]:
         """Calls `told` when the caller's session, key or roles change. Returns what takes that back."""
         ends = self._ends
-        subjects = [one for one in (caller.session_id, caller.api_key_id, caller.user_id) if one]
+        subjects = [one for one in (caller.session_id, caller.key_digest, caller.user_id) if one]
         for subject in subjects:
             listeners = ends.get(subject)
             if listeners is None:
@@ -216,20 +274,21 @@ class Identities:
                     listeners.discard(told)
                     if not listeners:
                         del ends[subject]
-                        self._watched_keys.pop(subject, None)
+                        if isinstance(subject, bytes):
+                            self._watched_keys.pop(subject, None)
 
         return take_back
 
     def _watch_key(self, caller: Caller) -> None:
         known = self._keys.get(caller.key_digest)
-        watched = self._watched_keys.get(caller.api_key_id)
+        watched = self._watched_keys.get(caller.key_digest)
         epochs = known.epoch if known is not None else 0, watched[1] if watched is not None else 0
-        self._watched_keys[caller.api_key_id] = caller, max(epochs)
+        self._watched_keys[caller.key_digest] = caller, max(epochs)
 
     def stale(self, caller: Caller) -> bool:
         """Whether the caller came by a key that is watched and was last told of before the last whole state, which says
         nothing of keys: whether it was revoked meanwhile has to be asked."""
-        watched = self._watched_keys.get(caller.api_key_id) if caller.key_digest else None
+        watched = self._watched_keys.get(caller.key_digest) if caller.key_digest else None
         return watched is not None and watched[1] != self.epoch
 
     def stale_callers(self) -> list[Caller]:
@@ -238,25 +297,40 @@ class Identities:
 
     def end_key(self, caller: Caller) -> None:
         """Tells whoever watches a key that it has ended."""
-        self._watched_keys.pop(caller.api_key_id, None)
-        self._end([caller.api_key_id])
+        self._watched_keys.pop(caller.key_digest, None)
+        self._end([caller.key_digest])
 
-    def _end(self, subjects: Iterable[str]) -> None:
+    def end_secret(self, digest: bytes) -> None:
+        """A secret of a key is good no more: tells whoever watches it."""
+        self._end([digest])
+
+    def _end(self, subjects: Iterable[str | bytes]) -> None:
         for subject in subjects:
             for told in list(self._ends.get(subject, ())):
                 told()
 
 
 def _stands_for(caller: Caller) -> tuple[object, ...]:
-    return caller.org_id, caller.roles, caller.scopes, caller.expire_time
+    # Not its end: that comes earlier for the secret before a rotation, and is told when it comes.
+    return caller.org_id, caller.roles, caller.scopes, caller.networks, caller.models
 
 
 def _key_caller_with(caller: Caller, roles: frozenset[int]) -> Caller:
     return replace(caller, roles=roles, scopes=caller.scopes & scopes_of(roles))
 
 
-def _roles_of(restriction: UserRestriction) -> tuple[float, frozenset[int]]:
-    return restriction.change_time.ToNanoseconds() / 1e9, frozenset(int(role) for role in restriction.roles)
+def _present(restriction: UserRestriction) -> PresentUser:
+    suspend_time: float | None = None
+    if restriction.deleted:
+        suspend_time = math.inf
+    elif restriction.HasField("suspend_time"):
+        suspend_time = restriction.suspend_time.ToNanoseconds() / 1e9
+    roles = frozenset(int(role) for role in restriction.roles)
+    return PresentUser(restriction.change_time.ToNanoseconds() / 1e9, roles, suspend_time)
+
+
+def _plan_of(restriction: OrgRestriction) -> tuple[float, str]:
+    return restriction.change_time.ToNanoseconds() / 1e9, restriction.plan
 
 
 Flights = dict[tuple[int, bytes], asyncio.Task[KeyIdentity]]  # by epoch and digest

@@ -29,7 +29,8 @@ PEOPLE = {
 @dataclass(frozen=True, slots=True)
 class Row:
     """One method. `people`: roles, of those in PEOPLE, whose sessions may call it. `key`: whether API keys of such
-    people may, if they carry `scopes`. `services`: of the mesh, by their own name."""
+    people may, if they carry `scopes`. `services`: of the mesh, by their own name. `step_up`: whether the session must
+    have proved who it is a moment ago."""
 
     method: str  # "promptmesh.prompts.v1.PostService/GetPost"
     anonymous: bool
@@ -37,6 +38,7 @@ class Row:
     key: bool
     scopes: tuple[str, ...]
     services: tuple[str, ...]
+    step_up: bool
 
 
 def matrix() -> list[Row]:
@@ -56,6 +58,7 @@ def as_markdown(rows: Iterable[Row]) -> str:
             lines += ["", f"### {service}", ""]
             lines += ["| method | anyone | people | API keys | services |", "|---|---|---|---|---|"]
         people = "all" if len(row.people) == len(PEOPLE) else ", ".join(row.people)
+        people += " (step-up)" if row.step_up else ""
         scopes = " ".join(f"`{scope}`" for scope in row.scopes) or "any"
         services = "all" if len(row.services) == len(SERVICES) else ", ".join(row.services)
         cells = (name, "yes" if row.anonymous else "", people, scopes if row.key else "", services)
@@ -72,6 +75,7 @@ def _row(method: str, policy: Policy) -> Row:
         key=any(_passes(policy, _person(PEOPLE[name], CallerKind.API_KEY)) for name in people),
         scopes=tuple(sorted(policy.scopes)),
         services=tuple(name for name in SERVICES if _passes(policy, Caller(CallerKind.SERVICE, service=name))),
+        step_up=policy.step_up,
     )
 
 

@@ -17,7 +17,7 @@ EXEMPT_SERVICES = frozenset(
 
 
 class PolicyError(RuntimeError):
-    """Methods say nothing about who may call them; the message names each."""
+    """Methods say nothing, or nothing that can hold, about who may call them; the message names each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Policy:
     scopes: frozenset[str] = frozenset()
     roles: frozenset[int] = frozenset()
     services: frozenset[str] = frozenset()
+    step_up: bool = False
 
     def admits_service(self, name: str) -> bool:
         """Whether the service may call by its name alone."""
@@ -42,13 +43,14 @@ def policies_of(services: Iterable[str]) -> dict[str, Policy]:
     for service in services:
         for method in pool.FindServiceByName(service).methods:
             policy = policy_of(method)
-            if policy is None:
+            if policy is None or (policy.step_up and policy.audience != Audience.AUDIENCE_SESSION):
                 missing.append(f"{service}/{method.name}")
             else:
                 found[f"/{service}/{method.name}"] = policy
     if missing:
         raise PolicyError(
-            "These methods say nothing about who may call them, so the server does not start: "
+            "These methods say nothing about who may call them, or ask for a step-up of others than sessions, so the "
+            "server does not start: "
             + ", ".join(sorted(missing))
             + ". Give each `option (promptmesh.access.v1.access) = {audience: …}` in its contract."
         )
@@ -68,4 +70,5 @@ def policy_of(method: MethodDescriptor) -> Policy | None:
         frozenset(access.scopes),
         frozenset(int(role) for role in access.roles),
         frozenset(access.services),
+        access.step_up,
     )

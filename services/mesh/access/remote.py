@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 
 import grpc
 from promptmesh.auth.v1.auth_pb2 import (
     KeyIdentity,
+    ReportKeyUsesRequest,
     ResolveApiKeyRequest,
     WatchIdentitiesRequest,
     WatchIdentitiesResponse,
@@ -40,3 +41,7 @@ class RemoteIdentities:
         except grpc.aio.AioRpcError as error:
             raise error_of(error) from error
         return identity
+
+    async def report_uses(self, api_key_ids: Sequence[str]) -> None:
+        """Tells which keys were used. Raises AioRpcError."""
+        await self._auth.ReportKeyUses(ReportKeyUsesRequest(api_key_ids=api_key_ids), timeout=RESOLVE_TIMEOUT_S)

@@ -21,6 +21,7 @@ _BY_ROLE: dict[int, frozenset[str]] = {
     Role.ROLE_MODERATOR: _EVERYONE,
     Role.ROLE_ADMIN: _EVERYONE,
     Role.ROLE_AUDITOR: frozenset({POSTS_READ, USAGE_READ}),
+    Role.ROLE_SERVICE: _EVERYONE,
 }
 
 

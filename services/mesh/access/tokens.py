@@ -7,8 +7,10 @@ verified (RFC 8725, sections 3.1 and 3.11). The claims follow RFC 9068 where it 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import jwt
@@ -44,8 +46,11 @@ def sign_access_token(
     session_id: str,
     issue_time: float,
     expire_time: float,
+    auth_time: float | None = None,
+    plan: str = "",
 ) -> str:
-    """A signed access token. Times are seconds since the epoch. Only auth calls this."""
+    """A signed access token. Times are seconds since the epoch; auth_time: when the session last proved who
+    it is; None: now. Only auth calls this."""
     claims = {
         "iss": ISSUER,
         "aud": AUDIENCE,
@@ -57,6 +62,8 @@ def sign_access_token(
         "jti": uuid7(),
         "iat": issue_time,
         "exp": expire_time,
+        "auth_time": issue_time if auth_time is None else auth_time,
+        "plan": plan,
     }
     return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": key_id, "typ": TYPE})
 
@@ -128,12 +135,12 @@ def verify_access_token(token: str, keys: Mapping[str, EllipticCurvePublicKey]) 
 
 def _caller_of(claims: Mapping[str, Any]) -> Caller:
     roles = claims.get("roles", [])
-    texts = [claims["sub"], claims["org"], claims["sid"], claims.get("name", "")]
+    texts = [claims["sub"], claims["org"], claims["sid"], claims.get("name", ""), claims.get("plan", "")]
     if not all(isinstance(text, str) for text in texts) or not all(texts[:3]):
         raise jwt.InvalidTokenError("claims that must be text are not")
     if not isinstance(roles, list) or not all(type(role) is int for role in roles):
         raise jwt.InvalidTokenError("roles are not numbers")
-    user_id, org_id, session_id, name = texts
+    user_id, org_id, session_id, name, plan = texts
     issue_time, expire_time = float(claims["iat"]), float(claims["exp"])
     if not expire_time - issue_time <= LIFETIME_S_MAX:  # so that NaN is refused too
         raise jwt.InvalidTokenError("lives longer than tokens do")
@@ -147,6 +154,9 @@ def _caller_of(claims: Mapping[str, Any]) -> Caller:
         session_id=session_id,
         expire_time=expire_time,
         issue_time=issue_time,
+        # A token of an older release says nothing of it: it is confirmed where that matters.
+        auth_time=min(float(claims.get("auth_time", 0.0)), issue_time),
+        plan=plan,
     )
 
 
@@ -171,6 +181,17 @@ def revoked() -> MeshError:
     return MeshError(
         "CREDENTIAL_REVOKED",
         "The credential was revoked or its session has ended. Log in again with CreateSession, or make a new API key.",
+    )
+
+
+def suspended(until: float) -> MeshError:
+    """SUSPENDED, with what to do about it. until: seconds since the epoch; infinite: the person is gone."""
+    if math.isinf(until):
+        return revoked()
+    return MeshError(
+        "SUSPENDED",
+        f"Your account is suspended until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC. The mail that told "
+        "you says why; an administrator can end it.",
     )
 
 

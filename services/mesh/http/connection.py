@@ -79,6 +79,13 @@ class Connection(asyncio.Protocol):
         """See Wire."""
         return self._last or self._host.draining
 
+    @property
+    def peer(self) -> str:
+        """See Wire."""
+        assert self._transport is not None
+        host, port, *_ = self._transport.get_extra_info("peername") or ("", 0)
+        return f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
+
     # The transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

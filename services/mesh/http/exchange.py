@@ -31,6 +31,10 @@ class Wire(Protocol):
     def closing(self) -> bool:
         """Whether this answer is the last of its connection."""
 
+    @property
+    def peer(self) -> str:
+        """The other side: "ipv4:10.0.0.1:5000"."""
+
 
 class Exchange:
     """`metadata`: the request's headers, names in lower case. `time`: the event loop's clock, in seconds."""
@@ -62,6 +66,10 @@ class Exchange:
     def time_remaining(self) -> float | None:
         """Seconds until the deadline; None without one."""
         return None if self._deadline is None else max(0.0, self._deadline - self._time())
+
+    def peer(self) -> str:
+        """The connection's other side, as gRPC tells it."""
+        return self._wire.peer
 
     def set_trailing_metadata(self, metadata: Iterable[tuple[str, str]]) -> None:
         """An answer has its request id at its head: there are no trailers here."""

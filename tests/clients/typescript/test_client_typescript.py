@@ -19,8 +19,9 @@ NPM = Path(NODE).parent.parent / "lib/node_modules/npm/bin/npm-cli.js"
 EXAMPLES = sorted((PACKAGE / "examples").glob("*.mjs"))
 TEST_TIMEOUT_MS = 60_000
 RUN_TIMEOUT_S = 110
-#: The web app's first load is 150 kB in all; most of the client is the protobuf runtime.
-GZIPPED_BYTES_MAX = 40_000
+#: The web app's first load is 150 kB in all; most of the client is the protobuf runtime and the contracts: it had 36 kB
+#: before the contracts of accounts and has 42 kB with them.
+GZIPPED_BYTES_MAX = 45_000
 #: So that a token expires in the middle of a test, and no limit of the edge is met by accident.
 ENVIRONMENT = {"PROMPTMESH_ACCESS_LIFETIME_S": "2"}
 EDGE = {"rate_per_second": 10_000, "rate_burst": 20_000}

@@ -15,7 +15,7 @@ from tests.integration.auth.world import PASSWORD, Client, Place, client_of, rea
 NAME = "__Host-promptmesh"
 PROTECTED = (("x-csrf-protection", "1"),)
 AUTHORITY = ("x-promptmesh-authority", "mesh.example:8443")
-THIRTY_DAYS_S = 30 * 86_400
+FOURTEEN_DAYS_S = 14 * 86_400
 
 
 class Browser:
@@ -69,7 +69,7 @@ async def test_the_refresh_token_is_in_the_cookie_alone(browser: Browser) -> Non
     pair, *attributes = said.split("; ")
     assert pair.startswith(f"{NAME}=pmr_")
     max_age = int(attributes[0].removeprefix("Max-Age="))
-    assert THIRTY_DAYS_S - 60 <= max_age <= THIRTY_DAYS_S
+    assert FOURTEEN_DAYS_S - 60 <= max_age <= FOURTEEN_DAYS_S
     assert attributes[1:] == ["Path=/", "HttpOnly", "SameSite=Strict", "Secure"]
 
 

@@ -120,6 +120,23 @@ async def test_the_last_admin_stays_one(
     assert list((await set_roles(admin, me.user_id, ADMIN, AUDITOR)).roles) == [USER, ADMIN, AUDITOR]
 
 
+async def test_an_admin_who_was_demoted_or_suspended_gives_no_roles(
+    client: Client, admin: Client, rows: asyncpg.Connection
+) -> None:
+    session, _ = await client.somebody()
+    me = (await admin("GetMe", pb.GetMeRequest())).user_id
+    # In the database alone, as while the push of it is still under way.
+    for change, reason in (
+        ("roles = '{1}'", "ROLE_MISSING"),
+        ("roles = '{1,3}', suspend_time = now() + interval '1 hour'", "SUSPENDED"),
+    ):
+        await rows.execute(f"UPDATE users SET {change} WHERE user_id = $1", me)
+        try:
+            assert await reason_of(set_roles(admin, session.user.user_id, ADMIN)) == reason
+        finally:
+            await rows.execute("UPDATE users SET roles = '{1,3}', suspend_time = NULL WHERE user_id = $1", me)
+
+
 async def test_two_admins_who_take_the_role_from_each_other_at_once(place: Place, tmp_path: Path) -> None:
     # Two processes, so that no lock of one process could help.
     with place.running(WORKER="one") as one, place.running(WORKER="two") as two:

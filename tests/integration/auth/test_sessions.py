@@ -42,7 +42,7 @@ async def test_an_access_token_says_who_and_verifies_with_the_published_key(clie
     assert claims["exp"] - claims["iat"] == pytest.approx(600)
     assert session.access_expire_time.ToMicroseconds() == pytest.approx(claims["exp"] * 1e6, abs=1)
     lasting_s = session.refresh_expire_time.seconds - session.access_expire_time.seconds
-    assert lasting_s == pytest.approx(30 * 86_400 - 600, abs=1)
+    assert lasting_s == pytest.approx(14 * 86_400 - 600, abs=1)
 
 
 @pytest.mark.parametrize("email", ["nobody@example.test", "not an email", "known@example.test"])

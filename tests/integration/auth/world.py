@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -16,7 +17,13 @@ import redis
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from promptmesh.auth.v1 import auth_pb2 as pb
+from promptmesh.auth.v1.accounts_pb2_grpc import AccountServiceStub
+from promptmesh.auth.v1.administration_pb2_grpc import AdministrationServiceStub
+from promptmesh.auth.v1.audit_pb2 import ActRecorded, AuditRecord
 from promptmesh.auth.v1.auth_pb2_grpc import AuthServiceStub
+from promptmesh.auth.v1.factors_pb2_grpc import FactorServiceStub
+from promptmesh.auth.v1.federation_pb2_grpc import FederationServiceStub
+from promptmesh.events.v1.events_pb2 import Envelope
 
 from services.local.embedded.postgres import PostgresCluster
 from services.mesh.database.setup import set_up
@@ -80,7 +87,16 @@ def auth_place(postgres: PostgresCluster, redis_url: str, folder: Path) -> Itera
     secrets = MeshSecrets.make()
     place = Place(admin_url, {}, secrets, folder)
     place.environment = service_environment(
-        database_url=url, redis_url=redis_url, secrets=secrets, AUTH_SIGNING_KEY_FILE=place.with_new_key(), **FAST_HASH
+        database_url=url,
+        redis_url=redis_url,
+        secrets=secrets,
+        AUTH_SIGNING_KEY_FILE=place.with_new_key(),
+        INFERENCE_TARGET="127.0.0.1:1",  # whose events auth reads: away
+        # Mails are written, and wait: nobody takes them there.
+        SMTP_HOST="127.0.0.1",
+        SMTP_PORT=9,
+        SMTP_TLS="none",
+        **FAST_HASH,
     )
     yield place
     postgres.run_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
@@ -89,7 +105,7 @@ def auth_place(postgres: PostgresCluster, redis_url: str, folder: Path) -> Itera
 class Client:
     """Calls of auth, as somebody. A failed call raises MeshError, as its caller understands it."""
 
-    def __init__(self, stub: AuthServiceStub, credential: str = "") -> None:
+    def __init__(self, stub: Any, credential: str = "") -> None:
         self._stub, self.credential = stub, credential
 
     def bearing(self, credential: str) -> Client:
@@ -138,7 +154,19 @@ class Client:
 async def client_of(process: ServiceProcess) -> AsyncIterator[Client]:
     """A client without a credential."""
     async with grpc.aio.insecure_channel(process.target) as channel:
-        yield Client(AuthServiceStub(channel))
+        yield Client(stub_of(channel))
+
+
+def stub_of(channel: grpc.aio.Channel) -> Any:
+    """The methods of all services of auth, under their names."""
+    stubs = (
+        AuthServiceStub,
+        AccountServiceStub,
+        FactorServiceStub,
+        FederationServiceStub,
+        AdministrationServiceStub,
+    )
+    return SimpleNamespace(**{name: call for stub in stubs for name, call in vars(stub(channel)).items()})
 
 
 async def later(rows: asyncpg.Connection, session_id: str, by_s: float = 11.0) -> None:
@@ -148,6 +176,16 @@ async def later(rows: asyncpg.Connection, session_id: str, by_s: float = 11.0) -
         session_id,
         by_s,
     )
+
+
+async def acts_of(rows: asyncpg.Connection, subject_id: str) -> list[AuditRecord]:
+    """What the trail is told of somebody or something, the oldest first."""
+    found = []
+    for row in await rows.fetch("SELECT envelope FROM outbox WHERE type LIKE '%ActRecorded' ORDER BY id"):
+        act = ActRecorded.FromString(Envelope.FromString(row["envelope"]).payload)
+        if act.record.subject.id == subject_id:
+            found.append(act.record)
+    return found
 
 
 async def reason_of(call: Any) -> str:

@@ -11,11 +11,11 @@ from services.inference.catalog import Offers
 from services.inference.config import parse
 from services.inference.provider_keys import ProviderKeys
 from services.inference.provider_keys import keys as provider_keys
-from services.inference.provider_keys.sealing import Sealer
 from services.inference.providers.http import Client, Timeouts
 from services.local.embedded.postgres import PostgresCluster
 from services.mesh.database import Database
 from services.mesh.errors import MeshError
+from services.mesh.sealing import Sealer
 
 CONFIG = """
 providers:

@@ -91,6 +91,7 @@ def test_status_shows_every_process(mesh: LocalMesh) -> None:
         "postgres",
         "redis-state",
         "redis-cache",
+        "mail",
         "auth-0",
         "prompts-0",
         "moderation-0",
@@ -237,7 +238,7 @@ def test_down_leaves_nothing_and_a_backup_serves_again_beside_the_first(tmp_path
                 assert (answer.status, answer.body["state"]) == (200, "POST_STATE_PUBLISHED")
             assert second.log_in(first.admin_email, first.admin_password)
         status = first.status()
-        assert len(status["processes"]) == 12
+        assert len(status["processes"]) == 13
         down = run(first, "down")
         assert down.returncode == 0, down.stderr
     assert not [pid for pid in processes_of(status) if is_alive(pid)]
@@ -268,7 +269,7 @@ def test_external_parts_are_used_instead_of_embedded_ones(database_url: str, red
         "PROMPTMESH_REDIS_CACHE_URL": redis_url,
     }
     with local_mesh(tmp_path / "data", environment=environment) as mesh:
-        assert list(mesh.processes()) == ["auth-0", "prompts-0", "moderation-0", "inference-0", "edge"]
+        assert list(mesh.processes()) == ["mail", "auth-0", "prompts-0", "moderation-0", "inference-0", "edge"]
         posted = run(mesh, "post", "Name a mountain.", "--watch")
         assert "is published" in posted.stdout, posted.stderr
         assert not DataFolder(mesh.data).postgres.exists()

@@ -24,7 +24,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     """The service's own database, as its own role."""
     url = with_user(database_url, role_of("moderation"), "secret-of-a-test")
     await set_up({"moderation": url}, database_url, ("moderation",))
-    opened = await Database.open(url, schema="moderation", serves=(1, 1))
+    opened = await Database.open(url, schema="moderation", serves=(2, 2))
     yield opened
     await opened.close()
 

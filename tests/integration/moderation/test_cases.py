@@ -53,7 +53,9 @@ async def resolve(cases: Cases, case_id: str, decision: pb.Verdict.ValueType) ->
 
 async def decided(database: Database) -> list[PostScreened]:
     async with database.connection() as conn:
-        rows = await conn.fetch("SELECT envelope FROM outbox ORDER BY id")
+        rows = await conn.fetch(
+            "SELECT envelope FROM outbox WHERE type = $1 ORDER BY id", PostScreened.DESCRIPTOR.full_name
+        )
     return [PostScreened.FromString(Envelope.FromString(row["envelope"]).payload) for row in rows]
 
 

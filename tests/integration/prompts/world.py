@@ -39,6 +39,7 @@ from services.mesh.errors import MeshError
 from services.mesh.events import NewEvent, Outbox
 from services.mesh.ids import uuid7
 from services.mesh.live import LiveStream
+from services.mesh.plans import Plans
 from services.mesh.run import Mesh, S_co
 from services.mesh.server import Server
 from services.mesh.settings import MeshSettings
@@ -148,9 +149,13 @@ class TestMesh(Mesh[S_co]):
         super().__init__(settings)
         self._auth = auth
         self.started: Server | None = None
+        self.plans = Plans()  # none: nobody has a limit
 
     async def follow_identities(self) -> AccessControl:
         return self.local_identities(self._auth)
+
+    def follow_plans(self) -> Plans:
+        return self.plans
 
     def server(self, access: AccessControl) -> Server:
         self.started = super().server(access)
@@ -255,6 +260,7 @@ async def running_world(database_url: str, redis_url: str, **settings: Any) -> A
         inference = await _producer(stack, InferenceSettings, database_url, redis_url, auth)
         prompts = PromptsSettings(
             **_common("prompts", database_url, redis_url),
+            auth_target="127.0.0.1:1",  # whose events prompts reads: away
             moderation_target=f"127.0.0.1:{moderation.server.port}",
             inference_target=f"127.0.0.1:{inference.server.port}",
             **settings,

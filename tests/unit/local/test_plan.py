@@ -33,12 +33,13 @@ def processes(plan: Plan) -> dict[str, ProcessSpec]:
     return {one.name: one for one in plan.processes}
 
 
-def test_one_machine_is_three_embedded_parts_four_services_and_the_edge(data: DataFolder) -> None:
+def test_one_machine_is_three_embedded_parts_the_mail_four_services_and_the_edge(data: DataFolder) -> None:
     plan = plan_of(data)
     assert list(processes(plan)) == [
         "postgres",
         "redis-state",
         "redis-cache",
+        "mail",
         "auth-0",
         "prompts-0",
         "moderation-0",
@@ -69,7 +70,7 @@ def test_services_wait_for_the_database_and_the_edge_for_its_configuration_only(
 def test_every_port_is_used_once(data: DataFolder) -> None:
     plan = plan_of(data, workers=3)
     ports = [port for one in plan.processes for port in (one.port, *one.more_ports.values())]
-    assert len(ports) == len(set(ports)) == 3 + 2 + 3 * (4 * 2 + 1)
+    assert len(ports) == len(set(ports)) == 3 + 1 + 2 + 3 * (4 * 2 + 1)
 
 
 def test_a_target_names_every_worker(data: DataFolder) -> None:

@@ -22,7 +22,7 @@ def test_the_reviewed_page_says_what_the_contracts_say() -> None:
 def test_a_row_is_what_the_rule_does() -> None:
     found = rows()
     assert found["auth.v1.AuthService/SetRoles"] == Row(
-        "promptmesh.auth.v1.AuthService/SetRoles", False, ("admin",), False, (), ()
+        "promptmesh.auth.v1.AuthService/SetRoles", False, ("admin",), False, (), (), step_up=True
     )
     assert found["auth.v1.AuthService/ResolveApiKey"].services == ("auth", "inference", "moderation", "prompts")
     # An auditor reads; a key of theirs carries no scope to write.

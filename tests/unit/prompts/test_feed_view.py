@@ -17,7 +17,8 @@ from services.prompts.example_buffer import ExampleBuffer
 from services.prompts.feed_view import FeedView
 from services.prompts.follower import follow
 
-ANN = Caller(CallerKind.SESSION, user_id="ann")
+ANN = Caller(CallerKind.SESSION, user_id="ann", org_id="org")
+ANN_ELSEWHERE = Caller(CallerKind.SESSION, user_id="ann", org_id="another")
 MODERATOR = Caller(CallerKind.SESSION, user_id="mo", roles=frozenset({access_pb2.ROLE_MODERATOR}))
 
 
@@ -26,7 +27,7 @@ def event(position: int, payload: Any) -> Event:
 
 
 def post(revision: int = 1, *tags: str) -> Post:
-    return Post(post_id="p", author_id="ann", revision=revision, tags=tags)
+    return Post(post_id="p", org_id="org", author_id="ann", revision=revision, tags=tags)
 
 
 def changed(change: Any, latest: Post, published: Post | None = None) -> PostChanged:
@@ -51,6 +52,7 @@ def test_what_is_between_an_author_and_moderation_is_shown_to_the_author_alone()
         assert shows(ANN, payload) == "post"
         assert shows(ANONYMOUS, payload) is None
         assert shows(MODERATOR, payload) is None
+        assert shows(ANN_ELSEWHERE, payload) is None, "she acts for another organisation"
 
 
 def test_nobody_in_particular_is_no_author() -> None:
@@ -73,6 +75,7 @@ def test_a_deletion_is_told_to_who_could_see_the_post() -> None:
     seen = PostDeleted(post_id="p", author_id="ann", published_revision=1, published_tags=["a"])
     assert shows(ANONYMOUS, unseen) is None
     assert shows(ANN, unseen) == "gone"
+    assert shows(ANN_ELSEWHERE, unseen) is None
     assert shows(ANONYMOUS, seen) == "gone"
     assert shows(ANONYMOUS, seen, tag="a") == "gone"
     assert shows(ANONYMOUS, seen, tag="b") is None

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from services.mesh.call import ANONYMOUS, Caller, CallerKind
+from services.mesh.call import ANONYMOUS, Call, Caller, CallerKind
 from services.mesh.errors import MeshError
-from services.prompts.places import Places, address_of
+from services.prompts.places import Places, place_of
 
 ANN = Caller(CallerKind.SESSION, user_id="ann")
 KEY_OF_ANN = Caller(CallerKind.API_KEY, user_id="ann", api_key_id="k")
@@ -62,17 +62,17 @@ def test_places_come_back_however_a_stream_ends_and_nothing_is_kept_of_who_left(
 
 
 @pytest.mark.parametrize(
-    ("metadata", "peer", "address"),
+    ("metadata", "peer", "place"),
     [
-        ((("x-envoy-external-address", "203.0.113.9"),), "ipv4:127.0.0.1:5000", "203.0.113.9"),
-        ((("x-envoy-external-address", "2001:db8:1:2:3::4"),), "ipv4:127.0.0.1:5000", "2001:db8:1:2::/64"),
-        ((("x-envoy-external-address", "anything at all"),), "ipv4:127.0.0.1:5000", "127.0.0.1"),
-        (None, "ipv4:127.0.0.1:5000", "127.0.0.1"),
-        ((), "ipv6:%5B2001:db8::1%5D:5000", "2001:db8::/64"),
-        ((), "ipv6:[2001:db8::1%25eth0]:5000", "2001:db8::/64"),
-        ((), "ipv6:[::ffff:192.0.2.1]:5000", "192.0.2.1"),
-        ((), "unix:/run/x", "unix"),
+        ({"x-envoy-external-address": "203.0.113.9"}, "ipv4:127.0.0.1:5000", "203.0.113.9"),
+        ({"x-envoy-external-address": "2001:db8:1:2:3::4"}, "ipv4:127.0.0.1:5000", "2001:db8:1:2::/64"),
+        ({"x-envoy-external-address": "anything at all"}, "ipv4:127.0.0.1:5000", "127.0.0.1"),
+        ({}, "ipv4:127.0.0.1:5000", "127.0.0.1"),
+        ({}, "ipv6:%5B2001:db8::1%5D:5000", "2001:db8::/64"),
+        ({}, "ipv6:[2001:db8::1%25eth0]:5000", "2001:db8::/64"),
+        ({}, "ipv6:[::ffff:192.0.2.1]:5000", "192.0.2.1"),
+        ({}, "unix:/run/x", "unix"),
     ],
 )
-def test_addresses(metadata: tuple[tuple[str, str], ...] | None, peer: str, address: str) -> None:
-    assert address_of(metadata, peer) == address
+def test_addresses(metadata: dict[str, str], peer: str, place: str) -> None:
+    assert place_of(Call("", "", metadata=metadata, peer=lambda: peer)) == place

@@ -22,8 +22,9 @@ class AsyncSession:
         login: Login,
         create: Callable[[types.CreateSessionRequest], Awaitable[types.Session]],
         refresh: Callable[[types.RefreshSessionRequest], Awaitable[types.Session]],
+        complete: Callable[[types.CompleteSessionRequest], Awaitable[types.Session]],
     ) -> None:
-        self._login, self._create, self._refresh = login, create, refresh
+        self._login, self._create, self._refresh, self._complete = login, create, refresh, complete
         self._renewal: asyncio.Task[Tokens] | None = None
         self._tokens: Tokens | None = None
         self._refused = ""
@@ -53,7 +54,9 @@ class AsyncSession:
             else:
                 return self._keep(session)
         request = types.CreateSessionRequest(email=self._login.email, password=self._login.password)
-        return self._keep(await self._create(request))
+        session = await self._create(request)
+        proof = self._login.second_step(session)
+        return self._keep(await self._complete(proof) if proof is not None else session)
 
     def _keep(self, session: types.Session) -> Tokens:
         self._tokens = tokens_of(session)

@@ -39,7 +39,9 @@ class AsyncTransport:
     ) -> None:
         self._address, self._root_certificates = address, root_certificates
         self._api_key, self.retries, self.timeout_s = api_key, retries, timeout_s
-        self._session = AsyncSession(login, self._create_session, self._refresh_session) if login else None
+        self._session = (
+            AsyncSession(login, self._create_session, self._refresh_session, self._complete_session) if login else None
+        )
         self._channel: grpc.aio.Channel | None = None
         self._callables: dict[str, Any] = {}
         self.is_closed = False
@@ -53,8 +55,9 @@ class AsyncTransport:
             try:
                 token = await self.token(method, budget)
                 return await self._once(method, request, budget, token)
-            except UnauthenticatedError:
-                if was_refused or not self.refuse(token):
+            except UnauthenticatedError as error:
+                # A wrong proof in the request says nothing of the token that it came with.
+                if was_refused or error.reason == "PROOF_WRONG" or not self.refuse(token):
                     raise
                 was_refused = True
             except PromptmeshError as error:
@@ -140,6 +143,9 @@ class AsyncTransport:
 
     async def _refresh_session(self, request: types.RefreshSessionRequest) -> types.Session:
         return await self._once(_methods.AUTH_REFRESH_SESSION, request, Budget(self.timeout_s))
+
+    async def _complete_session(self, request: types.CompleteSessionRequest) -> types.Session:
+        return await self._once(_methods.FACTORS_COMPLETE_SESSION, request, Budget(self.timeout_s))
 
 
 class AsyncStream(Generic[A]):

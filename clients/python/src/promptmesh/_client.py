@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from promptmesh import _async_services as on_loop
@@ -24,6 +25,8 @@ class Promptmesh:
     api_key: a key, `pm_…`; or
     email, password: a person's, who is logged in at the first call and kept so. With neither, only what is public
         works.
+    totp: answers the present code of the person's authenticator app, where the account has one; asked at each log-in,
+        on whichever thread makes it.
     timeout_s: of a call that names none, all its attempts together. Streams of answers have 600 s, watches no end.
     root_certificates: PEM, where the server's certificate is not signed by an authority that gRPC knows.
 
@@ -37,12 +40,13 @@ class Promptmesh:
         api_key: str | None = None,
         email: str | None = None,
         password: str | None = None,
+        totp: Callable[[], str] | None = None,
         timeout_s: float = TIMEOUT_S,
         retries: Retries | None = None,
         root_certificates: bytes | None = None,
     ) -> None:
         self._transport = Transport(
-            **_options(address, api_key, email, password, timeout_s, retries), root_certificates=root_certificates
+            **_options(address, api_key, email, password, totp, timeout_s, retries), root_certificates=root_certificates
         )
         self.posts = plain.Posts(self._transport)
         self.auth = plain.Auth(self._transport)
@@ -53,6 +57,13 @@ class Promptmesh:
         self.limits = plain.Limits(self._transport)
         self.provider_keys = plain.ProviderKeys(self._transport)
         self.usage = plain.Usage(self._transport)
+        self.accounts = plain.Accounts(self._transport)
+        self.factors = plain.Factors(self._transport)
+        self.federation = plain.Federation(self._transport)
+        self.organisations = plain.Organisations(self._transport)
+        self.administration = plain.Administration(self._transport)
+        self.audit = plain.Audit(self._transport)
+        self.plans = plain.Plans(self._transport)
 
     def log_out(self) -> None:
         """Ends the person's session on the server. The next call logs in anew. With an API key: nothing."""
@@ -79,12 +90,13 @@ class AsyncPromptmesh:
         api_key: str | None = None,
         email: str | None = None,
         password: str | None = None,
+        totp: Callable[[], str] | None = None,
         timeout_s: float = TIMEOUT_S,
         retries: Retries | None = None,
         root_certificates: bytes | None = None,
     ) -> None:
         self._transport = AsyncTransport(
-            **_options(address, api_key, email, password, timeout_s, retries), root_certificates=root_certificates
+            **_options(address, api_key, email, password, totp, timeout_s, retries), root_certificates=root_certificates
         )
         self.posts = on_loop.AsyncPosts(self._transport)
         self.auth = on_loop.AsyncAuth(self._transport)
@@ -95,6 +107,13 @@ class AsyncPromptmesh:
         self.limits = on_loop.AsyncLimits(self._transport)
         self.provider_keys = on_loop.AsyncProviderKeys(self._transport)
         self.usage = on_loop.AsyncUsage(self._transport)
+        self.accounts = on_loop.AsyncAccounts(self._transport)
+        self.factors = on_loop.AsyncFactors(self._transport)
+        self.federation = on_loop.AsyncFederation(self._transport)
+        self.organisations = on_loop.AsyncOrganisations(self._transport)
+        self.administration = on_loop.AsyncAdministration(self._transport)
+        self.audit = on_loop.AsyncAudit(self._transport)
+        self.plans = on_loop.AsyncPlans(self._transport)
 
     async def log_out(self) -> None:
         """Ends the person's session on the server. The next call logs in anew. With an API key: nothing."""
@@ -116,11 +135,14 @@ def _options(
     api_key: str | None,
     email: str | None,
     password: str | None,
+    totp: Callable[[], str] | None,
     timeout_s: float,
     retries: Retries | None,
 ) -> dict[str, Any]:
     if (email is None) != (password is None):
         raise ValueError("email and password go together")
+    if totp is not None and email is None:
+        raise ValueError("totp goes with email and password")
     if api_key is not None and email is not None:
         raise ValueError("give an api_key, or email and password, not both")
     if timeout_s <= 0:
@@ -128,7 +150,7 @@ def _options(
     return {
         "address": address_of(address),
         "api_key": api_key or "",
-        "login": None if email is None or password is None else Login(email, password),
+        "login": None if email is None or password is None else Login(email, password, totp),
         "retries": retries or Retries(),
         "timeout_s": timeout_s,
     }

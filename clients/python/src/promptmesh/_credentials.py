@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from promptmesh import types
+from promptmesh._errors import UnauthenticatedError
 
 #: So long before its end an access token is exchanged. Those who know it as ended sooner say UNAUTHENTICATED.
 EARLY_S = 30.0
@@ -14,10 +15,24 @@ EARLY_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A person's email and password."""
+    """A person's email and password, and what answers the present code of their authenticator app."""
 
     email: str
     password: str = field(repr=False)
+    totp: Callable[[], str] | None = field(default=None, repr=False)
+
+    def second_step(self, session: types.Session) -> types.CompleteSessionRequest | None:
+        """What ends a log-in that awaits a second factor; None: it has ended. UnauthenticatedError: no code."""
+        if not session.HasField("challenge"):
+            return None
+        if self.totp is None or types.FactorKind.FACTOR_KIND_TOTP not in session.challenge.factors:
+            raise UnauthenticatedError(
+                "the account has a second factor: give `totp`, a function that answers the present code of its "
+                "authenticator app, or use an API key",
+                code="UNAUTHENTICATED",
+            )
+        proof = types.Proof(totp_code=self.totp())
+        return types.CompleteSessionRequest(challenge_token=session.challenge.challenge_token, proof=proof)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ class Session:
         login: Login,
         create: Callable[[types.CreateSessionRequest, Budget], types.Session],
         refresh: Callable[[types.RefreshSessionRequest, Budget], types.Session],
+        complete: Callable[[types.CompleteSessionRequest, Budget], types.Session],
     ) -> None:
-        self._login, self._create, self._refresh = login, create, refresh
+        self._login, self._create, self._refresh, self._complete = login, create, refresh, complete
         self._lock = threading.Lock()
         self._tokens: Tokens | None = None
         self._refused = ""
@@ -50,7 +51,9 @@ class Session:
             except UnauthenticatedError:
                 pass
         request = types.CreateSessionRequest(email=self._login.email, password=self._login.password)
-        return self._create(request, budget)
+        session = self._create(request, budget)
+        proof = self._login.second_step(session)
+        return self._complete(proof, budget) if proof is not None else session
 
     def refuse(self, token: str) -> None:
         """The mesh does not take the token any more. What is said of an older one is of no account."""

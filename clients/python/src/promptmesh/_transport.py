@@ -43,7 +43,9 @@ class Transport:
             else grpc.insecure_channel(address.target, options)
         )
         self._api_key, self.retries, self.timeout_s = api_key, retries, timeout_s
-        self._session = Session(login, self._create_session, self._refresh_session) if login else None
+        self._session = (
+            Session(login, self._create_session, self._refresh_session, self._complete_session) if login else None
+        )
         self._callables: dict[str, Any] = {}
         self._closing = threading.Event()
 
@@ -56,8 +58,9 @@ class Transport:
             try:
                 token = self.token(method, budget)
                 return self._once(method, request, budget, token)
-            except UnauthenticatedError:
-                if was_refused or not self.refuse(token):
+            except UnauthenticatedError as error:
+                # A wrong proof in the request says nothing of the token that it came with.
+                if was_refused or error.reason == "PROOF_WRONG" or not self.refuse(token):
                     raise
                 was_refused = True
             except PromptmeshError as error:
@@ -136,6 +139,9 @@ class Transport:
 
     def _refresh_session(self, request: types.RefreshSessionRequest, budget: Budget) -> types.Session:
         return self._once(_methods.AUTH_REFRESH_SESSION, request, budget)
+
+    def _complete_session(self, request: types.CompleteSessionRequest, budget: Budget) -> types.Session:
+        return self._once(_methods.FACTORS_COMPLETE_SESSION, request, budget)
 
 
 class Stream(Generic[A]):

@@ -14,7 +14,15 @@ export interface MenuItem {
   checked?: boolean;
 }
 
-export function Menu({ label, trigger, items }: { label: string; trigger: ComponentChildren; items: MenuItem[] }) {
+export interface MenuProps {
+  label: string;
+  trigger: ComponentChildren;
+  items: MenuItem[];
+  /** When it opens: to read what more stands in it. */
+  onOpen?: () => void;
+}
+
+export function Menu({ label, trigger, items, onOpen }: MenuProps) {
   const [open, setOpen] = useState(false);
   const root = useRef<HTMLDivElement>(null);
   const id = useId();
@@ -60,14 +68,17 @@ export function Menu({ label, trigger, items }: { label: string; trigger: Compon
         aria-label={label}
         aria-expanded={open}
         aria-controls={open ? id : undefined}
-        onClick={() => setOpen(!open)}
+        onClick={() => {
+          if (!open) onOpen?.();
+          setOpen(!open);
+        }}
       >
         {trigger}
       </button>
       {open && (
         <ul id={id} class={css["list"]}>
-          {items.map((item) => (
-            <li key={item.label}>
+          {items.map((item, index) => (
+            <li key={`${index} ${item.label}`}>
               {item.href ? (
                 <a data-item href={item.href} class={css["item"]} onClick={() => close(false)}>
                   <Face {...item} />

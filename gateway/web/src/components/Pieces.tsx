@@ -103,7 +103,7 @@ export function Progress({ label, value, max = 1 }: { label: string; value?: num
   );
 }
 
-/** The first letters of a name, in a circle. */
+/** The first letters of a name, in a circle: a picture, so they are drawn by the style and are no text. */
 export function Avatar({ name, size = "m" }: { name: string; size?: "s" | "m" | "l" }) {
   const letters = name
     .trim()
@@ -112,8 +112,6 @@ export function Avatar({ name, size = "m" }: { name: string; size?: "s" | "m" | 
     .map((word) => [...word][0] ?? "")
     .join("");
   return (
-    <span class={classes(css["avatar"], css[`avatar-${size}`])} aria-hidden="true">
-      {letters || "?"}
-    </span>
+    <span class={classes(css["avatar"], css[`avatar-${size}`])} data-letters={letters || "?"} aria-hidden="true" />
   );
 }

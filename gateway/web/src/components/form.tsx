@@ -164,9 +164,15 @@ export function Form<V extends Values>({ form, children, label }: { form: FormSt
   );
 }
 
-export function SubmitButton<V extends Values>({ form, children }: { form: FormState<V>; children: ComponentChildren }) {
+export interface SubmitButtonProps<V extends Values> {
+  form: FormState<V>;
+  children: ComponentChildren;
+  kind?: "primary" | "plain" | "danger";
+}
+
+export function SubmitButton<V extends Values>({ form, children, kind = "primary" }: SubmitButtonProps<V>) {
   return (
-    <Button type="submit" kind="primary" busy={form.busy}>
+    <Button type="submit" kind={kind} busy={form.busy}>
       {children}
     </Button>
   );

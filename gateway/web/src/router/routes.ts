@@ -4,7 +4,7 @@ import type { ComponentType } from "preact";
 import paths from "./paths.json";
 
 /** `session`: log in first. A role: for who has it. */
-export type Access = "anyone" | "session" | "moderator" | "admin";
+export type Access = "anyone" | "session" | "moderator" | "auditor" | "admin";
 
 export interface PageProps {
   /** Parts of the path by their name: `/p/:id` gives `id`. */
@@ -49,6 +49,15 @@ export const routes: Route[] = [
   page("moderation", () => import("../pages/moderation/Moderation"), "moderator"),
   page("users", () => import("../pages/admin-users/Users"), "admin"),
   page("status", () => import("../pages/admin-status/Status"), "admin"),
+  page("log-in-callback", () => import("../pages/log-in/Callback")),
+  page("forgot-password", () => import("../pages/links/ForgotPassword")),
+  page("reset-password", () => import("../pages/links/ResetPassword")),
+  page("verify-email", () => import("../pages/links/VerifyEmail")),
+  page("confirm-email", () => import("../pages/links/ConfirmEmail")),
+  page("invitation", () => import("../pages/links/Invitation")),
+  page("team", () => import("../pages/team/Team"), "session"),
+  page("usage", () => import("../pages/usage/UsagePage"), "session"),
+  page("audit", () => import("../pages/admin-audit/Audit"), "auditor"),
 ];
 
 export const notFound: Route = {
@@ -91,8 +100,14 @@ export const to = {
   /** With a post's id: that post's prompt stands in it. */
   playground: (post?: string) => (post ? `/playground?post=${encodeURIComponent(post)}` : "/playground"),
   keys: () => "/keys",
+  /** Those of a service account. */
+  keysOf: (id: string) => `/keys?of=${encodeURIComponent(id)}`,
   account: () => "/account",
   moderation: () => "/moderation",
   users: () => "/admin/users",
   status: () => "/admin/status",
+  audit: () => "/admin/audit",
+  forgotPassword: () => "/forgot-password",
+  team: () => "/team",
+  usage: () => "/usage",
 };

@@ -5,7 +5,8 @@ import { Icon, type IconName } from "../components/Icon";
 import { Menu, type MenuItem } from "../components/Menu";
 import { match, navigate, place, query } from "../router/router";
 import { to } from "../router/routes";
-import { isAdmin, isModerator, logOut, user, who } from "../state/session";
+import { actFor, organisations, readOrganisations } from "../state/organisations";
+import { actingFor, isAdmin, isAuditor, isModerator, logOut, user, who } from "../state/session";
 import { setTheme, theme, type Theme } from "../state/theme";
 import { toast } from "../state/toasts";
 import css from "../app.module.css";
@@ -26,6 +27,7 @@ function entries(): Entry[] {
     all.push({ label: "Users", href: to.users(), names: ["users"] });
     all.push({ label: "Status", href: to.status(), names: ["status"] });
   }
+  if (isAuditor.value) all.push({ label: "Audit", href: to.audit(), names: ["audit"] });
   return all;
 }
 
@@ -79,7 +81,7 @@ export function Header() {
   );
 }
 
-const ICONS: Record<string, IconName> = { Feed: "list", Playground: "play", Moderation: "check", Users: "person", Status: "clock" };
+const ICONS: Record<string, IconName> = { Feed: "list", Playground: "play", Moderation: "check", Users: "person", Status: "clock", Audit: "search" };
 
 const phoneItems = (): MenuItem[] => entries().map(({ label, href }) => ({ label, href, icon: ICONS[label] }));
 
@@ -87,6 +89,9 @@ function AccountMenu({ name, id }: { name: string; id: string }) {
   const items: MenuItem[] = [
     { label: "My posts", icon: "person", href: to.person(id) },
     { label: "API keys", icon: "key", href: to.keys() },
+    { label: "Usage", icon: "clock", href: to.usage() },
+    { label: "Teams", icon: "person", href: to.team() },
+    ...organisationItems(),
     { label: "Account", icon: "gear", href: to.account() },
     { label: "Log out", icon: "leave", run: () => void leave() },
   ];
@@ -95,13 +100,30 @@ function AccountMenu({ name, id }: { name: string; id: string }) {
   return (
     <>
       <div class={css["wide-only"]}>
-        <Menu label={`Account of ${name}`} trigger={trigger} items={items} />
+        <Menu label={`Account of ${name}`} trigger={trigger} items={items} onOpen={readOrganisations} />
       </div>
       <div class={css["phone"]}>
-        <Menu label={`Menu and account of ${name}`} trigger={trigger} items={[...phoneItems(), ...items.slice(0, -1), themeItem(), ...items.slice(-1)]} />
+        <Menu
+          label={`Menu and account of ${name}`}
+          trigger={trigger}
+          items={[...phoneItems(), ...items.slice(0, -1), themeItem(), ...items.slice(-1)]}
+          onOpen={readOrganisations}
+        />
       </div>
     </>
   );
+}
+
+/** Whom one can act for; nothing where there is no choice. */
+function organisationItems(): MenuItem[] {
+  const all = organisations.value;
+  if (all.length < 2) return [];
+  return all.map((one) => ({
+    label: `Act for ${one.personal ? "yourself" : one.displayName}`,
+    icon: "link",
+    checked: one.orgId === actingFor.value,
+    run: () => void actFor(one),
+  }));
 }
 
 export async function leave(): Promise<void> {

@@ -6,7 +6,7 @@ import { EmptyState, ErrorNote, Skeleton } from "../components/Pieces";
 import { Page } from "../components/Page";
 import { match, place, settleScroll } from "../router/router";
 import { to, type Access, type PageProps, type Route } from "../router/routes";
-import { isAdmin, isModerator, user, who } from "../state/session";
+import { isAdmin, isAuditor, isModerator, user, who } from "../state/session";
 
 interface Loaded {
   route: Route;
@@ -88,7 +88,7 @@ function Gate({ access, children }: { access: Access; children: ComponentChildre
       </Page>
     );
   }
-  const allowed = access === "session" || (access === "moderator" ? isModerator.value : isAdmin.value);
+  const allowed = access === "session" || { moderator: isModerator, auditor: isAuditor, admin: isAdmin }[access].value;
   if (allowed) return <>{children}</>;
   return (
     <Page title="Not for your account">

@@ -1,7 +1,7 @@
 /* Who is logged in. The access token stays in the client's memory, the refresh token in a cookie that no script reads;
    tabs tell one another when that changes. */
 import { computed, signal } from "@preact/signals";
-import { PromptmeshError, Role, type User } from "@promptmesh/client";
+import { PromptmeshError, Role, SecondFactorRequired, type User } from "@promptmesh/client";
 import { session } from "./api";
 import { claimDrafts, dropDrafts } from "./drafts";
 
@@ -19,12 +19,16 @@ export const who = computed(() => set.value);
 export const user = computed(() => set.value.user);
 
 export const isAdmin = computed(() => has(Role.ADMIN));
+export const isAuditor = computed(() => has(Role.AUDITOR) || isAdmin.value);
 export const isModerator = computed(() => has(Role.MODERATOR) || isAdmin.value);
 const has = (role: Role): boolean => user.value?.roles.includes(role) ?? false;
 
 // The client tells tabs of new tokens; this tells them that somebody left on purpose, so that nothing of theirs stays.
 const tabs = new BroadcastChannel("promptmesh-left");
 let leaving = false;
+
+/** The organisation that calls act for; empty: nobody is in. */
+export const actingFor = signal("");
 
 /** Asks the cookie who is here, and from then on follows the client's session, which follows the other tabs. */
 export async function startSession(): Promise<void> {
@@ -40,6 +44,7 @@ export async function startSession(): Promise<void> {
 
 function follow(): void {
   const next = session.user;
+  actingFor.value = session.orgId;
   const was = set.value;
   if (next && was.user && was.user.userId !== next.userId) handOver();
   else if (next) {
@@ -64,7 +69,19 @@ function handOver(): void {
   location.reload();
 }
 
-export const logIn = async (email: string, password: string): Promise<void> => void (await session.logIn(email, password));
+async function orSecondFactor(work: () => Promise<unknown>): Promise<SecondFactorRequired | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (error) {
+    if (error instanceof SecondFactorRequired) return error;
+    throw error;
+  }
+}
+
+/** Logs in. Answers what has still to be proved, if anything has. */
+export const logIn = (email: string, password: string): Promise<SecondFactorRequired | undefined> =>
+  orSecondFactor(() => session.logIn(email, password));
 
 export const register = async (email: string, password: string, displayName: string): Promise<void> =>
   void (await session.register(email, password, displayName));
@@ -107,13 +124,19 @@ function settle(): void {
   for (const one of all) one.done();
 }
 
+/** Whether the call was refused for want of a session, and not for what it brought: a wrong password, a wrong code. */
+export const sessionEnded = (error: unknown): boolean =>
+  error instanceof PromptmeshError && error.code === "UNAUTHENTICATED" && !ABOUT_THE_REQUEST.has(error.reason);
+
+const ABOUT_THE_REQUEST = new Set<string>(["LOGIN_FAILED", "PROOF_WRONG"]);
+
 /** Runs what needs a person. Where nobody is in, or their session has ended, it asks to log in and runs it again. */
 export async function call<T>(run: () => Promise<T>): Promise<T> {
   try {
     return await run();
   } catch (error) {
     // A wrong password is the log-in form's own to tell; everything else waits for the one dialog, however many ask.
-    if (!(error instanceof PromptmeshError) || error.code !== "UNAUTHENTICATED" || error.reason === "LOGIN_FAILED") throw error;
+    if (!sessionEnded(error)) throw error;
     await askToLogIn(
       user.value
         ? "Your session has ended. Log in again and we go on where you were; nothing you typed is lost."

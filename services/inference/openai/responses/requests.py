@@ -137,7 +137,7 @@ def call_of(data: bytes, catalog: Catalog) -> tuple[Asked, ModelCall]:
     asked = read(data)
     body = asked.body
     call = current()
-    route = catalog.route(body.get("model") or "")
+    route = catalog.route_for(body.get("model") or "", call.caller)
     if route.refuses_unknown:
         refuse_unknown(body, KNOWN, route.name)
     most = route.output_tokens_max
@@ -166,7 +166,7 @@ def call_of(data: bytes, catalog: Catalog) -> tuple[Asked, ModelCall]:
 def count(data: bytes, catalog: Catalog) -> int:
     """Tokens of the input of a request, estimated; no provider is asked."""
     asked = read(data)
-    catalog.route(asked.body.get("model") or "")
+    catalog.route_for(asked.body.get("model") or "", current().caller)
     return chat_sizes(asked.chat)[0]
 
 

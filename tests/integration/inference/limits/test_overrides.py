@@ -68,24 +68,24 @@ async def test_set_replaced_listed_and_deleted(fleet: Fleet, database: Database)
         "nanos_per_month": "1000000000000000000",
     }
     assert said(message) == expected
-    assert limits._accounts.values_of(USER, USER_ID) == LimitValues(requests_per_day=3, nanos_per_month=10**18)
+    assert limits._accounts.values_of(USER, USER_ID, "") == LimitValues(requests_per_day=3, nanos_per_month=10**18)
     # An organisation's own hold over the defaults, and what they do not name stays.
     asked = pb.Limits(kind=ORG, subject_id=ORG_ID, concurrent_requests=0, output_tokens_per_request=9)
     await service.SetLimits(pb.SetLimitsRequest(limits=asked), None)  # type: ignore[arg-type]
-    assert limits._accounts.values_of(ORG, ORG_ID) == LimitValues(
+    assert limits._accounts.values_of(ORG, ORG_ID, "") == LimitValues(
         requests_per_day=100, concurrent_requests=0, output_tokens_per_request=9
     )
     # Replaced as a whole.
     asked = pb.Limits(kind=USER, subject_id=USER_ID, tokens_per_minute=0)
     await service.SetLimits(pb.SetLimitsRequest(limits=asked), None)  # type: ignore[arg-type]
-    assert limits._accounts.values_of(USER, USER_ID) == LimitValues(tokens_per_minute=0)
+    assert limits._accounts.values_of(USER, USER_ID, "") == LimitValues(tokens_per_minute=0)
     listed = await service.ListLimits(pb.ListLimitsRequest(), None)  # type: ignore[arg-type]
     assert [(one.kind, one.subject_id) for one in listed.limits] == [(USER, USER_ID), (ORG, ORG_ID)]
     assert listed.limits[0].HasField("tokens_per_minute")
     assert not listed.limits[0].HasField("requests_per_day")
 
     await service.DeleteLimits(pb.DeleteLimitsRequest(kind=USER, subject_id=USER_ID), None)  # type: ignore[arg-type]
-    assert limits._accounts.values_of(USER, USER_ID) == LimitValues()
+    assert limits._accounts.values_of(USER, USER_ID, "") == LimitValues()
     with pytest.raises(MeshError) as caught:
         await service.DeleteLimits(pb.DeleteLimitsRequest(kind=USER, subject_id=USER_ID), None)  # type: ignore[arg-type]
     assert caught.value.reason == "LIMITS_NOT_FOUND"

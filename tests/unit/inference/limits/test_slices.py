@@ -75,11 +75,11 @@ def test_what_is_set_stands_over_the_defaults() -> None:
     accounts = Accounts(10, lambda _org: None)
     accounts.configure(Defaults(user=LimitValues(requests_per_day=5, nanos_per_day=6)))
     accounts.override({(USER, "user"): LimitValues(requests_per_day=0, output_tokens_per_request=4)})
-    assert accounts.values_of(USER, "user") == LimitValues(
+    assert accounts.values_of(USER, "user", "") == LimitValues(
         requests_per_day=0, nanos_per_day=6, output_tokens_per_request=4
     )
-    assert accounts.values_of(USER, "other") == LimitValues(requests_per_day=5, nanos_per_day=6)
-    assert accounts.values_of(ORG, "user") == LimitValues()
+    assert accounts.values_of(USER, "other", "") == LimitValues(requests_per_day=5, nanos_per_day=6)
+    assert accounts.values_of(ORG, "user", "") == LimitValues()
     account = accounts.of(CALLER)
     assert account is not None
     assert account.output_tokens_max == 4

@@ -1,4 +1,4 @@
-/* Who one is, what one has used and may use, and how the app looks. */
+/* Who one is, how one logs in and where one is logged in, what is kept of one, and how the app looks. */
 import { useState } from "preact/hooks";
 import { Button, LinkButton } from "../../components/Button";
 import { CopyButton } from "../../components/CopyButton";
@@ -11,8 +11,13 @@ import { to } from "../../router/routes";
 import { leave, THEMES } from "../../shell/Header";
 import { user } from "../../state/session";
 import { setTheme, theme } from "../../state/theme";
-import { Limits } from "./Limits";
-import { Usage } from "./Usage";
+import { Email } from "./Email";
+import { Factors } from "./Factors";
+import { Identities } from "./Identities";
+import { Leaving } from "./Leaving";
+import { Name } from "./Name";
+import { Password } from "./Password";
+import { Sessions } from "./Sessions";
 import css from "./account.module.css";
 
 export default function Account() {
@@ -21,21 +26,16 @@ export default function Account() {
       <Card>
         <Me />
       </Card>
-      <Card>
-        <section class="stack" aria-labelledby="usage">
-          <h2 id="usage">Usage this month</h2>
-          <Usage />
-        </section>
-      </Card>
-      <Card>
-        <section class="stack" aria-labelledby="limits">
-          <h2 id="limits">Limits</h2>
-          <Limits />
-        </section>
-      </Card>
+      <Name />
+      <Email />
+      <Password />
+      <Factors />
+      <Identities />
+      <Sessions />
       <Card>
         <Themes />
       </Card>
+      <Leaving />
     </Page>
   );
 }
@@ -74,6 +74,9 @@ function Me() {
         <LinkButton href={to.person(me.userId)}>My posts</LinkButton>
         <LinkButton href={to.keys()} icon="key">
           API keys
+        </LinkButton>
+        <LinkButton href={to.usage()} icon="clock">
+          Usage
         </LinkButton>
         <Button icon="leave" busy={leaving} onClick={() => void out()}>
           Log out

@@ -2,7 +2,7 @@
 import { Role, type User } from "@promptmesh/client";
 import { useState } from "preact/hooks";
 import { Button } from "../../components/Button";
-import { Checkbox } from "../../components/Field";
+import { Checkbox, TextArea } from "../../components/Field";
 import { Dialog } from "../../components/Dialog";
 import { ErrorNote, Note } from "../../components/Pieces";
 import { isAbort } from "../../components/problems";
@@ -26,6 +26,7 @@ export interface ChangeRolesProps {
 export function ChangeRoles({ one, onChanged, onClose }: ChangeRolesProps) {
   const had = shownRoles(one.roles);
   const [chosen, setChosen] = useState<Role[]>(had);
+  const [reason, setReason] = useState("");
   const [confirming, setConfirming] = useState(false);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>();
@@ -38,7 +39,7 @@ export function ChangeRoles({ one, onChanged, onClose }: ChangeRolesProps) {
     setBusy(true);
     setError(undefined);
     try {
-      const next = await call(() => api.auth.setRoles({ userId: one.userId, roles: chosen }));
+      const next = await call(() => api.auth.setRoles({ userId: one.userId, roles: chosen, reason: reason.trim() }));
       toast(`The roles of ${one.displayName} are changed.`);
       onChanged(next);
     } catch (caught) {
@@ -85,6 +86,7 @@ export function ChangeRoles({ one, onChanged, onClose }: ChangeRolesProps) {
             </li>
           ))}
         </ul>
+        <TextArea label="Reason" optional hint="It stands in the audit trail." rows={2} maxLength={500} value={reason} onValue={setReason} />
         <p class="small soft">It holds within a second, on what they have open too.</p>
         {me && lost.includes(Role.ADMIN) && <Note tone="warn">You lose the pages for admins, this one with them.</Note>}
         {error !== undefined && <ErrorNote title="The roles are as they were" error={error} />}

@@ -3,16 +3,20 @@ import { type User } from "@promptmesh/client";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../../components/Button";
 import { TextField } from "../../components/Field";
+import { Icon } from "../../components/Icon";
 import { List } from "../../components/List";
+import { Menu } from "../../components/Menu";
 import { Page } from "../../components/Page";
 import { Avatar, Badge, EmptyState } from "../../components/Pieces";
 import { roleName, shownRoles } from "../../components/roles";
-import { Time } from "../../components/Time";
+import { millis, Time } from "../../components/Time";
 import { query, setQuery } from "../../router/router";
 import { to } from "../../router/routes";
 import { api } from "../../state/api";
 import { usePaged } from "../../state/paged";
 import { user } from "../../state/session";
+import { ActDialog } from "./ActDialog";
+import { ACTS, type ActName } from "./acts";
 import { ChangeRoles } from "./ChangeRoles";
 import css from "./users.module.css";
 
@@ -24,6 +28,7 @@ const PAUSE_MS = 250;
 export default function Users() {
   const asked = query.value.get("q") ?? "";
   const [changing, setChanging] = useState<User>();
+  const [doing, setDoing] = useState<{ act: ActName; one: User }>();
   const list = usePaged(`${user.value?.userId} ${asked}`, async (pageToken, signal) => {
     const answer = await api.auth.listUsers({ pageSize: PAGE_SIZE, pageToken, query: asked }, { signal });
     return { items: answer.users, nextPageToken: answer.nextPageToken };
@@ -44,7 +49,7 @@ export default function Users() {
         {(users) => (
           <ul class={css["users"]} aria-label="Users">
             {users.map((one) => (
-              <Row key={one.userId} one={one} onChange={() => setChanging(one)} />
+              <Row key={one.userId} one={one} onChange={() => setChanging(one)} onAct={(act) => setDoing({ act, one })} />
             ))}
           </ul>
         )}
@@ -60,8 +65,33 @@ export default function Users() {
           }}
         />
       )}
+      {doing && (
+        <ActDialog
+          {...doing}
+          onClose={() => setDoing(undefined)}
+          onDone={(next) => {
+            const { userId } = doing.one;
+            list.change((users) => users.map((one) => (one.userId === userId ? { ...one, ...changeOf(next) } : one)));
+            setDoing(undefined);
+          }}
+        />
+      )}
     </Page>
   );
+}
+
+/** What an act told anew of a person; the time of their last log-in is the list's own. */
+function changeOf(next: Partial<User>): Partial<User> {
+  if (!next.userId) return next;
+  const { suspendTime, suspendReason = "", secondFactor = false } = next;
+  return { suspendTime, suspendReason, secondFactor } as Partial<User>;
+}
+
+const suspended = (one: User): boolean => one.suspendTime !== undefined && millis(one.suspendTime) > Date.now();
+
+function actsFor(one: User, me: boolean): ActName[] {
+  const first: ActName[] = me ? [] : [suspended(one) ? "restore" : "suspend"];
+  return [...first, "sessions", ...(one.secondFactor ? (["factors"] as const) : []), "keys", "plan"];
 }
 
 function Search({ asked }: { asked: string }) {
@@ -98,7 +128,7 @@ function Search({ asked }: { asked: string }) {
   );
 }
 
-function Row({ one, onChange }: { one: User; onChange: () => void }) {
+function Row({ one, onChange, onAct }: { one: User; onChange: () => void; onAct: (act: ActName) => void }) {
   const me = one.userId === user.value?.userId;
   return (
     <li class={css["user"]}>
@@ -108,9 +138,19 @@ function Row({ one, onChange }: { one: User; onChange: () => void }) {
           <a href={to.person(one.userId)}>{one.displayName}</a>
           {me && <span class="small faint"> (you)</span>}
         </h2>
-        <p class="small soft">{one.email}</p>
+        <p class="small soft">
+          {one.email}
+          {one.plan && ` · plan ${one.plan}`}
+        </p>
+        {suspended(one) && (
+          <p class="small soft">
+            Suspended: “{one.suspendReason}”. It ends <Time at={one.suspendTime} />.
+          </p>
+        )}
       </div>
       <div class={css["roles"]}>
+        {suspended(one) && <Badge tone="bad">Suspended</Badge>}
+        {one.secondFactor && <Badge>Second factor</Badge>}
         {shownRoles(one.roles).map((role) => (
           <Badge key={role} tone="accent">
             {roleName(role)}
@@ -128,9 +168,16 @@ function Row({ one, onChange }: { one: User; onChange: () => void }) {
           "Never logged in"
         )}
       </p>
-      <Button size="s" onClick={onChange}>
-        Roles<span class="visually-hidden"> of {one.displayName}</span>
-      </Button>
+      <div class={css["do"]}>
+        <Button size="s" onClick={onChange}>
+          Roles<span class="visually-hidden"> of {one.displayName}</span>
+        </Button>
+        <Menu
+          label={`More for ${one.displayName}`}
+          trigger={<Icon name="menu" />}
+          items={actsFor(one, me).map((act) => ({ label: ACTS[act].label, run: () => onAct(act) }))}
+        />
+      </div>
     </li>
   );
 }

@@ -3,7 +3,9 @@ import { Checkbox, Select, TextField } from "../../components/Field";
 import { Dialog } from "../../components/Dialog";
 import { Form, SubmitButton, useForm } from "../../components/form";
 import { api } from "../../state/api";
+import { networksOf, Restrictions } from "./Restrictions";
 import { SCOPES } from "./scopes";
+import type { Owner } from "./serviceAccounts";
 import css from "./keys.module.css";
 
 const NEVER = "never";
@@ -17,22 +19,32 @@ const EXPIRIES = [
 const USUAL_EXPIRY = "90";
 const DAY_MS = 86_400_000;
 
-export function MakeKey({ onMade, onClose }: { onMade: (made: CreateApiKeyResponse) => void; onClose: () => void }) {
+export interface MakeKeyProps {
+  /** The service account whose key it is to be; undefined: one's own. */
+  owner?: Owner;
+  onMade: (made: CreateApiKeyResponse) => void;
+  onClose: () => void;
+}
+
+export function MakeKey({ owner, onMade, onClose }: MakeKeyProps) {
   const form = useForm({
     name: "new-key",
-    initial: { displayName: "", expiry: USUAL_EXPIRY, scopes: SCOPES.filter((one) => one.usual).map((one) => one.name) },
+    initial: { displayName: "", expiry: USUAL_EXPIRY, scopes: SCOPES.filter((one) => one.usual).map((one) => one.name), networks: "", models: [] as string[] },
     // No scope named would mean the usual ones to the server.
     check: ({ displayName, scopes }) => ({
       ...(!displayName.trim() && { displayName: "Give it a name, such as where it is used." }),
       ...(!scopes.length && { scopes: "Allow one thing at least." }),
     }),
-    rename: { expireTime: "expiry" },
-    submit: async ({ displayName, expiry, scopes }) => {
+    rename: { expireTime: "expiry", allowedNetworks: "networks" },
+    submit: async ({ displayName, expiry, scopes, networks, models }) => {
       const days = Number(expiry);
       onMade(
         await api.auth.createApiKey({
           displayName,
           scopes,
+          allowedNetworks: networksOf(networks),
+          models,
+          ...(owner && { serviceAccountId: owner.id }),
           ...(expiry !== NEVER && { expireTime: timestampFromDate(new Date(Date.now() + days * DAY_MS)) }),
           requestId: newRequestId(),
         }),
@@ -43,6 +55,11 @@ export function MakeKey({ onMade, onClose }: { onMade: (made: CreateApiKeyRespon
   const allow = (name: string, on: boolean) => form.set("scopes", on ? [...scopes, name] : scopes.filter((one) => one !== name));
   return (
     <Dialog title="Make an API key" onClose={onClose}>
+      {owner && (
+        <p class="soft">
+          It acts as <strong>{owner.label}</strong>, not as you.
+        </p>
+      )}
       <Form form={form} label="Make an API key">
         <TextField
           label="Name"
@@ -72,6 +89,7 @@ export function MakeKey({ onMade, onClose }: { onMade: (made: CreateApiKeyRespon
             </p>
           )}
         </fieldset>
+        <Restrictions form={form} />
         <Select label="Ends by itself" options={EXPIRIES} {...form.field("expiry")} />
         <div class="row">
           <SubmitButton form={form}>Make the key</SubmitButton>

@@ -2,12 +2,11 @@ import { useEffect } from "preact/hooks";
 import { PasswordField, TextField } from "../../components/Field";
 import { Form, SubmitButton, useForm } from "../../components/form";
 import { Page } from "../../components/Page";
+import { PASSWORD_HINT, tooShort } from "../../getting-in/passwords";
 import { navigate, query } from "../../router/router";
 import { to } from "../../router/routes";
 import { register, who } from "../../state/session";
 import { afterwards } from "../log-in/afterwards";
-
-const PASSWORD_MIN = 10; // RegisterRequest.password
 
 export default function Register() {
   const then = afterwards(query.value.get("then"));
@@ -18,7 +17,7 @@ export default function Register() {
     check: ({ displayName, email, password }) => ({
       ...(!displayName.trim() && { displayName: "Enter the name that others will see." }),
       ...(!/^\S+@\S+$/.test(email) && { email: "Enter your e-mail address, such as ada@example.com." }),
-      ...([...password].length < PASSWORD_MIN && { password: `Use at least ${PASSWORD_MIN} characters.` }),
+      ...(tooShort(password) && { password: tooShort(password) }),
     }),
     submit: ({ displayName, email, password }) => register(email, password, displayName),
   });
@@ -47,7 +46,7 @@ export default function Register() {
         <TextField label="E-mail" hint="Only for logging in; never shown." type="email" autocomplete="username" {...form.field("email")} />
         <PasswordField
           label="Password"
-          hint={`At least ${PASSWORD_MIN} characters. A few words are better than one hard one.`}
+          hint={PASSWORD_HINT}
           autocomplete="new-password"
           {...form.field("password")}
         />

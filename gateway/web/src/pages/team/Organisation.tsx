@@ -1,0 +1,129 @@
+/* One organisation: its name, members, service accounts, and its end. */
+import { MemberRole, type Organisation as Team } from "@promptmesh/client";
+import { useState } from "preact/hooks";
+import { Button } from "../../components/Button";
+import { Confirm } from "../../components/Confirm";
+import { Dialog } from "../../components/Dialog";
+import { TextField } from "../../components/Field";
+import { Form, SubmitButton, useForm } from "../../components/form";
+import { Row, Rows } from "../../components/Rows";
+import { Section } from "../../components/Section";
+import { setQuery } from "../../router/router";
+import { api, session } from "../../state/api";
+import { actingFor, user } from "../../state/session";
+import { toast } from "../../state/toasts";
+import { Members } from "./Members";
+import { administers } from "./memberRoles";
+import { ServiceAccounts } from "./ServiceAccounts";
+
+export function Organisation({ one, onChanged }: { one: Team; onChanged: () => void }) {
+  const [leaving, setLeaving] = useState(false);
+  const [deleting, setDeleting] = useState(false);
+  // A session that acts for it would end with it: who leaves acts for themselves first.
+  const stepBack = async () => {
+    if (actingFor.value === one.orgId && user.value) await session.switchOrganisation(user.value.orgId);
+  };
+  const gone = (said: string) => {
+    toast(said);
+    setQuery({ org: undefined });
+    onChanged();
+  };
+  return (
+    <>
+      {administers(one.role) && !one.personal && <Rename one={one} onChanged={onChanged} />}
+      {!one.personal && <Members one={one} onLeave={() => setLeaving(true)} />}
+      {administers(one.role) && <ServiceAccounts one={one} />}
+      {!one.personal && one.role === MemberRole.OWNER && (
+        <Section title="Deletion">
+          <Rows label="Deletion">
+            <Row
+              name="Delete the team"
+              about="Its keys, service accounts and posts go with it. It cannot be taken back."
+              actions={
+                <Button size="s" kind="danger" onClick={() => setDeleting(true)}>
+                  Delete the team
+                </Button>
+              }
+            />
+          </Rows>
+        </Section>
+      )}
+      {leaving && (
+        <Confirm
+          title={`Leave ${one.displayName}?`}
+          action="Leave"
+          onClose={() => setLeaving(false)}
+          run={async () => {
+            await stepBack();
+            await api.organisations.removeMember({ orgId: one.orgId, userId: user.value?.userId ?? "" });
+            gone(`You left ${one.displayName}.`);
+          }}
+        >
+          <p>Your keys that act for it are revoked. To come back you need an invitation.</p>
+        </Confirm>
+      )}
+      {deleting && (
+        <Delete one={one} before={stepBack} onDeleted={() => gone(`${one.displayName} is deleted.`)} onClose={() => setDeleting(false)} />
+      )}
+    </>
+  );
+}
+
+function Rename({ one, onChanged }: { one: Team; onChanged: () => void }) {
+  const form = useForm({
+    initial: { displayName: one.displayName },
+    check: ({ displayName }) => (displayName.trim() ? {} : { displayName: "Give the team a name." }),
+    submit: async ({ displayName }) => {
+      await api.organisations.updateOrganisation({ orgId: one.orgId, displayName });
+      toast("The name is changed.");
+      onChanged();
+    },
+  });
+  return (
+    <Section title="Name">
+      <Form form={form} label="Name">
+        <TextField label="Name" maxLength={64} autocomplete="off" {...form.field("displayName")} />
+        <div class="row">
+          <SubmitButton form={form} kind="plain">
+            Change the name
+          </SubmitButton>
+        </div>
+      </Form>
+    </Section>
+  );
+}
+
+interface DeleteProps {
+  one: Team;
+  before: () => Promise<void>;
+  onDeleted: () => void;
+  onClose: () => void;
+}
+
+function Delete({ one, before, onDeleted, onClose }: DeleteProps) {
+  const form = useForm({
+    initial: { typed: "" },
+    check: ({ typed }) => (typed.trim() === one.displayName.trim() ? {} : { typed: `Type ${one.displayName} to confirm.` }),
+    submit: async () => {
+      await before();
+      await api.organisations.deleteOrganisation({ orgId: one.orgId });
+      onDeleted();
+    },
+  });
+  return (
+    <Dialog title="Delete the team?" onClose={onClose}>
+      <p>
+        Every key of it is refused within a second, and what belongs to it is erased. <strong>This cannot be taken back.</strong>
+      </p>
+      <Form form={form} label="Delete the team?">
+        <TextField label={`To confirm, type its name: ${one.displayName}`} autocomplete="off" {...form.field("typed")} />
+        <div class="row">
+          <SubmitButton form={form} kind="danger">
+            Delete the team for ever
+          </SubmitButton>
+          <Button onClick={onClose}>Cancel</Button>
+        </div>
+      </Form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,1 @@
+"""Second factors: authenticator apps, recovery codes and passkeys, and the proofs that log-ins and step-ups ask for."""

@@ -1,0 +1,1 @@
+"""Organisations: teams, their members, invitations and service accounts."""

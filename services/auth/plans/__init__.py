@@ -1,0 +1,1 @@
+"""Plans: named sets of limits, applied whole as numbered snapshots, and who has which."""

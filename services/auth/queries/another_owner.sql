@@ -1,0 +1,1 @@
+SELECT EXISTS (SELECT FROM members WHERE org_id = $1 AND role = 1 AND user_id <> $2)

@@ -1,0 +1,1 @@
+SELECT person_id FROM audit_erased_persons WHERE person_id = ANY ($1::text[])

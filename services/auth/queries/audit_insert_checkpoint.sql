@@ -1,0 +1,1 @@
+INSERT INTO audit_checkpoints (sequence, hash) VALUES ($1, $2)

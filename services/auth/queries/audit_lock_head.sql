@@ -1,0 +1,1 @@
+SELECT sequence, id, hash FROM audit_head FOR UPDATE

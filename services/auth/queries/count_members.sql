@@ -1,0 +1,1 @@
+SELECT count(*) FROM memberships WHERE org_id = $1

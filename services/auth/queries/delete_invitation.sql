@@ -1,0 +1,1 @@
+DELETE FROM invitations WHERE invitation_id = $1 AND digest = $2 RETURNING invitation_id

@@ -1,0 +1,1 @@
+DELETE FROM account_requests WHERE request_id = $1

@@ -1,0 +1,1 @@
+DELETE FROM challenges WHERE digest = $1

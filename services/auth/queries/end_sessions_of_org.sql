@@ -1,0 +1,6 @@
+-- Ends the sessions that act for an organisation, or did while tokens that say so still run. $2: of this person alone;
+-- null: of everybody.
+UPDATE sessions SET end_time = clock_timestamp()
+ WHERE end_time IS NULL AND refresh_expire_time > now() AND ($2::uuid IS NULL OR user_id = $2)
+   AND (org_id = $1 OR (past_expire_time > now() AND $1 = ANY (past_org_ids)))
+RETURNING session_id, org_id, access_expire_time

@@ -1,0 +1,1 @@
+SELECT * FROM factors WHERE credential_id = $1

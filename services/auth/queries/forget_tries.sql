@@ -1,0 +1,1 @@
+DELETE FROM tries WHERE key = ANY ($1::bytea[])

@@ -1,0 +1,1 @@
+SELECT * FROM invitations WHERE digest = $1 AND expire_time > now()

@@ -1,0 +1,1 @@
+SELECT * FROM service_accounts WHERE service_account_id = $1 FOR NO KEY UPDATE

@@ -1,0 +1,1 @@
+SELECT * FROM organisations WHERE maker_id = $1 AND request_id = $2

@@ -1,0 +1,1 @@
+SELECT org_id FROM users WHERE user_id = $1

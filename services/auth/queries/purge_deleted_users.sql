@@ -1,0 +1,1 @@
+DELETE FROM deleted_users WHERE delete_time < now() - make_interval(secs => $1)

@@ -1,0 +1,1 @@
+DELETE FROM invitations WHERE expire_time < now()

@@ -1,0 +1,3 @@
+DELETE FROM tries
+ WHERE key IN (SELECT key FROM tries WHERE end_time < now() LIMIT 1000 FOR UPDATE SKIP LOCKED)
+RETURNING key

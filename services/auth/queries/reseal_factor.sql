@@ -1,0 +1,1 @@
+UPDATE factors SET secret = $3 WHERE factor_id = $1 AND secret = $2

@@ -1,0 +1,1 @@
+UPDATE challenges SET tries = tries + 1 WHERE digest = $1

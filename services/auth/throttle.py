@@ -1,0 +1,200 @@
+"""Tries are counted, so that nobody guesses passwords or floods others with mail; and so that nobody can use that to
+lock somebody out.
+
+A log-in counts for three: its address; its account from its address; and its account from all addresses that it was
+never logged in to from. Who has logged in from where they are is not held back by what strangers try, and whoever is
+held back comes in by a reset of the password, which makes their address a known one. What was refused by one count
+does not add to the next, so that one stranger's flood does not use up the tries of others. A try that succeeds is
+given back.
+
+An address is an IPv4 address or the /64 of an IPv6 one. The loopback address is nobody's own (a proxy on the machine
+has it for everyone), so there is no count of it alone. Counts are in PostgreSQL: where that is away, nobody can log in
+anyway. The table is bounded by the work that each try costs, and windows that are over are removed.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.auth.purge import purge_on
+from services.auth.store import SQL, Row
+from services.mesh.addresses import address_of_call, household
+from services.mesh.call import Call, current_or_none
+from services.mesh.database import Connection, Database
+from services.mesh.errors import MeshError, QuotaViolation
+
+PURGE_EVERY_S = 60.0
+_KEY_BYTES = 16
+_RETRY_MIN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottleOptions:
+    """How many in a window of so many seconds. mails_*: the window is that of the links in them, so that whoever's
+    mails are held back has one with a link that is still good."""
+
+    window_s: int
+    logins_per_address: int
+    logins_per_account_and_address: int
+    logins_per_account_by_strangers: int
+    proofs_per_session: int
+    registrations_per_address: int
+    mail_requests_per_address: int
+    mails_per_recipient: int
+    mails_window_s: int
+    known_addresses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """One count: what for (never told), at most how many, in what window."""
+
+    key: bytes
+    most: int
+    window_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogInTry:
+    """A try of logging in that was let through."""
+
+    taken: tuple[Limited, ...]
+    pair: Limited
+    place: bytes  # digest of the household
+
+
+class Throttle:
+    """Counts tries. Raises MeshError RATE_LIMITED."""
+
+    def __init__(self, database: Database, pepper: bytes, options: ThrottleOptions) -> None:
+        """pepper: so that what is stored cannot be turned back into addresses by trying all."""
+        self._database, self._pepper, self._options = database, pepper, options
+
+    # Logging in
+
+    async def log_in(self, email: str) -> LogInTry:
+        """Counts a log-in from where the call under way comes from. The same work whether there is such an account."""
+        options = self._options
+        home = _household(current_or_none())
+        pair = self._limited("log-in pair", f"{email}\n{home}", options.logins_per_account_and_address)
+        taken = [pair]
+        if home:
+            taken.append(self._limited("log-in address", home, options.logins_per_address))
+        await self._take(taken)
+        place = self._digest("place", home)
+        async with self._database.connection() as conn:
+            known = await conn.fetchval(SQL["address_is_known"], email, place)
+        strangers = self._limited("log-in account", email, options.logins_per_account_by_strangers)
+        if not known:
+            try:
+                await self._take([strangers])
+            except MeshError:
+                raise _too_many(options.window_s, "Set a new password by mail to come in at once.") from None
+            taken.append(strangers)
+        return LogInTry(tuple(taken), pair, place)
+
+    async def logged_in(self, conn: Connection, done: LogInTry, user: Row) -> None:
+        """It succeeded: gives the tries back, and remembers the address."""
+        others = [one.key for one in done.taken if one is not done.pair]
+        await conn.execute(SQL["give_back_tries"], [done.pair.key], others)
+        await self._know(conn, done.place, user)
+
+    async def not_checked(self, log_in: LogInTry) -> None:
+        """Nobody had time to check the password: the tries are given back."""
+        async with self._database.connection() as conn:
+            await conn.execute(SQL["give_back_tries"], [], [one.key for one in log_in.taken])
+
+    async def proved(self, conn: Connection, user: Row) -> None:
+        """The person proved, beside a password, who they are: the address is known from now on, with tries left."""
+        email, home = user["email"], _household(current_or_none())
+        pair = self._limited("log-in pair", f"{email}\n{home}", 0)
+        await conn.execute(SQL["forget_tries"], [pair.key])
+        await self._know(conn, self._digest("place", home), user)
+
+    async def _know(self, conn: Connection, place: bytes, user: Row) -> None:
+        most = self._options.known_addresses - 1
+        await conn.execute(SQL["know_address"], user["user_id"], user["org_id"], place, most)
+
+    # All else
+
+    async def proof(self, session_id: str) -> None:
+        """Counts a password that a session is asked for."""
+        await self._take([self._limited("proof", session_id, self._options.proofs_per_session)])
+
+    async def proof_given(self, session_id: str) -> None:
+        """The password was right."""
+        async with self._database.connection() as conn:
+            await conn.execute(SQL["forget_tries"], [self._limited("proof", session_id, 0).key])
+
+    async def link_proof(self, digest: bytes) -> None:
+        """Counts a password that comes with a link."""
+        await self._take([self._limited("link", digest.hex(), self._options.logins_per_account_and_address)])
+
+    async def register(self) -> None:
+        """Counts a registration."""
+        await self._from_address("register", self._options.registrations_per_address)
+
+    async def log_in_elsewhere(self) -> None:
+        """Counts a log-in by an identity provider that begins."""
+        await self._from_address("log-in elsewhere", self._options.logins_per_address)
+
+    async def ask_for_mail(self) -> None:
+        """Counts a mail that somebody without a credential asks for."""
+        await self._from_address("ask for mail", self._options.mail_requests_per_address)
+
+    async def ask_for_own_mail(self, user_id: str) -> None:
+        """Counts a mail that a person asks for with their session."""
+        options = self._options
+        limited = Limited(self._digest("own mail", user_id), options.mails_per_recipient, options.mails_window_s)
+        await self._take([limited])
+
+    async def may_mail(self, conn: Connection, email: str, what: str) -> bool:
+        """Counts a mail of a kind to an address; False: there were enough. Nobody is told."""
+        options = self._options
+        limited = Limited(self._digest(f"mail {what}", email), options.mails_per_recipient, options.mails_window_s)
+        return not await self._over(conn, [limited])
+
+    async def _from_address(self, what: str, most: int) -> None:
+        home = _household(current_or_none())
+        if home:
+            await self._take([self._limited(what, home, most)])
+
+    async def purge(self) -> None:
+        """Removes windows that are over, for ever."""
+        await purge_on(self._database, SQL["purge_tries"], every_s=PURGE_EVERY_S)
+
+    async def _take(self, wanted: Sequence[Limited]) -> None:
+        async with self._database.connection() as conn:
+            left_s = await self._over(conn, wanted)
+        if left_s:
+            raise _too_many(left_s)
+
+    async def _over(self, conn: Connection, wanted: Sequence[Limited]) -> float:
+        """How long until there are tries again; 0: there are."""
+        rows = await conn.fetch(SQL["take_tries"], [one.key for one in wanted], [float(one.window_s) for one in wanted])
+        most = {one.key: one.most for one in wanted}
+        return max((max(row["left_s"], _RETRY_MIN_S) for row in rows if row["count"] > most[row["key"]]), default=0.0)
+
+    def _limited(self, what: str, whom: str, most: int) -> Limited:
+        return Limited(self._digest(what, whom), most, self._options.window_s)
+
+    def _digest(self, what: str, whom: str) -> bytes:
+        return hmac.digest(self._pepper, f"tries\n{what}\n{whom}".encode(), "sha256")[:_KEY_BYTES]
+
+
+def _household(call: Call | None) -> str:
+    """Whose address it is; "": nobody's own."""
+    address = address_of_call(call) if call is not None else None
+    return "" if address is None or address.is_loopback else household(address)
+
+
+def _too_many(left_s: float, advice: str = "") -> MeshError:
+    what = "There were too many tries."
+    return MeshError(
+        "RATE_LIMITED",
+        " ".join(filter(None, (what, "Retry after the delay in RetryInfo.", advice))),
+        retry_after_s=left_s,
+        quota=[QuotaViolation("tries", what)],
+    )

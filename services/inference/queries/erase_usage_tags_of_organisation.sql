@@ -1,0 +1,1 @@
+DELETE FROM usage_tags_hourly WHERE org_id = $1

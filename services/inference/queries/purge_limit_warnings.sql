@@ -1,0 +1,1 @@
+DELETE FROM limit_warnings WHERE end_time < now() - interval '7 days'

@@ -1,0 +1,1 @@
+DELETE FROM erasures WHERE erase_time < now() - make_interval(secs => $1)

@@ -1,0 +1,1 @@
+DELETE FROM post_counts WHERE day < $1
