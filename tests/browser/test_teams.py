@@ -73,6 +73,14 @@ async def test_a_team_is_made_joined_and_left(tabs: Tabs, new_person: NewPerson,
     await expect(page.get_by_role("button", name="Invite")).to_have_count(0)
     await page.get_by_role("button", name="Leave").click()
     await page.get_by_role("dialog").get_by_role("button", name="Leave").click()
+    await expect(page.get_by_role("log")).to_contain_text(f"You left {TEAM}.")
+
+    # The session acted for the team and ends with it. The edge knows that a moment later, the cookie's server at once.
+    tabs.allow("401")
+    await page.reload()
+    await expect(page.get_by_role("heading", name="Log in first")).to_be_visible()
+    await log_in(page, bob)
+    await page.goto("/team")
     await expect(page.get_by_role("list", name="Teams").get_by_role("listitem")).to_have_count(1)
 
 

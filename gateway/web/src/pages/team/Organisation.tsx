@@ -9,8 +9,8 @@ import { Form, SubmitButton, useForm } from "../../components/form";
 import { Row, Rows } from "../../components/Rows";
 import { Section } from "../../components/Section";
 import { setQuery } from "../../router/router";
-import { api, session } from "../../state/api";
-import { actingFor, user } from "../../state/session";
+import { api } from "../../state/api";
+import { user } from "../../state/session";
 import { toast } from "../../state/toasts";
 import { Members } from "./Members";
 import { administers } from "./memberRoles";
@@ -19,10 +19,6 @@ import { ServiceAccounts } from "./ServiceAccounts";
 export function Organisation({ one, onChanged }: { one: Team; onChanged: () => void }) {
   const [leaving, setLeaving] = useState(false);
   const [deleting, setDeleting] = useState(false);
-  // A session that acts for it would end with it: who leaves acts for themselves first.
-  const stepBack = async () => {
-    if (actingFor.value === one.orgId && user.value) await session.switchOrganisation(user.value.orgId);
-  };
   const gone = (said: string) => {
     toast(said);
     setQuery({ org: undefined });
@@ -54,16 +50,18 @@ export function Organisation({ one, onChanged }: { one: Team; onChanged: () => v
           action="Leave"
           onClose={() => setLeaving(false)}
           run={async () => {
-            await stepBack();
             await api.organisations.removeMember({ orgId: one.orgId, userId: user.value?.userId ?? "" });
             gone(`You left ${one.displayName}.`);
           }}
         >
-          <p>Your keys that act for it are revoked. To come back you need an invitation.</p>
+          <p>
+            Your keys that act for it are revoked. If you act for it now, or did a moment ago, your session ends, too, and you log in again.
+            To come back you need an invitation.
+          </p>
         </Confirm>
       )}
       {deleting && (
-        <Delete one={one} before={stepBack} onDeleted={() => gone(`${one.displayName} is deleted.`)} onClose={() => setDeleting(false)} />
+        <Delete one={one} onDeleted={() => gone(`${one.displayName} is deleted.`)} onClose={() => setDeleting(false)} />
       )}
     </>
   );
@@ -95,17 +93,15 @@ function Rename({ one, onChanged }: { one: Team; onChanged: () => void }) {
 
 interface DeleteProps {
   one: Team;
-  before: () => Promise<void>;
   onDeleted: () => void;
   onClose: () => void;
 }
 
-function Delete({ one, before, onDeleted, onClose }: DeleteProps) {
+function Delete({ one, onDeleted, onClose }: DeleteProps) {
   const form = useForm({
     initial: { typed: "" },
     check: ({ typed }) => (typed.trim() === one.displayName.trim() ? {} : { typed: `Type ${one.displayName} to confirm.` }),
     submit: async () => {
-      await before();
       await api.organisations.deleteOrganisation({ orgId: one.orgId });
       onDeleted();
     },
