@@ -16,7 +16,16 @@ import jsonschema_rs
 import protovalidate
 import schemathesis
 from google.protobuf import json_format, message_factory, symbol_database
-from promptmesh.auth.v1 import auth_pb2
+from promptmesh.auth.v1 import (
+    accounts_pb2,
+    administration_pb2,
+    audit_pb2,
+    auth_pb2,
+    factors_pb2,
+    federation_pb2,
+    organisations_pb2,
+    plans_pb2,
+)
 from promptmesh.inference.v1 import inference_pb2, limits_pb2, openai_pb2, provider_keys_pb2, usage_pb2
 from promptmesh.moderation.v1 import moderation_pb2
 from promptmesh.prompts.v1 import posts_pb2
@@ -26,7 +35,23 @@ from gateway.openapi import parameter_name
 
 _LINK = "LINK_INVALID"  # of what was mailed or begun before: any text may be its token, until it is looked at
 
-_LOADED = (auth_pb2, inference_pb2, limits_pb2, moderation_pb2, posts_pb2, provider_keys_pb2, usage_pb2, openai_pb2)
+_LOADED = (
+    accounts_pb2,
+    administration_pb2,
+    audit_pb2,
+    factors_pb2,
+    federation_pb2,
+    organisations_pb2,
+    plans_pb2,
+    auth_pb2,
+    inference_pb2,
+    limits_pb2,
+    moderation_pb2,
+    posts_pb2,
+    provider_keys_pb2,
+    usage_pb2,
+    openai_pb2,
+)
 
 _CONVERSATION = (
     "only the model calls tools|of the role TOOL alone|is the model's own|must name the call that"
