@@ -24,7 +24,10 @@ from services.inference.examples.table import ExampleTable
 from services.inference.examples.writer import FAILURE, FAILURES, PASSING, Writer, failed
 from services.inference.money import dollars
 from services.mesh.backoff import Backoff
+from services.mesh.call import Call, enter
 from services.mesh.errors import MeshError
+from services.mesh.ids import uuid7
+from services.mesh.telemetry.traces import Tracing
 
 # Rows that end free room for rows that wait; looking for those is bundled.
 CLAIM_PAUSE_S = 0.01
@@ -64,6 +67,8 @@ class ExampleRunner:
         finisher: Finisher,
         budget: Budget,
         options: RunnerOptions | None = None,
+        *,
+        tracing: Tracing | None = None,
     ) -> None:
         self._table = table
         self._offers = offers
@@ -71,6 +76,7 @@ class ExampleRunner:
         self._finisher = finisher
         self._budget = budget
         self._options = options or RunnerOptions()
+        self._tracing = tracing or Tracing("", "", 0.0)
         self._slots = asyncio.Semaphore(self._options.streams_max)
         self._running: dict[str, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -208,7 +214,11 @@ class ExampleRunner:
 
     async def _run(self, job: ExampleJob) -> None:
         async with self._slots:
-            await self._finisher.end(await self._ending(job))
+            with self._tracing.span("write example", job.traceparent) as inside:
+                # What the model and moderation are asked for it, and what is logged meanwhile, is of its post's trace.
+                enter(Call(uuid7(), "/examples/write", traceparent=inside))
+                ending = await self._ending(job)
+            await self._finisher.end(ending)
 
     async def _ending(self, job: ExampleJob) -> Ending:
         catalog = self._offers.catalog
