@@ -1,0 +1,42 @@
+"""Writes rules and dashboards to where a cluster takes them from: `python -m tools.observability`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+
+from tools.observability.alerts import groups
+from tools.observability.dashboards import dashboards
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPONENTS = ROOT / "k8s" / "components"
+HEAD = "# Made by `python -m tools.observability` from tools/observability: change it there.\n"
+
+
+def files() -> dict[Path, str]:
+    """Every file, with what belongs into it."""
+    rules = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "promptmesh"},
+        "spec": {"groups": groups()},
+    }
+    made = {
+        COMPONENTS / "prometheus" / "rules.yaml": HEAD + yaml.safe_dump(rules, sort_keys=False, width=120),
+    }
+    for name, one in dashboards().items():
+        made[COMPONENTS / "grafana" / f"{name}.json"] = json.dumps(one, indent=1) + "\n"
+    return made
+
+
+def main() -> None:
+    """Writes them."""
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
+        print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
