@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -15,6 +16,13 @@ COMPONENTS = ROOT / "k8s" / "components"
 HEAD = "# Made by `python -m tools.observability` from tools/observability: change it there.\n"
 
 
+class _Plain(yaml.SafeDumper):
+    """YAML without references: each rule is read alone."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def files() -> dict[Path, str]:
     """Every file, with what belongs into it."""
     rules = {
@@ -24,7 +32,7 @@ def files() -> dict[Path, str]:
         "spec": {"groups": groups()},
     }
     made = {
-        COMPONENTS / "prometheus" / "rules.yaml": HEAD + yaml.safe_dump(rules, sort_keys=False, width=120),
+        COMPONENTS / "prometheus" / "rules.yaml": HEAD + yaml.dump(rules, Dumper=_Plain, sort_keys=False, width=120),
     }
     for name, one in dashboards().items():
         made[COMPONENTS / "grafana" / f"{name}.json"] = json.dumps(one, indent=1) + "\n"

@@ -44,7 +44,7 @@ class Slo:
     name: str
     title: str
     objective: float
-    slis: tuple[Sli, ...]
+    sli: Sli
     alert: str
     says: str
 
@@ -54,14 +54,9 @@ class Slo:
         return round(1 - self.objective, 6)
 
 
-def _or_none(bad: str, everything: str) -> str:
-    """0 where nothing went wrong yet, instead of no answer."""
-    return f"{bad} or 0 * {everything}"
-
-
 def _slower_than(histogram: str, bucket: str, matching: str = "") -> Sli:
-    """Bad is what took longer than a bound of the histogram's buckets (written 5 or 5.0, as the format will)."""
-    within = f'le=~"{bucket}(\\.0)?"' + (f",{matching}" if matching else "")
+    """Bad is what took longer than a bound of the histogram's buckets: a pattern, for 5 may be written as 5.0."""
+    within = f'le=~"{bucket}"' + (f",{matching}" if matching else "")
     everything = f"sum(rate({histogram}_count{{{matching}}}[$w]))"
     return Sli(f"{everything} - sum(rate({histogram}_bucket{{{within}}}[$w]))", everything)
 
@@ -73,13 +68,12 @@ SLOS = (
         "availability",
         "Requests that do not fail by our fault",
         0.999,
-        (
-            Sli(_or_none(f"sum by ({SERVICE}) (rate({CALLS}{{{FAILED}}}[$w]))", _CALLS_ALL), _CALLS_ALL),
-            # As people see it: with a service gone, only the edge counts what it would have answered.
-            Sli(
-                f'sum by ({SERVICE}) (rate(envoy_http_downstream_rq_xx{{{EDGE},envoy_response_code_class="5"}}[$w]))',
-                _EDGE_ALL,
-            ),
+        # Services by themselves, and the edge as people see it: with a service gone, the edge alone counts what it would
+        # have answered.
+        Sli(
+            f"sum by ({SERVICE}) (rate({CALLS}{{{FAILED}}}[$w])) or 0 * {_CALLS_ALL}"
+            f' or sum by ({SERVICE}) (rate(envoy_http_downstream_rq_xx{{{EDGE},envoy_response_code_class="5"}}[$w]))',
+            f"{_CALLS_ALL} or {_EDGE_ALL}",
         ),
         "PromptmeshAvailabilityBudgetBurns",
         "Requests to {{ $labels.app_kubernetes_io_name }} fail by its own fault",
@@ -88,7 +82,7 @@ SLOS = (
         "publish",
         "Posts decided within 5 s of their submission",
         0.99,
-        (_slower_than("promptmesh_publish_duration_seconds", "5", 'decided_by="policy"'),),
+        _slower_than("promptmesh_publish_duration_seconds", "5|5[.]0", 'decided_by="policy"'),
         "PromptmeshPublishBudgetBurns",
         "Posts take longer than 5 s to be published",
     ),
@@ -96,7 +90,7 @@ SLOS = (
         "first_token",
         "Streams whose first token comes within 2.5 s",
         0.95,
-        (_slower_than("gen_ai_server_time_to_first_token_seconds", "2\\.5"),),
+        _slower_than("gen_ai_server_time_to_first_token_seconds", "2[.]5"),
         "PromptmeshFirstTokenBudgetBurns",
         "First tokens take longer than 2.5 s",
     ),
@@ -124,10 +118,9 @@ def _recorded(window: str) -> list[dict[str, Any]]:
     rules = []
     for slo in SLOS:
         labels = {"slo": slo.name}
-        for sli in slo.slis:
-            for record, expression in (("slo_bad", sli.bad), ("slo_all", sli.all)):
-                text = expression.replace("$w", window)
-                rules.append({"record": f"promptmesh:{record}:rate{window}", "expr": text, "labels": labels})
+        for record, expression in (("slo_bad", slo.sli.bad), ("slo_all", slo.sli.all)):
+            text = expression.replace("$w", window)
+            rules.append({"record": f"promptmesh:{record}:rate{window}", "expr": text, "labels": labels})
     for slo in SLOS:
         of = f'{{slo="{slo.name}"}}'
         text = f"promptmesh:slo_bad:rate{window}{of} / promptmesh:slo_all:rate{window}{of}"
