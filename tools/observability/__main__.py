@@ -1,4 +1,4 @@
-"""Writes rules and dashboards to where a cluster takes them from: `python -m tools.observability`."""
+"""Writes rules, dashboards and the table of metrics to where they are taken from: `python -m tools.observability`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import yaml
 
 from tools.observability.alerts import groups
 from tools.observability.dashboards import dashboards
+from tools.observability.reference import written_into
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "observability.md"
 COMPONENTS = ROOT / "k8s" / "components"
 HEAD = "# Made by `python -m tools.observability` from tools/observability: change it there.\n"
 
@@ -36,6 +38,7 @@ def files() -> dict[Path, str]:
     }
     for name, one in dashboards().items():
         made[COMPONENTS / "grafana" / f"{name}.json"] = json.dumps(one, indent=1) + "\n"
+    made[PAGE] = written_into(PAGE.read_text(encoding="utf-8"))
     return made
 
 
