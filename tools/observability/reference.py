@@ -110,13 +110,14 @@ def written_into(page: str) -> str:
 
 def _of(service: str, module: ModuleType) -> Iterator[Metric]:
     if module.__name__ == HEALTH:
-        for family in HealthCollector(_NoTargets()).collect():  # type: ignore[arg-type]  # as much as it asks for
+        families: Sequence[Any] = list(HealthCollector(_NoTargets()).collect())  # type: ignore[arg-type]
+        for family in families:
             yield _metric(service, family.name, family.type, family._labelnames, family.documentation)
         return
     for value in vars(module).values():
         # A child, with values of its labels, is part of its parent.
         if isinstance(value, MetricWrapperBase) and not value._labelvalues:
-            yield _metric(service, value._name, value._type, value._labelnames, value._documentation)
+            yield _metric(service, value._name, str(value._type), value._labelnames, value._documentation)
 
 
 def _metric(service: str, name: str, kind: str, labels: Sequence[str], says: str) -> Metric:

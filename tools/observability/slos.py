@@ -68,8 +68,8 @@ SLOS = (
         "availability",
         "Requests that do not fail by our fault",
         0.999,
-        # Services by themselves, and the edge as people see it: with a service gone, it alone counts what that would have
-        # answered.
+        # Services by themselves, and the edge as people see it: with a service gone, only the edge counts what it would
+        # have answered.
         Sli(
             f"sum by ({SERVICE}) (rate({CALLS}{{{FAILED}}}[$w])) or 0 * {_CALLS_ALL}"
             f' or sum by ({SERVICE}) (rate(envoy_http_downstream_rq_xx{{{EDGE},envoy_response_code_class="5"}}[$w]))',

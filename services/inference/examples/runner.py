@@ -18,7 +18,7 @@ from prometheus_client import Gauge
 from services.inference.catalog import Catalog, Offers
 from services.inference.engine.call import ModelCall
 from services.inference.examples.budget import Budget, CapReachedError, Settlement
-from services.inference.examples.finisher import Ending, Finisher
+from services.inference.examples.finisher import OUTCOMES, Ending, Finisher
 from services.inference.examples.job import ExampleJob, call_for
 from services.inference.examples.table import ExampleTable
 from services.inference.examples.writer import FAILURE, FAILURES, PASSING, Writer, failed
@@ -218,6 +218,9 @@ class ExampleRunner:
                 # What the model and moderation are asked for it, and what is logged meanwhile, is of its post's trace.
                 enter(Call(uuid7(), "/examples/write", traceparent=inside))
                 ending = await self._ending(job)
+                if ending.event is not None:
+                    outcome = OUTCOMES.get(ending.event.outcome, "unknown")
+                    _log.info("an example is written", post_id=job.post_id, revision=job.revision, outcome=outcome)
             await self._finisher.end(ending)
 
     async def _ending(self, job: ExampleJob) -> Ending:
