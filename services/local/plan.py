@@ -278,7 +278,7 @@ class _Planner:
             for worker in _workers(service, self._settings)
         ]
         return observe.processes(
-            self._data, self._ports, targets, self._ports[EDGE_ADMIN], dict(self._settings.shared_environment)
+            self._data, self._ports, targets, self._ports[EDGE_ADMIN], self._settings.shared_environment
         )
 
     # What runs to its end

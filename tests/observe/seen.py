@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -67,3 +68,13 @@ def values(mesh: LocalMesh, query: str) -> list[float]:
     """What a query answers now, without what is no number."""
     found = [float(one["value"][1]) for one in ask(mesh, "query", query=query)["result"]]
     return [one for one in found if one == one]
+
+
+def status_of(url: str, host: str) -> int:
+    """Status of a page that is asked for by another name."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers={"host": host}), timeout=60) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code

@@ -20,6 +20,7 @@ READY_PATHS = {PROMETHEUS: "/-/ready", PAGE: "/healthz"}
 SCRAPE_S = 5
 RETENTION = ("15d", "512MB")  # whichever ends first
 GRACE_S = 10.0
+SETTINGS_OF_SERVICES = ("PROMPTMESH_", "OTEL_")
 # The rules of a cluster, which are Prometheus's own below `spec` (docs/observability.md).
 RULES = Path(__file__).resolve().parents[3] / "k8s" / "components" / "prometheus" / "rules.yaml"
 
@@ -33,7 +34,11 @@ def processes(
     edge_admin_port: int,
     environment: Mapping[str, str],
 ) -> tuple[ProcessSpec, ProcessSpec]:
-    """Prometheus, and the page that shows what it knows. Raises MissingBinaryError."""
+    """Prometheus, and the page that shows what it knows. Raises MissingBinaryError.
+
+    environment: what every process gets; settings of the services, which may hold secrets, are not handed on.
+    """
+    environment = {name: value for name, value in environment.items() if not name.startswith(SETTINGS_OF_SERVICES)}
     configuration, rules = data.run / "prometheus.yaml", data.run / "prometheus-rules.yaml"
 
     def prepare() -> None:
