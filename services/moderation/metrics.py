@@ -26,6 +26,9 @@ CASES_OPEN = Gauge(
 )
 OLDEST_CASE = Gauge("promptmesh_moderation_oldest_case_seconds", "Age of the case that waits longest; 0: none waits.")
 
+# A counter that begins at 1 hides its first: what is rare is there from the start.
+for _decision in ("allow", "reject"):
+    DECISIONS.labels(_decision)
 _CATEGORIES = {category: FINDINGS.labels(name) for name, category in CATEGORY_NAMES.items()}
 _SCREENINGS = {
     (surface, verdict): SCREENINGS.labels(surface.name.lower(), verdict.name.lower())

@@ -62,7 +62,7 @@ BURNS = (
         AVAILABILITY,
         70,
         {
-            'envoy_http_downstream_rq_xx{app_kubernetes_io_name="edge",envoy_http_conn_manager_prefix="edge",'
+            'envoy_cluster_upstream_rq_xx{app_kubernetes_io_name="edge",envoy_cluster_name="prompts",'
             f'envoy_response_code_class="{number}"}}': f"0+{pace}x80"
             for number, pace in ((2, 100), (5, 3))
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tools.observability.panels import Panel
-from tools.observability.queries import BY_SERVICE, RPC, SHORT, budget_left, quantile, rate
+from tools.observability.queries import BY_SERVICE, RPC, SHORT, budget_left, quantile, rate, share
 from tools.observability.slos import FAILED, SERVICE
 
 MESH = (
@@ -13,7 +13,7 @@ MESH = (
     Panel(
         "Calls that fail by our fault",
         "percentunit",
-        [(f"{rate(f'{RPC}_count', SERVICE, FAILED)} / {rate(f'{RPC}_count', SERVICE)}", BY_SERVICE)],
+        [(share(f"{RPC}_count", SERVICE, FAILED), BY_SERVICE)],
     ),
     Panel("Errors, by reason", "reqps", [(rate("promptmesh_errors_total", "reason"), "{{reason}}")]),
     Panel(

@@ -27,8 +27,8 @@ def rate(counter: str, by: str = "", matching: str = "") -> str:
 
 def share(counter: str, by: str, matching: str, of: str = "") -> str:
     """Which share of those that match `of` matches too."""
-    both = f"{of},{matching}" if of else matching
-    return f"{rate(counter, by, both)} / {rate(counter, by, of)}"
+    both, everything = f"{of},{matching}" if of else matching, rate(counter, by, of)
+    return f"({rate(counter, by, both)} or 0 * {everything}) / {everything}"
 
 
 def budget_left(name: str) -> Panel:

@@ -34,7 +34,7 @@ LABELS = {
     "rpc_system_name": "`grpc`",
     "rpc_method": "methods of the contracts",
     "rpc_response_status_code": "gRPC's 17 codes",
-    "reason": "`Reason` of errors.proto; of dead letters `ERROR`, `CRASH`, `UNDECODABLE`",
+    "reason": "`Reason` of errors.proto; of dead letters `ERROR`, `CRASH`, `DECODE`",
     "gen_ai_operation_name": "`chat`, `embeddings`",
     "gen_ai_provider_name": "providers of the configuration",
     "gen_ai_request_model": "targets of the configuration",

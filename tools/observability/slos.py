@@ -14,7 +14,8 @@ SERVICE = "app_kubernetes_io_name"
 CALLS = "rpc_server_call_duration_seconds_count"
 # What a caller did wrong, or a limit refused, is no failure of ours. A deadline is its caller's own.
 FAILED = 'rpc_response_status_code=~"INTERNAL|UNAVAILABLE|UNKNOWN|DATA_LOSS"'
-EDGE = 'envoy_http_conn_manager_prefix="edge"'
+# Of what it asks services: not of /healthz, which says 503 as long as one of them starts.
+EDGE = 'envoy_cluster_name!="edge_admin"'
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 SLOW_WINDOWS = ("2h", "6h", "1d", "3d")
 """Read a lot: evaluated less often."""
@@ -62,7 +63,7 @@ def _slower_than(histogram: str, bucket: str, matching: str = "") -> Sli:
 
 
 _CALLS_ALL = f"sum by ({SERVICE}) (rate({CALLS}[$w]))"
-_EDGE_ALL = f"sum by ({SERVICE}) (rate(envoy_http_downstream_rq_xx{{{EDGE}}}[$w]))"
+_EDGE_ALL = f"sum by ({SERVICE}) (rate(envoy_cluster_upstream_rq_xx{{{EDGE}}}[$w]))"
 SLOS = (
     Slo(
         "availability",
@@ -72,7 +73,7 @@ SLOS = (
         # have answered.
         Sli(
             f"sum by ({SERVICE}) (rate({CALLS}{{{FAILED}}}[$w])) or 0 * {_CALLS_ALL}"
-            f' or sum by ({SERVICE}) (rate(envoy_http_downstream_rq_xx{{{EDGE},envoy_response_code_class="5"}}[$w]))',
+            f' or sum by ({SERVICE}) (rate(envoy_cluster_upstream_rq_xx{{{EDGE},envoy_response_code_class="5"}}[$w]))',
             f"{_CALLS_ALL} or {_EDGE_ALL}",
         ),
         "PromptmeshAvailabilityBudgetBurns",
