@@ -53,8 +53,16 @@ def chat(mesh: LocalMesh, key: str, model: str = "demo", *, stream: bool = True,
             return error.code
 
 
-def everything(mesh: LocalMesh) -> None:
-    """Posts that are published, held and rejected, a decision, calls of a model, and calls that fail."""
+def calls(mesh: LocalMesh, token: str) -> None:
+    """Calls of a model, and calls that fail."""
+    key = mesh.api_key(token, "inference:invoke")
+    assert {chat(mesh, key), chat(mesh, key, stream=False)} == {200}
+    assert chat(mesh, key, model="no-such-model") == 404
+    assert mesh.call("GET", "/api/v1/posts/0198c3a5-0000-7000-8000-000000000000", token=token).status == 404
+
+
+def everything(mesh: LocalMesh) -> str:
+    """Posts that are published, held and rejected, a decision, and `calls`. Answers a token of who did it."""
     admin = mesh.admin_token()
     _, token = mesh.register("observed")
     made = [post(mesh, token, f"Say {number} nice things about rain.") for number in range(3)]
@@ -63,14 +71,12 @@ def everything(mesh: LocalMesh) -> None:
         with_example(mesh, token, post_id)
     wait_until("one is held", lambda: state_of(mesh, token, held)["state"] == "POST_STATE_HELD", 30.0)
     wait_until("one is rejected", lambda: state_of(mesh, token, rejected)["state"] == "POST_STATE_REJECTED", 30.0)
-    key = mesh.api_key(token, "inference:invoke")
-    assert {chat(mesh, key), chat(mesh, key, stream=False)} == {200}
-    assert chat(mesh, key, model="no-such-model") == 404
-    assert mesh.call("GET", "/api/v1/posts/0198c3a5-0000-7000-8000-000000000000", token=token).status == 404
+    calls(mesh, token)
     case = next(one for one in _cases(mesh, admin) if one["postId"] == held)
     path = f"/api/v1/moderation/cases/{case['caseId']}:resolve"
     answer = mesh.call("POST", path, {"decision": "VERDICT_ALLOW", "publicReason": "A test."}, token=admin)
     assert answer.status == 200, answer.body
+    return token
 
 
 def _cases(mesh: LocalMesh, admin: str) -> list[dict[str, Any]]:

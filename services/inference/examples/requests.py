@@ -11,6 +11,7 @@ from services.inference.cleaning import clean
 from services.inference.examples.job import ExampleJob
 from services.inference.examples.runner import ExampleRunner
 from services.mesh.database import Connection, queries
+from services.mesh.events.context import traceparent_for
 from services.mesh.events.envelope import Event
 from services.mesh.failpoints import Failpoint
 from services.mesh.telemetry.traces import is_sampled
@@ -101,5 +102,5 @@ def _job(event: Event, payload: ExampleRequested) -> ExampleJob:
         revision=payload.revision,
         title=clean(payload.title),
         body=clean(payload.body),
-        traceparent=event.traceparent,
+        traceparent=traceparent_for(event.aggregate_id),  # below the handling of the event
     )

@@ -131,7 +131,7 @@ class ExampleRunner:
         self._queued = True
 
     def remember_trace(self, job: ExampleJob) -> None:
-        """Of a job that waits in the table, whose rows keep no trace: it is of its request's if this process runs it."""
+        """Of a job that waits in the table, whose rows keep no trace: it has its request's if this process runs it."""
         self._traces[job.post_id, job.revision] = job.traceparent
         if len(self._traces) > TRACES_MAX:
             self._traces.popitem(last=False)
