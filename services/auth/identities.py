@@ -152,6 +152,8 @@ def message_of(event: Event, version: int, newest: Mapping[str, int]) -> WatchId
             message.org_changed.org_id = payload.org_id
             message.org_changed.plan = payload.plan
             message.org_changed.change_time.CopyFrom(payload.change_time)
+            if payload.HasField("suspend_time"):
+                message.org_changed.suspend_time.CopyFrom(payload.suspend_time)
     elif isinstance(payload, events_pb2.UserDeleted):
         message.user_changed.user_id = payload.user_id
         message.user_changed.change_time.CopyFrom(payload.delete_time)

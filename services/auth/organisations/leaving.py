@@ -19,7 +19,8 @@ def leaving(outbox: Outbox) -> Callable[[Connection, Row], Awaitable[None]]:
     """
 
     async def leave(conn: Connection, user: Row) -> None:
-        for row in await conn.fetch(SQL["organisations_of_user"], user["user_id"]):
+        rows = await conn.fetch(SQL["organisations_of_user"], user["user_id"])
+        for row in sorted(rows, key=lambda one: str(one["org_id"])):  # the order of locks
             await conn.execute(SQL["lock_organisation"], row["org_id"])
             if row["personal"]:
                 await store.revoke_keys_of_org(conn, outbox, row["org_id"])

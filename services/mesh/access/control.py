@@ -136,7 +136,7 @@ class AccessControl:
         return self._unsuspended(self.identities.with_present_roles(caller))
 
     def _unsuspended(self, caller: Caller) -> Caller:
-        until = self.identities.suspended_until(caller.user_id)
+        until = self.identities.suspended_until(caller)
         if until is not None and until > self._clock.time():
             raise _refused(caller.kind.value, tokens.suspended(until))
         return caller
@@ -210,7 +210,7 @@ class AccessControl:
 
     def why_ended(self, caller: Caller) -> MeshError:
         """What to tell a caller whose credential is good no more: suspended, or revoked."""
-        until = self.identities.suspended_until(caller.user_id)
+        until = self.identities.suspended_until(caller)
         suspended = until is not None and until > self._clock.time()
         return tokens.suspended(until) if until is not None and suspended else tokens.revoked()
 
