@@ -248,6 +248,13 @@ async def end_sessions_of(conn: Connection, outbox: Outbox, user_id: str, *, spa
     return await _ended(conn, outbox, await conn.fetch(SQL["end_sessions_of_user"], user_id, spared))
 
 
+async def end_sessions_by(conn: Connection, outbox: Outbox, user_id: str, method: str, *, spared: str) -> list[str]:
+    """Ends the sessions of a person (locked) that were opened by a way to log in, but one that is spared; their ids."""
+    rows = await conn.fetch(SQL["end_sessions_by"], user_id, method, spared)
+    await _ended(conn, outbox, rows)
+    return [row["session_id"] for row in rows]
+
+
 async def end_unused_sessions(
     conn: Connection, outbox: Outbox, user_id: str, *, kept: int, spared: str, lifetime_s: int
 ) -> list[str]:

@@ -16,4 +16,5 @@ UPDATE organisations o
 CREATE INDEX members_owners ON members (user_id, org_id) WHERE role = 1; -- which teams somebody owns
 CREATE INDEX invitations_by_email ON invitations (email); -- those to a person who goes
 CREATE INDEX invitations_by_inviter ON invitations (inviter_id); -- those of a person who goes
+CREATE INDEX mails_to ON mails (recipient); -- those to a person who goes, sent before they had an account or by others
 CREATE INDEX invitations_of_org ON invitations (org_id, invitation_id); -- pages of them

@@ -94,6 +94,8 @@ class Organisations:
                     self._outbox,
                     "organisation.rename",
                     party(before),
+                    # Ones own is mostly called as its person is: their key seals it, and their erasure makes it go.
+                    subject_user_id=caller.user_id if before["personal"] else "",
                     org_id=before["org_id"],
                     before={"display_name": before["display_name"]},
                     after={"display_name": name},

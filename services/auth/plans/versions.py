@@ -162,7 +162,7 @@ class Plans:
             self._outbox,
             "organisation.set_plan",
             Party("organisation", org["org_id"], org["display_name"]),
-            subject_user_id=request.user_id,
+            subject_user_id=org["owner_id"] or "",
             org_id=org["org_id"],
             reason=request.reason,
             before={"plan": org["plan"]},
