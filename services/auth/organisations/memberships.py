@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from promptmesh.auth.v1 import events_pb2, organisations_pb2
 from promptmesh.auth.v1.organisations_pb2 import MemberRole
 
-from services.auth import store
+from services.auth import store, workload_accounts
 from services.auth.store import SQL, Row
 from services.mesh import audit
 from services.mesh.audit import Party
@@ -144,6 +144,7 @@ async def dissolve(conn: Connection, outbox: Outbox, organisation: Row) -> None:
     """Deletes a locked team with all that it has here, and tells the other services to."""
     org_id = organisation["org_id"]
     await store.end_sessions_of_org(conn, outbox, org_id, None)
+    await workload_accounts.tell_of_deleted(conn, outbox, await conn.fetch(SQL["list_service_accounts"], org_id))
     await store.revoke_keys_of_org(conn, outbox, org_id)
     await conn.execute(SQL["delete_organisation"], org_id)
     deleted = events_pb2.OrganisationDeleted(org_id=org_id)
