@@ -345,7 +345,8 @@ class _Planner:
 
     def _edge(self) -> ProcessSpec:
         command = [str(envoy()), "--config-path", str(self._data.run / "edge.yaml")]
-        command += ["--use-dynamic-base-id", "--concurrency", str(self._settings.envoy_concurrency)]
+        # Nobody hands over from one Envoy to the next here, and what that would share stays behind in /dev/shm.
+        command += ["--disable-hot-restart", "--concurrency", str(self._settings.envoy_concurrency)]
         command += ["--log-level", "warning"]
         return ProcessSpec(
             name=EDGE,

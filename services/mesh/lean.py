@@ -23,7 +23,7 @@ UNUSED = ("rich", "opentelemetry.metrics", "opentelemetry.sdk.metrics")
 
 @contextmanager
 def lean_imports() -> Iterator[None]:
-    """Imports inside find `UNUSED` not installed. Afterwards all is as before: a library may import them when needed."""
+    """Imports inside find `UNUSED` not installed. Afterwards all is as before: whoever needs them may import them."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     hidden = [name for name in UNUSED if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # documented: None stops an import

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Generic, TypeVar, cast
 
 import redis.asyncio as aioredis
@@ -44,6 +45,7 @@ from services.mesh.telemetry.traces import Tracing
 S = TypeVar("S", bound=MeshSettings)
 S_co = TypeVar("S_co", bound=MeshSettings, covariant=True)
 log = logs.get_logger()
+TOLD_POLL_S = 1.0  # of a tail that a relay tells: only in case the relay hangs
 
 
 class Mesh(Generic[S_co]):
@@ -184,7 +186,8 @@ class Mesh(Generic[S_co]):
     def tail(self, outbox: Outbox, options: TailOptions | None = None) -> Tail:
         """Follows this service's own log."""
         database, relay = self._relays[outbox]
-        tail = Tail(database, options)
+        # The relay beside it looks five times a second and tells it of what other workers numbered, too.
+        tail = Tail(database, replace(options or TailOptions(), poll_interval_s=TOLD_POLL_S))
         relay.on_sequenced(tail.sequenced)
         self.background("tail", tail.run)
         return tail

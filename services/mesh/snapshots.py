@@ -72,21 +72,24 @@ class Follower(Generic[M]):
         """Follows until cancelled."""
         told_away = False
         while True:
+            away = ""
             try:
                 await self._follow_once()
-                reason = "it ended"
+                # Long streams end by their age, and when their server drains. If it is gone, the next try says so.
+                away = "" if self.connected else "it ended"
             except ResyncError as gap:
                 log.info("feed %s has a gap (%s); asking for the whole state", self.name, gap)
                 self.version = 0
                 metrics.FEED_RESYNCS.labels(self.name).inc()
-                reason = "it had a gap"
             except (grpc.aio.AioRpcError, MeshError, OSError, TimeoutError) as error:
-                reason = error.code().name if isinstance(error, grpc.aio.AioRpcError) else str(error) or "silence"
+                away = error.code().name if isinstance(error, grpc.aio.AioRpcError) else str(error) or "silence"
             was_connected, self.connected = self.connected, False
             self._connected_metric.set(0)
-            if was_connected or not told_away:
-                log.warning("feed %s is away: %s; its last state stays in use", self.name, reason)
-            told_away = True
+            if not away:
+                log.debug("feed %s is opened again", self.name)
+            elif was_connected or not told_away:
+                log.warning("feed %s is away: %s; its last state stays in use", self.name, away)
+            told_away = bool(away)
             await asyncio.sleep(self._backoff.next_s())
 
     async def _follow_once(self) -> None:

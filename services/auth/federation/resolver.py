@@ -1,4 +1,4 @@
-"""What names of providers resolve to: public addresses alone (addresses.py says which), at the moment of the connection.
+"""Names of providers resolve to public addresses alone (addresses.py says which), at the moment of the connection.
 
 Apart from the rules, since every process of auth reads the rules at its start and few have a provider to ask.
 """
