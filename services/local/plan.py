@@ -34,6 +34,7 @@ DATABASE_SETUP, EDGE_CONFIGURATION, BOOTSTRAP_ADMIN = "database-setup", "edge-co
 STOP_ORDER = ("service", EDGE, MAIL, "redis", POSTGRES)
 
 SMTP_HOST = "PROMPTMESH_SMTP_HOST"
+START_FILE = "PROMPTMESH_START_FILE"
 EDGE_GRACE_S = 5.0
 REDIS_GRACE_S = 5.0
 POSTGRES_GRACE_S = 30.0  # a checkpoint
@@ -118,6 +119,7 @@ class _Planner:
         self._data, self._settings, self._secrets, self._ports = data, settings, secrets, ports
         self._embedded: list[ProcessSpec] = []
         self._url = f"http://{LOOPBACK}:{ports[EDGE]}"
+        self._start_file = data.run / "start"
 
     def plan(self, *, bootstrap_admin: bool) -> Plan:
         if not self._settings.database_url:
@@ -260,8 +262,10 @@ class _Planner:
             command=_python(f"services.{service}"),
             port=self._ports[worker],
             probe=GrpcReady(self._ports[worker]),
-            environment=self._service_environment(service, worker),
-            depends_on=(*(one.name for one in self._embedded), DATABASE_SETUP),
+            environment=self._service_environment(service, worker) | {START_FILE: str(self._start_file)},
+            # Most of its start are imports, for which it needs nothing of what it waits for.
+            start_file=self._start_file,
+            held_until=(*(one.name for one in self._embedded), DATABASE_SETUP),
             more_ports={use: self._ports[f"{worker}-{use}"] for use in _uses(service)},
             prepare=prepare,
             service=service,

@@ -45,6 +45,7 @@ from services.mesh.telemetry.traces import Tracing
 S = TypeVar("S", bound=MeshSettings)
 S_co = TypeVar("S_co", bound=MeshSettings, covariant=True)
 log = logs.get_logger()
+START_POLL_S = 0.02
 TOLD_POLL_S = 1.0  # of a tail that a relay tells: only in case the relay hangs
 
 
@@ -329,7 +330,7 @@ def run(settings_type: type[S], main: Callable[[Mesh[S]], Awaitable[None]]) -> N
 async def _run(settings: S, main: Callable[[Mesh[S]], Awaitable[None]]) -> int:
     stop = _Stop()  # first of all, so that no signal meets Python's own handling
     async with opened(settings) as mesh:
-        task = asyncio.ensure_future(main(mesh))
+        task = asyncio.ensure_future(_begin(mesh, main))
         stop.told(mesh, task)
         try:
             await asyncio.wait([task])
@@ -338,6 +339,14 @@ async def _run(settings: S, main: Callable[[Mesh[S]], Awaitable[None]]) -> int:
             await asyncio.wait([task])
             raise
         return _outcome(task)
+
+
+async def _begin(mesh: Mesh[S], main: Callable[[Mesh[S]], Awaitable[None]]) -> None:
+    file = mesh.settings.start_file
+    if file is not None:
+        while not file.exists():  # noqa: ASYNC110 -- a file tells nobody; a stat takes 2 µs
+            await asyncio.sleep(START_POLL_S)
+    await main(mesh)
 
 
 class _Stop:
