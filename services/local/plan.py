@@ -36,6 +36,7 @@ STOP_ORDER = ("service", EDGE, MAIL, "redis", POSTGRES)
 SMTP_HOST = "PROMPTMESH_SMTP_HOST"
 START_FILE = "PROMPTMESH_START_FILE"
 EDGE_GRACE_S = 5.0
+EDGE_HEALTH_RETRY_S = 0.1  # of what does not serve yet: on one machine a start waits for it
 REDIS_GRACE_S = 5.0
 POSTGRES_GRACE_S = 30.0  # a checkpoint
 PLAIN_HTTP = ("inference",)  # services with methods of raw bodies
@@ -333,6 +334,7 @@ class _Planner:
         return {
             "listen_host": LOOPBACK,
             "trusted_hops": 0,
+            "health_retry_interval_s": EDGE_HEALTH_RETRY_S,
             **self._settings.edge_settings,
             "edge_port": self._ports[EDGE],
             "admin_port": self._ports[EDGE_ADMIN],

@@ -10,7 +10,9 @@ import pytest
 
 from services.mesh.backoff import Backoff
 from services.mesh.errors import MeshError
-from services.mesh.snapshots import Follower, ResyncError
+from services.mesh.snapshots import FIRST_PAUSE_S_MAX, Follower, ResyncError
+
+AT_ONCE = Backoff(1e-6, 1e-6)
 
 
 async def told(*numbers: int) -> AsyncIterator[int]:
@@ -38,7 +40,9 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
     return [(one.levelno, one.getMessage()) for one in caplog.records if one.name == "services.mesh.snapshots"]
 
 
-async def follow(*feeds: Callable[[], AsyncIterator[int]], silence_s: float = 15.0) -> Follower[int]:
+async def follow(
+    *feeds: Callable[[], AsyncIterator[int]], silence_s: float = 15.0, backoff: Backoff | None = AT_ONCE
+) -> Follower[int]:
     """Follows these feeds, one after the other, until the last has ended."""
     left = list(feeds)
     over = asyncio.Event()
@@ -54,7 +58,7 @@ async def follow(*feeds: Callable[[], AsyncIterator[int]], silence_s: float = 15
             raise ResyncError("messages are missing")
         return message
 
-    follower = Follower("posts", watch, apply, silence_s=silence_s, backoff=Backoff(1e-6, 1e-6))
+    follower = Follower("posts", watch, apply, silence_s=silence_s, backoff=backoff)
     running = asyncio.create_task(follower.run())
     try:
         await asyncio.wait_for(over.wait(), 20)
@@ -100,3 +104,17 @@ async def test_a_feed_that_ends_before_it_says_anything_is_away(caplog: pytest.L
 async def test_a_feed_that_falls_silent_is_away(caplog: pytest.LogCaptureFixture) -> None:
     await follow(silent, silence_s=0.01)
     assert [level for level, text in said(caplog) if "is away: silence" in text] == [logging.WARNING]
+
+
+async def test_a_feed_that_was_never_there_is_asked_for_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has just started waits for it; one that had it goes on without it."""
+    longest_s: list[float] = []
+    next_s = Backoff.next_s
+
+    def recorded(self: Backoff) -> float:
+        longest_s.append(max(next_s(self) for _ in range(20)))
+        return 0.0
+
+    monkeypatch.setattr(Backoff, "next_s", recorded)
+    await follow(away, away, lambda: told(1), away, backoff=None)
+    assert [pause_s <= FIRST_PAUSE_S_MAX for pause_s in longest_s] == [True, True, False, False]
