@@ -66,6 +66,11 @@ def test_services_wait_for_the_database_and_the_edge_for_its_configuration_only(
     assert {one.name: one.depends_on for one in plan.tasks}["database-setup"] == ("postgres",)
 
 
+def test_the_edge_leaves_nothing_in_shared_memory(data: DataFolder) -> None:
+    """Envoy shares a file in /dev/shm with the one that takes its place, and leaves it behind; nobody takes it here."""
+    assert "--disable-hot-restart" in processes(plan_of(data))["edge"].command
+
+
 def test_every_port_is_used_once(data: DataFolder) -> None:
     plan = plan_of(data, workers=3)
     ports = [port for one in plan.processes for port in (one.port, *one.more_ports.values())]
