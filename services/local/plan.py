@@ -34,7 +34,9 @@ DATABASE_SETUP, EDGE_CONFIGURATION, BOOTSTRAP_ADMIN = "database-setup", "edge-co
 STOP_ORDER = ("service", EDGE, MAIL, "redis", POSTGRES)
 
 SMTP_HOST = "PROMPTMESH_SMTP_HOST"
+START_FILE = "PROMPTMESH_START_FILE"
 EDGE_GRACE_S = 5.0
+EDGE_HEALTH_RETRY_S = 0.1  # of what does not serve yet: on one machine a start waits for it
 REDIS_GRACE_S = 5.0
 POSTGRES_GRACE_S = 30.0  # a checkpoint
 PLAIN_HTTP = ("inference",)  # services with methods of raw bodies
@@ -118,6 +120,7 @@ class _Planner:
         self._data, self._settings, self._secrets, self._ports = data, settings, secrets, ports
         self._embedded: list[ProcessSpec] = []
         self._url = f"http://{LOOPBACK}:{ports[EDGE]}"
+        self._start_file = data.run / "start"
 
     def plan(self, *, bootstrap_admin: bool) -> Plan:
         if not self._settings.database_url:
@@ -260,8 +263,10 @@ class _Planner:
             command=_python(f"services.{service}"),
             port=self._ports[worker],
             probe=GrpcReady(self._ports[worker]),
-            environment=self._service_environment(service, worker),
-            depends_on=(*(one.name for one in self._embedded), DATABASE_SETUP),
+            environment=self._service_environment(service, worker) | {START_FILE: str(self._start_file)},
+            # Most of its start are imports, for which it needs nothing of what it waits for.
+            start_file=self._start_file,
+            held_until=(*(one.name for one in self._embedded), DATABASE_SETUP),
             more_ports={use: self._ports[f"{worker}-{use}"] for use in _uses(service)},
             prepare=prepare,
             service=service,
@@ -329,6 +334,7 @@ class _Planner:
         return {
             "listen_host": LOOPBACK,
             "trusted_hops": 0,
+            "health_retry_interval_s": EDGE_HEALTH_RETRY_S,
             **self._settings.edge_settings,
             "edge_port": self._ports[EDGE],
             "admin_port": self._ports[EDGE_ADMIN],
@@ -345,7 +351,8 @@ class _Planner:
 
     def _edge(self) -> ProcessSpec:
         command = [str(envoy()), "--config-path", str(self._data.run / "edge.yaml")]
-        command += ["--use-dynamic-base-id", "--concurrency", str(self._settings.envoy_concurrency)]
+        # Nobody hands over from one Envoy to the next here, and what that would share stays behind in /dev/shm.
+        command += ["--disable-hot-restart", "--concurrency", str(self._settings.envoy_concurrency)]
         command += ["--log-level", "warning"]
         return ProcessSpec(
             name=EDGE,
