@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import jinja2
 
-from gateway import contracts, envoy_words, routes, settings, static, web_app
+from gateway import bare_statuses, contracts, envoy_words, routes, settings, static, web_app
 from gateway.app_headers import APP_HEADERS, PAGE_METHODS
 from gateway.local_errors import LOCAL_ERRORS, OTHER_ERROR
 from gateway.settings import EdgeSettings
@@ -79,7 +79,10 @@ def render(target: Target, edge: EdgeSettings) -> str:
         "cookie_methods": COOKIE_METHODS,
         "page_methods": PAGE_METHODS,
         "page_headers": APP_HEADERS,
-        "responses_lua": _lua("responses").replace("WORDS_OF_ENVOY", envoy_words.as_lua()),
+        "responses_lua": _lua("responses")
+        .replace("WORDS_OF_ENVOY", envoy_words.as_lua())
+        .replace("BARE_STATUSES", bare_statuses.as_lua())
+        .replace("OPENAI_PREFIX_OF_PATHS", contracts.OPENAI_PREFIX),
         "stats_services": [
             {
                 "name": service.full_name,

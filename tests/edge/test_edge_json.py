@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.edge.harness import Edge
-from tests.edge.toys import MISSING_POST, QUIET_POST, Seen
+from tests.edge.toys import BARE_POST, MISSING_POST, QUIET_POST, SLOW_POST, Seen
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -41,6 +41,23 @@ async def test_an_error_of_a_service_keeps_its_details(edge: Edge) -> None:
 
     assert (answer.status, answer.json["code"], answer.reason) == (404, 5, "POST_NOT_FOUND")
     assert answer.json["message"] == "There is no such post."
+
+
+async def test_what_the_grpc_library_answers_has_our_shape(edge: Edge) -> None:
+    answer = await edge.ask("GET", f"/api/v1/posts/{BARE_POST}")
+
+    assert (answer.status, answer.json["code"], answer.reason) == (504, 4, "DEADLINE_TOO_SHORT")
+    assert answer.json["details"][0]["domain"] == "promptmesh"
+    assert answer.json["details"][1]["requestId"] == answer.headers["x-request-id"]
+    assert b"library" not in answer.body
+    assert "x-promptmesh-asked" not in answer.headers
+
+
+async def test_a_stream_whose_deadline_passes_before_it_begins_has_our_shape(edge: Edge) -> None:
+    """The service has no timer of its own: the gRPC library ends the call."""
+    answer = await edge.ask("GET", f"/api/v1/posts/{SLOW_POST}:watch", headers={"grpc-timeout": "200m"})
+
+    assert (answer.status, answer.json["code"], answer.reason) == (504, 4, "DEADLINE_TOO_SHORT")
 
 
 async def test_retry_after_of_a_service_passes(edge: Edge) -> None:

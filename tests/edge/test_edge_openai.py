@@ -149,6 +149,29 @@ async def test_a_deadline_that_passes_is_504(edge: Edge, seen: Seen) -> None:
     await asyncio.wait_for(seen.cancelled.wait(), 10)
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        ("DEADLINE_EXCEEDED", 504, "deadline_too_short"),
+        ("UNAVAILABLE", 503, "dependency_unavailable"),
+        ("RESOURCE_EXHAUSTED", 429, "request_too_large"),
+        ("INTERNAL", 500, "internal_error"),
+    ],
+)
+async def test_what_the_grpc_library_answers_has_openai_shape(
+    edge: Edge, edge_settings: dict[str, Any], code: str, status: int, said: str
+) -> None:
+    if "http_clusters" in edge_settings:
+        pytest.skip("plain HTTP has no gRPC library that could answer")
+
+    answer = await edge.ask("POST", CHAT, json={"bare": code})
+
+    assert (answer.status, answer.json["error"]["code"]) == (status, said)
+    assert set(answer.json["error"]) == {"message", "type", "param", "code"}
+    assert b"library" not in answer.body
+    assert not [name for name in answer.headers if name.lower().startswith(("x-promptmesh", "grpc"))]
+
+
 async def test_the_official_client_reads_it_all(edge: Edge) -> None:
     async with openai.AsyncOpenAI(base_url=f"{edge.url}/v1", api_key="pm_x", max_retries=0) as client:
         assert [model async for model in client.models.list()] == []

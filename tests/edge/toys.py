@@ -29,6 +29,7 @@ from services.mesh.http import HttpFront, HttpOptions
 MISSING_POST = "00000000-0000-7000-8000-000000000404"
 SLOW_POST = "00000000-0000-7000-8000-000000000504"
 FLAKY_POST = "00000000-0000-7000-8000-000000000503"
+BARE_POST = "00000000-0000-7000-8000-000000000004"
 QUIET_POST = "00000000-0000-7000-8000-000000000001"
 LONG_BODY = "a prompt that compresses well. " * 200
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -71,6 +72,8 @@ class ToyPosts(posts_pb2_grpc.PostServiceServicer):
             await _abort(context, grpc.StatusCode.NOT_FOUND, "POST_NOT_FOUND", "There is no such post.")
         if request.post_id == SLOW_POST:
             await self._hang()
+        if request.post_id == BARE_POST:
+            await _library_answers(context, grpc.StatusCode.DEADLINE_EXCEEDED)
         if request.post_id == FLAKY_POST and self.seen.unavailable_left:
             self.seen.unavailable_left -= 1
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
@@ -105,6 +108,8 @@ class ToyPosts(posts_pb2_grpc.PostServiceServicer):
         self, request: posts_pb2.WatchPostRequest, context: Any
     ) -> AsyncIterator[posts_pb2.WatchPostResponse]:
         self.seen.note("WatchPost", context)
+        if request.post_id == SLOW_POST:
+            await self._hang()
         yield posts_pb2.WatchPostResponse(
             cursor=1, post=posts_pb2.Post(post_id=request.post_id, title="Erste\nZeile ü")
         )
@@ -193,6 +198,8 @@ class ToyOpenAi(openai_pb2_grpc.OpenAiServiceServicer):
             wanted = {"fail": 400}
         if wanted.get("hang"):
             await self._hang()
+        if wanted.get("bare"):
+            await _library_answers(context, getattr(grpc.StatusCode, wanted["bare"]))
         if status := wanted.get("fail"):
             await context.send_initial_metadata((("x-promptmesh-http-status", str(status)), ("retry-after", "3")))
             error = {
@@ -315,6 +322,11 @@ async def _abort(
     if retry_after_s is not None:
         trailing.append(("retry-after", str(retry_after_s)))
     await context.abort(code, message, tuple(trailing))
+
+
+async def _library_answers(context: Any, code: grpc.StatusCode) -> None:
+    """As gRPC's library answers in place of a service: its own words, and no details."""
+    await context.abort(code, "words of the library")
 
 
 def _packed(message: Any) -> AnyMessage:
