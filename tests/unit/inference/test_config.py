@@ -129,9 +129,17 @@ def test_the_guide_names_every_field() -> None:
     assert not {field for field in named if not re.search(rf"\b{field}\b", guide)}
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "{}", DISCOVER_YAML])
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}"])
 def test_next_to_nothing_is_good_too(text: str) -> None:
     assert parse(text).models == ()
+
+
+def test_a_first_start_without_a_file_offers_vectors_for_nothing() -> None:
+    config = parse(DISCOVER_YAML)
+    assert config.discover
+    assert [(model.name, model.provider, model.embeds) for model in config.models] == [
+        ("demo-embeddings", "demo", True)
+    ]
 
 
 def test_every_fault_is_named_by_place_and_line() -> None:
@@ -222,7 +230,6 @@ def test_every_fault_is_named_by_place_and_line() -> None:
             "providers[0].api_key_envs[0]",
             "mesh's own variables",
         ),
-        ("models: [{name: v, provider: demo, embeds: true}]", "models[0].embeds", "makes no vectors"),
         ("models: [{name: m, provider: demo, on_leave: wait}]", "models[0].on_leave", "'abort' or 'drain'"),
         ("models: [{name: m, provider: demo, concurrency: 0}]", "models[0].concurrency", "greater than or equal to 1"),
         ("defaults: {moderation: {restore: true}}", "defaults.moderation.restore", "nothing is masked"),
