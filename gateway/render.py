@@ -17,7 +17,7 @@ import jinja2
 
 from gateway import bare_statuses, contracts, envoy_words, routes, settings, static, web_app
 from gateway.app_headers import APP_HEADERS, PAGE_METHODS
-from gateway.local_errors import LOCAL_ERRORS, OTHER_ERROR
+from gateway.local_errors import LOCAL_ERRORS, OTHER_ERROR, LocalError
 from gateway.settings import EdgeSettings
 
 HERE = Path(__file__).resolve().parent
@@ -62,7 +62,15 @@ def render(target: Target, edge: EdgeSettings) -> str:
         "routes": derived,
         "descriptor": str(edge.file(edge.descriptor)),
         "allowed_origins": _origins(edge.allowed_origins),
-        "local_errors": [*((error, "EQ") for error in LOCAL_ERRORS), (OTHER_ERROR, "GE")],
+        "local_errors": [*((_limited(error, edge), "EQ") for error in LOCAL_ERRORS), (OTHER_ERROR, "GE")],
+        "head_paths": [
+            binding.regex
+            for method in read.methods
+            if method.path in PAGE_METHODS
+            for binding in method.bindings
+            if binding.verb == "GET"
+        ],
+        "head_lua": _lua("head"),
         "openai_prefix": contracts.OPENAI_PREFIX,
         "files": [
             static.read("/reference", edge.file(edge.reference), "text/html; charset=utf-8", made_by="make proto"),
@@ -111,6 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draft.write_text(text)
     draft.replace(chosen.out)
     return 0
+
+
+def _limited(error: LocalError, edge: EdgeSettings) -> LocalError:
+    return error.of_limit(getattr(edge, error.limit)) if error.limit else error
 
 
 def _origins(allowed: Sequence[str]) -> list[dict[str, Any]]:

@@ -55,13 +55,13 @@ end
 
 -- A status without details is the gRPC library's of a service, in its own words: it gets the shape of all others.
 -- The transcoder has taken gRPC's headers away by now, so that only the body shows it.
-local function shape_bare(handle, headers, asked)
+local function shape_bare(handle, asked)
   local body = handle:body()
   if not body then return end
   local code = tonumber(body:getBytes(0, body:length()):match('^{"code":(%d+),"message":".*","details":%[%]}$'))
   if not code then return end
   local row = BARE[code] or BARE[0]
-  local request_id, path = asked:match("^(%S*) (.*)$")
+  local request_id, path = asked:match("^(%S*) %S* (.*)$")
   local text = row[3]
   if path:sub(1, #OPENAI_PREFIX) ~= OPENAI_PREFIX then
     text = string.format(
@@ -69,7 +69,7 @@ local function shape_bare(handle, headers, asked)
       '"domain":"promptmesh","metadata":{}},{"@type":"type.googleapis.com/google.rpc.RequestInfo","requestId":"%s",' ..
       '"servingData":""}]}', code, row[2], row[1], request_id)
   end
-  headers:replace("content-length", tostring(body:setBytes(text)))
+  body:setBytes(text)
 end
 
 function envoy_on_response(handle)
@@ -109,9 +109,15 @@ function envoy_on_response(handle)
   headers:remove("grpc-accept-encoding")
   headers:remove("grpc-encoding")
   headers:remove("trailer")
-  if in_envoy_words then
+  if asked and asked:find(" head ", 1, true) then
+    -- Of nothing the compressor would make something: it is told to leave this answer as it is.
+    headers:replace("cache-control", (headers:get("cache-control") or "no-store") .. ", no-transform")
+    local body = handle:body()
+    if body then body:setBytes("") end
+    handle:headers():remove("content-length")
+  elseif in_envoy_words then
     reword(handle)
   elseif asked and not status and headers:get(":status"):find("^[45]") then
-    shape_bare(handle, headers, asked)
+    shape_bare(handle, asked)
   end
 end

@@ -82,7 +82,8 @@ async def test_a_body_of_8_mib_is_taken_and_more_is_413_in_openai_shape(edge: Ed
     assert (taken.status, taken.json["size"]) == (200, 8_000_008)
     assert refused.status == 413
     assert refused.json["error"] == {
-        "message": "The body is larger than this method takes.",
+        "message": "The body is larger than this method takes. It takes 8,388,608 bytes (max_large_body_bytes of the "
+        "edge).",
         "type": "invalid_request_error",
         "param": None,
         "code": "request_too_large",

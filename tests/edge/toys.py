@@ -24,6 +24,7 @@ from promptmesh.inference.v1 import inference_pb2, inference_pb2_grpc, openai_pb
 from promptmesh.moderation.v1 import moderation_pb2, moderation_pb2_grpc
 from promptmesh.prompts.v1 import posts_pb2, posts_pb2_grpc
 
+from services.mesh.errors import MeshError
 from services.mesh.http import HttpFront, HttpOptions
 
 MISSING_POST = "00000000-0000-7000-8000-000000000404"
@@ -103,6 +104,12 @@ class ToyPosts(posts_pb2_grpc.PostServiceServicer):
     async def DeletePost(self, request: posts_pb2.DeletePostRequest, context: Any) -> Empty:
         self.seen.note("DeletePost", context)
         return Empty()
+
+    async def GetPostPage(self, request: posts_pb2.GetPostPageRequest, context: Any) -> HttpBody:
+        self.seen.note("GetPostPage", context)
+        if request.post_id == MISSING_POST:
+            await context.send_initial_metadata((("x-promptmesh-http-status", "404"),))
+        return HttpBody(content_type="text/html; charset=utf-8", data=b"<p>A page</p>" * 100)
 
     async def WatchPost(
         self, request: posts_pb2.WatchPostRequest, context: Any
@@ -270,7 +277,8 @@ async def start_toys() -> Toys:
     seen = Seen()
     openai = ToyOpenAi(seen)
     plain = {"/v1/chat/completions": _plainly(openai.ChatCompletions)}
-    front = HttpFront(plain, HttpOptions(body_bytes_max=MAX_MESSAGE_BYTES), lambda: True)
+    renders = {"/v1/chat/completions": _told_as_openai_does}
+    front = HttpFront(plain, HttpOptions(body_bytes_max=MAX_MESSAGE_BYTES), lambda: True, renders)
     await front.start()
     toys = Toys(seen, {}, {}, {}, front)
     for area in ("auth", "prompts", "moderation", "inference"):
@@ -287,6 +295,11 @@ async def start_toys() -> Toys:
         toys.servers[area] = server
         await server.start()
     return toys
+
+
+def _told_as_openai_does(error: MeshError, _headers: Any) -> tuple[HttpBody, list[tuple[str, str]]]:
+    said = {"message": error.message, "type": "api_error", "param": None, "code": error.reason.lower()}
+    return _body({"error": said}), [("x-promptmesh-http-status", "504")]
 
 
 def _plainly(handler: Any) -> Any:

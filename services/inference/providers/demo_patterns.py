@@ -82,9 +82,9 @@ def _of_set(items: Any) -> str:
 
 def _is_in(character: str, code: str, argument: Any) -> bool:
     if code == "LITERAL":
-        return ord(character) == argument
+        return bool(ord(character) == argument)
     if code == "RANGE":
         return bool(argument[0] <= ord(character) <= argument[1])
     kind = str(argument)
     letters = {"DIGIT": r"\d", "SPACE": r"\s", "WORD": r"\w"}[kind.rpartition("_")[2]]
-    return (re.match(letters, character) is not None) is not ("NOT" in kind)
+    return (re.match(letters, character) is None) is ("NOT" in kind)
