@@ -119,7 +119,7 @@ class MeshSettings(BaseSettings):
     edge_networks: Annotated[str, _checked(networks_of)] = (
         ""  # who may say a caller's address; none: whoever reaches us
     )
-    public_url: Annotated[str, AfterValidator(_public_url)] = "http://127.0.0.1:8080"  # of the edge
+    public_url: Annotated[str, AfterValidator(_public_url)] = "http://localhost:8080"  # of the edge
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
     failpoints_dir: Path | None = None
