@@ -25,7 +25,7 @@ IMAGES = {"services": "promptmesh", "edge": "promptmesh-edge"}
 """Stage of the Containerfile → name of the image."""
 LOCKS = {"services": ("services.txt",), "edge": ("services.txt", "edge.txt")}
 DEBIAN = "bookworm"
-BASE_PACKAGES = ("python3.11", "python3.11-venv", "ca-certificates")
+BASE_PACKAGES = ("python3.11", "python3.11-venv", "ca-certificates", "media-types", "netbase", "tzdata")
 BASE_NAME = "promptmesh-base"
 APP = ("services", "gateway")
 NOT_IN_THE_APP = ("services/local/", "gateway/web/")
