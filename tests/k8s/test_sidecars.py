@@ -85,7 +85,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def own_addresses(names: list[str]) -> dict[str, str]:
     """Loopback addresses that no other process of these tests has: ports stand in the manifests, and are the same."""
     pid = os.getpid()
-    # Of each process ten, of which six are used: 25 processes within the last byte, 250 times as many in the one before.
+    # Ten of each process, of which six are used: 25 processes within the last byte, 250 times as many in the third.
     net = f"127.{100 + pid // 6250 % 100}.{1 + pid // 25 % 250}"
     return {name: f"{net}.{1 + pid % 25 * 10 + index}" for index, name in enumerate(names)}
 
