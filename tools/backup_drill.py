@@ -129,7 +129,7 @@ def restored(archive: Path, backup: Path, folder: Path, until: float | None) -> 
 
 def titles(cluster: PostgresCluster) -> dict[str, str]:
     """Posts of a cluster: id → title."""
-    rows = cluster.run_sql("SELECT post_id || '=' || title FROM prompts.posts", DATABASE).splitlines()
+    rows = cluster.run_sql("SELECT post_id || '=' || title FROM prompts.post_revisions", DATABASE).splitlines()
     return dict(row.split("=", 1) for row in rows)
 
 
@@ -163,7 +163,7 @@ def drill(folder: Path, *, load_s: float, per_s: float, archive_timeout_s: int) 
             time.sleep(load_s / 3)
             before_mistake = time.time()
             time.sleep(1.0)
-            first.run_sql(f"UPDATE prompts.posts SET title = '{SPOILT}'", DATABASE)
+            first.run_sql(f"UPDATE prompts.post_revisions SET title = '{SPOILT}'", DATABASE)
             time.sleep(load_s / 3)
             os.kill(pid, signal.SIGKILL)
             lost_at, lost_at_monotonic = time.time(), time.monotonic()
