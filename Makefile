@@ -9,7 +9,7 @@ GATEWAY := $(wildcard gateway/*.py gateway/reference.*)
 CLIENT_TS := $(shell find clients/typescript -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/gen/*')
 WEB := $(shell find gateway/web -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
 
-.PHONY: help setup proto client-ts client-python web screenshots up test schemathesis lint format images k8s bench bench-peers lock clean
+.PHONY: help setup proto client-ts client-python web screenshots up test schemathesis lint format images backup-drill k8s bench bench-peers lock clean
 
 help: ## what each target does
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -75,6 +75,9 @@ format: setup ## let the tools write
 
 images: setup web ## both container images and their SBOMs, into out/images (needs buildah or docker)
 	@$(BIN)/python -m tools.images
+
+backup-drill: setup web ## lose a database under load and restore it (some 2 minutes)
+	@$(BIN)/python -m tools.backup_drill
 
 k8s: setup ## build and check what a cluster gets (needs kubectl; ISTIO_CRDS for Istio's schemas)
 	@$(BIN)/python -m tools.k8s_build
