@@ -11,22 +11,19 @@ export const count = (value: bigint | number): string => plain.format(value);
 /** 1234567 → "1.2M", where there is no room for more. */
 export const short = (value: bigint | number): string => compact.format(value);
 
-/** Nano-US-dollars: "$12.30", "$0.00012". Cents from ten cents on; smaller sums keep two digits that say something. */
-export function dollars(nanos: bigint): string {
+/**
+ * Nano-US-dollars, everywhere in the app: nothing is "$0", all else has its cents. "$12.30", "$0.00012": cents from ten
+ * cents on, smaller sums keep two digits that say something. `exact`, for prices and receipts: to the last digit.
+ */
+export function dollars(nanos: bigint, exact = false): string {
   if (nanos === 0n) return "$0";
   const sign = nanos < 0n ? "-" : "";
   const all = nanos < 0n ? -nanos : nanos;
-  const digits = all >= NANOS / 10n ? 2 : Math.min(9, 11 - all.toString().length);
+  const digits = exact ? 9 : all >= NANOS / 10n ? 2 : Math.min(9, 11 - all.toString().length);
   const unit = 10n ** BigInt(9 - digits);
   const rounded = ((all + unit / 2n) / unit) * unit;
   const fraction = (rounded % NANOS).toString().padStart(9, "0").slice(0, digits);
-  return `${sign}$${plain.format(rounded / NANOS)}.${fraction}`;
-}
-
-/** The same to the last digit, for prices and receipts: "$0.000011", "$1.50". */
-export function exactDollars(nanos: bigint): string {
-  const fraction = (nanos % NANOS).toString().padStart(9, "0").replace(/0+$/, "").padEnd(2, "0");
-  return `$${plain.format(nanos / NANOS)}.${fraction}`;
+  return `${sign}$${plain.format(rounded / NANOS)}.${exact ? fraction.replace(/0+$/, "").padEnd(2, "0") : fraction}`;
 }
 
 /** "3 calls", "1 call". */

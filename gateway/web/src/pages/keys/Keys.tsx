@@ -54,6 +54,7 @@ export default function Keys() {
   return (
     <Page
       title="API keys"
+      acts
       lead="For programs that act for you, with no more than each needs."
       actions={list.items?.length && !made ? make : undefined}
     >

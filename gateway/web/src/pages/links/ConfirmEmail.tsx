@@ -1,7 +1,8 @@
 /* Takes a new address, with the link that was mailed to it, while one is logged in. */
 import { LinkButton } from "../../components/Button";
 import { to } from "../../router/routes";
-import { api, session } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
+import { session } from "../../state/api";
 import { LinkPage } from "./LinkPage";
 import { Press } from "./Press";
 
@@ -21,7 +22,7 @@ export default function ConfirmEmail() {
           action="Use the new address"
           again={toAccount}
           run={async () => {
-            await api.accounts.confirmEmailChange({ token });
+            await accountsApi.accounts.confirmEmailChange({ token });
             await session.reload().catch(() => undefined);
             finish();
           }}

@@ -3,7 +3,8 @@ import { LinkButton } from "../../components/Button";
 import { PasswordField } from "../../components/Field";
 import { Form, SubmitButton, useForm } from "../../components/form";
 import { to } from "../../router/routes";
-import { api, session } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
+import { session } from "../../state/api";
 import { user } from "../../state/session";
 import { AnotherLink, linkOver } from "./LinkOver";
 import { LinkPage } from "./LinkPage";
@@ -39,7 +40,7 @@ function Verify({ token, finish }: { token: string; finish: () => void }) {
     initial: { password: "" },
     check: ({ password }) => (password ? {} : { password: "Enter your password." }),
     submit: async ({ password }) => {
-      await api.accounts.verifyEmail({ token, password });
+      await accountsApi.accounts.verifyEmail({ token, password });
       if (user.value) await session.reload().catch(() => undefined);
       finish();
     },
