@@ -19,12 +19,14 @@ export function dollars(nanos: bigint, exact = false): string {
   if (nanos === 0n) return "$0";
   const sign = nanos < 0n ? "-" : "";
   const all = nanos < 0n ? -nanos : nanos;
-  const digits = exact ? 9 : all >= NANOS / 10n ? 2 : Math.min(9, 11 - all.toString().length);
-  const unit = 10n ** BigInt(9 - digits);
+  const unit = exact ? 1n : 10n ** BigInt(9 - digitsOf(all));
   const rounded = ((all + unit / 2n) / unit) * unit;
-  const fraction = (rounded % NANOS).toString().padStart(9, "0").slice(0, digits);
+  const fraction = (rounded % NANOS).toString().padStart(9, "0").slice(0, exact ? 9 : digitsOf(rounded));
   return `${sign}$${plain.format(rounded / NANOS)}.${exact ? fraction.replace(/0+$/, "").padEnd(2, "0") : fraction}`;
 }
+
+/** How many digits behind the point say something of a sum. */
+const digitsOf = (nanos: bigint): number => (nanos >= NANOS / 10n ? 2 : Math.min(9, 11 - nanos.toString().length));
 
 /** "3 calls", "1 call". */
 export const counted = (value: bigint | number, one: string, many = `${one}s`): string =>

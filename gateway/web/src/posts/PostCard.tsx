@@ -1,7 +1,7 @@
 /* A post in a list: who, when, what, and the beginning of its example. The title leads to its page. */
 import { ExampleState, PostState, type Post } from "@promptmesh/client";
+import { plainText } from "../components/markdown";
 import { Avatar, Card, Tag } from "../components/Pieces";
-import { plainText } from "../components/plainText";
 import { Time } from "../components/Time";
 import { to } from "../router/routes";
 import { LikeButton } from "./LikeButton";
