@@ -49,8 +49,8 @@ class World:
 
 #: What the model answers to each of POSTS.
 EXAMPLES = (
-    "You lend Ben your bicycle **until Friday**. Ben gives you two comics today, and fills the tyres before he brings it "
-    "back. If it breaks meanwhile, Ben pays.",
+    "You lend Ben your bicycle **until Friday**. Ben gives you two comics today, and fills the tyres before he brings "
+    "it back. If it breaks meanwhile, Ben pays.",
     "Late light on the code:\n*one small name is spelt aright,*\nand the tests are green.",
     "1. **An empty list gives zero.** It told us that nobody had thought of no orders.\n2. **One order gives its own "
     "price.** It told us that the sum began at one.\n3. **Order does not matter.**",
