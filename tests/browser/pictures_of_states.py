@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,7 @@ def _acting(path: str) -> Callable[[Page, World], Awaitable[None]]:
     async def take(page: Page, world: World) -> None:
         await a_team(world)
         await visit(page, "/team", world.ada)
-        await page.get_by_role("button", name="Act for it: Analytical Engines").click()
+        await page.get_by_role("button", name=re.compile("Act for it.*Analytical Engines")).click()
         await page.get_by_role("link", name="You act for Analytical Engines").wait_for()
         await page.goto(path)
         await settled(page)

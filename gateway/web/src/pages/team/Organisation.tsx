@@ -109,8 +109,8 @@ function Delete({ one, onDeleted, onClose }: DeleteProps) {
   return (
     <Dialog title="Delete the team?" onClose={onClose}>
       <p>
-        Every key of it is refused within a second, and its service accounts, posts and usage are erased. Members stay registered and act
-        for themselves again. Whoever acts for it now, or did a moment ago, you too, is logged out and logs in again.{" "}
+        Every key of it is refused within a second, and its service accounts and posts are erased. Members stay registered and act for
+        themselves again. Whoever acts for it now, or did a moment ago, you too, is logged out and logs in again.{" "}
         <strong>This cannot be taken back.</strong>
       </p>
       <Form form={form} label="Delete the team?">
