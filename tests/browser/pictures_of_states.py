@@ -97,7 +97,7 @@ def _linked(path: str) -> Callable[[Page, World], Awaitable[None]]:
 
 async def _link_over(page: Page, world: World) -> None:
     await visit(page, f"/reset-password#token=pml_{'x' * 43}")
-    await page.get_by_label("New password").fill("a long enough password that nobody has")
+    await page.locator("input[name=newPassword]").fill("a long enough password that nobody has")
     await page.get_by_role("button", name="Set the password").click()
     await page.get_by_role("alert").wait_for()
 

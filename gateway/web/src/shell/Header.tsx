@@ -41,7 +41,7 @@ export function Header() {
       <div class={css["bar"]}>
         <a class={css["brand"]} href="/">
           <img src={icon} width={26} height={26} alt="" />
-          Promptmesh
+          <span>Promptmesh</span>
         </a>
         <nav class={css["nav"]} aria-label="Main">
           {entries().map(({ label, href, names }) => (

@@ -11,7 +11,7 @@ const toAccount = <LinkButton href={to.account()}>To your account</LinkButton>;
 export default function ConfirmEmail() {
   return (
     <LinkPage
-      title="Use this e-mail address"
+      title="Use this address"
       lead="From now on you log in with the address that the link went to. Other devices are logged out."
       missing={toAccount}
       doneTitle="Your address is changed"

@@ -9,12 +9,12 @@ import { user } from "../../state/session";
 import { AnotherLink, linkOver } from "./LinkOver";
 import { LinkPage } from "./LinkPage";
 
-const another = <LinkButton href={to.account()}>Send another link, from your account</LinkButton>;
+const another = <LinkButton href={to.account()}>Send another link</LinkButton>;
 
 export default function VerifyEmail() {
   return (
     <LinkPage
-      title="Confirm your e-mail address"
+      title="Confirm your address"
       lead="Enter the password that you registered with. It is asked so that only who registered can confirm."
       missing={another}
       doneTitle="Your address is confirmed"
@@ -46,7 +46,7 @@ function Verify({ token, finish }: { token: string; finish: () => void }) {
     },
   });
   return (
-    <Form form={form} label="Confirm your e-mail address">
+    <Form form={form} label="Confirm your address">
       <PasswordField label="Password" autocomplete="current-password" {...form.field("password")} />
       <div class="row">
         <SubmitButton form={form}>Confirm the address</SubmitButton>
