@@ -103,7 +103,9 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         "session purge",
         lambda: sessions.purge(retention_s=settings.session_retention_s, every_s=settings.session_purge_s),
     )
-    confirmations = Confirmations(database, outbox, passwords, issuer, tries_max=settings.proof_tries_max)
+    confirmations = Confirmations(
+        database, outbox, passwords, issuer, accounts.parts.wrong_proofs, tries_max=settings.proof_tries_max
+    )
     api_keys = ApiKeys(database, outbox, mesh.page_tokens(), key_pepper=pepper, keys_max=settings.api_keys_max)
     rotation = KeyRotation(database, outbox, key_pepper=pepper)
 
@@ -121,6 +123,7 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         sessions,
         confirmations,
         accounts.mails,
+        accounts.throttle,
         cookie=settings.cookie,
         pepper=pepper,
         public_url=settings.public_url,

@@ -71,11 +71,8 @@ class Sessions:
         found: Row | None = None
         for _ in range(_LOGIN_ATTEMPTS):
             found = await self._account(email)
-            try:
+            async with self._throttle.checking(*log_in.taken):
                 checked = await self._passwords.check(found["password_hash"] if found else None, request.password)
-            except MeshError:  # a storm of log-ins: it must not use up the tries of those who are in it
-                await self._throttle.not_checked(log_in)
-                raise
             if found is None or not checked.right or (self._verification and found["email_verify_time"] is None):
                 break
             try:

@@ -23,7 +23,7 @@ def organisations_of(
 ) -> OrganisationFace:
     """Makes the parts and starts their background job."""
     limits = mesh.settings.organisation_limits
-    members = Members(database, outbox, mesh.page_tokens(), accounts.mails, accounts.pages, limits)
+    members = Members(database, outbox, mesh.page_tokens(), accounts.mails, accounts.pages, limits, accounts.throttle)
     mesh.background("invitation purge", lambda: members.purge(every_s=mesh.settings.invitation_purge_s))
     return OrganisationFace(
         Organisations(database, outbox, issuer, limits), members, ServiceAccounts(database, outbox, limits)
