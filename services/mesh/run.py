@@ -151,6 +151,7 @@ class Mesh(Generic[S_co]):
             identities=Identities(keys_max=settings.key_cache_max),
             tokens_max=settings.token_cache_max,
             key_unknown_ttl_s=settings.key_unknown_ttl_s,
+            key_resolve_timeout_s=settings.key_resolve_timeout_s,
             step_up_s=settings.step_up_s,
         )
         self.access = access
