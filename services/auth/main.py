@@ -81,7 +81,7 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         publish_s=settings.signing_key_publish_s,
         access_lifetime_s=settings.access_lifetime_s,
     )
-    await signing_keys.keep()
+    await mesh.at_start("signing keys", signing_keys.keep)
     mesh.background("signing keys", signing_keys.keep_on)
     issuer = Issuer(
         signing_keys.signer,

@@ -25,6 +25,7 @@ from services.mesh.access.service_tokens import ServiceTokens
 from services.mesh.background import Background, watch_loop_lag
 from services.mesh.database import Database, DatabaseOptions
 from services.mesh.database.partitions import maintain
+from services.mesh.database.starting import until_done
 from services.mesh.events import Consumer, EventSource, Outbox, Relay, Tail, TailOptions, connect_streams
 from services.mesh.events.catch_up import Replay
 from services.mesh.events.consumer import BLOCKING_TIMEOUT_S, ConsumerOptions
@@ -42,6 +43,7 @@ from services.mesh.telemetry.metrics import MetricsServer
 from services.mesh.telemetry.traces import Tracing
 
 S = TypeVar("S", bound=MeshSettings)
+T = TypeVar("T")
 S_co = TypeVar("S_co", bound=MeshSettings, covariant=True)
 log = logs.get_logger()
 
@@ -116,6 +118,11 @@ class Mesh(Generic[S_co]):
         self.background("partitions", lambda: maintain(database))
         self._database = self._database or database
         return database
+
+    async def at_start(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work()` answers, which a start cannot do without: tried again, for as long as a start waits for
+        PostgreSQL, while that is away or too slow. what: for the log."""
+        return await until_done(what, work)
 
     async def open_redis(self) -> mesh_redis.Redis:
         """The Redis of state: streams, limits. Every call is bounded; it may be away, now or later."""
