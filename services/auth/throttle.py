@@ -211,11 +211,14 @@ class Throttle:
             await self.give_back(*taken)
             raise
 
-    async def give_back(self, *taken: Limited) -> None:
-        """Takes tries out of their counts again."""
-        if taken:
+    async def give_back(self, *taken: Limited, within: Connection | None = None) -> None:
+        """Takes tries out of their counts again. within: the transaction in which they turned out to be right."""
+        keys = [one.key for one in taken]
+        if within is not None:
+            await within.execute(SQL["give_back_tries"], [], keys)
+        elif keys:
             async with self._database.connection() as conn:
-                await conn.execute(SQL["give_back_tries"], [], [one.key for one in taken])
+                await conn.execute(SQL["give_back_tries"], [], keys)
 
     async def _from_address(self, what: str, most: int) -> tuple[Limited, ...]:
         """Counts one of the address of the call under way; what was counted: nothing where it is nobody's own."""

@@ -122,9 +122,10 @@ class Logins:
             ):
                 raise over()  # the password that was right then has been replaced
             session = await self._session(conn, request.proof, challenge, user, method, replaced)
+            if session is not None:
+                await self._throttle.give_back(*counted, within=conn)
         if session is None:  # raised outside, so that the try is counted
             raise wrong(method)
-        await self._throttle.give_back(*counted)
         return session
 
     async def confirm(self, caller: Caller, request: factors_pb2.ConfirmSessionRequest) -> auth_pb2.Session:

@@ -57,7 +57,7 @@ TEMPLATES: Mapping[str, MailTemplate] = {
         "The password of your account was changed, and your address is confirmed by that. It had never been before, so"
         " what was\nmade with the account until now may not be yours, and was removed: ${api_keys_revoked} API keys,"
         " ${factors_removed} second factors,\n${identities_unlinked} log-ins elsewhere and ${service_accounts_deleted}"
-        " service accounts. Make anew what you need.\n\nIf it was not you, set a new password at once:\n\n${link}\n",
+        " service accounts.\nMake anew what you need.\n\nIf it was not you, set a new password at once:\n\n${link}\n",
     ),
     "confirm_new_email": MailTemplate(
         "Confirm your new email address",
