@@ -40,15 +40,12 @@ class Catalog:
             return self.default
         found = self.routes.get(name)
         if found is None:
-            raise MeshError(
-                "MODEL_NOT_FOUND",
-                f"No model {name[:128]!r} is offered; ListModels (GET /v1/models) names those that are.",
-                metadata={"model": name[:128]},
-            )
+            raise _not_offered(name)
         return found
 
     def route_for(self, name: str, caller: Caller) -> Route:
-        """The same for a caller whose API key may be made for some models alone; MeshError MODEL_REFUSED."""
+        """The same for a caller. What belongs to other organisations is not there (MODEL_NOT_FOUND); an API key may be
+        made for some models alone (MODEL_REFUSED)."""
         if caller.models:
             asked = name or self.default.name
             if asked not in caller.models:
@@ -58,11 +55,27 @@ class Catalog:
                     "may; its owner chose them.",
                     metadata={"model": asked[:128]},
                 )
-        return self.route(name)
+        found = self.route(name)
+        if found.organisations and caller.org_id not in found.organisations:
+            raise _not_offered(name)
+        return found
 
     def names_for(self, caller: Caller) -> list[str]:
         """Names that a caller may use, in order."""
-        return [name for name in self.routes if not caller.models or name in caller.models]
+        return [
+            name
+            for name, route in self.routes.items()
+            if (not caller.models or name in caller.models)
+            and (not route.organisations or caller.org_id in route.organisations)
+        ]
+
+
+def _not_offered(name: str) -> MeshError:
+    return MeshError(
+        "MODEL_NOT_FOUND",
+        f"No model {name[:128]!r} is offered; ListModels (GET /v1/models) names those that are.",
+        metadata={"model": name[:128]},
+    )
 
 
 @dataclass(frozen=True, slots=True)
