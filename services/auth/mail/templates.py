@@ -55,9 +55,10 @@ TEMPLATES: Mapping[str, MailTemplate] = {
     "account_taken_over": MailTemplate(
         "Your password was changed, and what was made before was removed",
         "The password of your account was changed, and your address is confirmed by that. It had never been before, so"
-        " what was\nmade with the account until now may not be yours, and was removed: ${api_keys_revoked} API keys,"
-        " ${factors_removed} second factors,\n${identities_unlinked} log-ins elsewhere and ${service_accounts_deleted}"
-        " service accounts.\nMake anew what you need.\n\nIf it was not you, set a new password at once:\n\n${link}\n",
+        " what\nwas made with the account until now may not be yours, and was removed: ${api_keys_revoked} API keys,"
+        "\n${factors_removed} second factors, ${identities_unlinked} log-ins elsewhere and"
+        "\n${service_accounts_deleted} service accounts. Make anew what you need.\n\nIf it was not you, set a"
+        " new password at once:\n\n${link}\n",
     ),
     "confirm_new_email": MailTemplate(
         "Confirm your new email address",

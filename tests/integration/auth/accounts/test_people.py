@@ -156,7 +156,7 @@ async def test_who_proves_an_address_by_a_reset_finds_nothing_of_who_registered_
 
     assert (done.api_keys_revoked, done.factors_removed, done.service_accounts_deleted) == (1, 1, 1)
     body = (await mailbox.wait(user.email, "was made before was removed")).body
-    assert ("1 API keys, 1 second factors" in body, "0 log-ins elsewhere and 1" in body) == (True, True)
+    assert "1 API keys, 1 second factors, 0 log-ins elsewhere and 1 service accounts" in " ".join(body.split())
     opened = await client.log_in(user.email, ANOTHER)
     assert opened.access_token, "a factor of the one before was asked for"
     for table in ("factors", "recovery_codes"):
