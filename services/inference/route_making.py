@@ -119,6 +119,15 @@ def default_name(config: Config) -> str:
     return next((model.name for model in config.models if not model.embeds and not model.organisations), DEMO)
 
 
+def default_embedding(config: Config, routes: Mapping[str, Route]) -> Route:
+    """The route of calls that want vectors and name none: the default one if it makes them, or else the first of
+    everybody's models that does. Without any, the default one, which is refused for what it makes."""
+    default = routes[default_name(config)]
+    if default.embeds:
+        return default
+    return next((routes[model.name] for model in config.models if model.embeds and not model.organisations), default)
+
+
 def _own(model: Target, target: TargetConfig) -> Target:
     return replace(
         model,

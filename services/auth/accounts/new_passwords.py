@@ -9,7 +9,7 @@ from services.auth.accounts.parts import FORGOT_PAGE, Parts
 from services.auth.accounts.requests import AccountRequests, RequestKind
 from services.auth.administration import NoSecondFactors, SecondFactors
 from services.auth.links import LinkKind
-from services.auth.organisations import service_accounts
+from services.auth.organisations.leaving import dispossess
 from services.auth.passwords import same
 from services.auth.store import SQL, Row
 from services.auth.users import normal_email
@@ -46,8 +46,8 @@ class NewPasswords:
         (which leaves the link good), RATE_LIMITED.
 
         Who has the link has the mailbox: where the address was never proved, it is proved now, and what somebody else
-        may have made with it before is worth nothing: second factors, log-ins elsewhere, API keys and the service
-        accounts of the person's own organisation go too.
+        may have made with it before is worth nothing: second factors, log-ins elsewhere, API keys, teams and places
+        that it was used from go too.
         """
         parts = self._parts
         async with parts.database.connection() as conn:
@@ -70,15 +70,16 @@ class NewPasswords:
     async def _take_over(self, conn: Connection, user: Row) -> accounts_pb2.ResetPasswordResponse:
         """Leaves nothing to whoever registered under the address of the person, who proves it now; how much there was.
         user: locked."""
-        user_id, org_id, outbox = user["user_id"], user["org_id"], self._parts.outbox
-        await conn.fetchrow(SQL["lock_organisation"], org_id)
+        user_id, outbox = user["user_id"], self._parts.outbox
         await conn.execute(SQL["verify_email"], user_id)
+        # Some go with their organisations.
+        keys = await conn.fetchval(SQL["count_keys_to_go"], user_id, user["org_id"])
+        accounts = await dispossess(conn, outbox, user)
         factors = await self._factors.reset(conn, user_id)
         identities = await conn.fetch(SQL["delete_identities_of_user"], user_id)
-        actor = Party("user", user_id, user["display_name"])
-        accounts = await service_accounts.delete_all(conn, outbox, org_id, actor)
-        keys = await store.revoke_keys_of(conn, outbox, user)
-        keys += await store.revoke_keys_of_org(conn, outbox, org_id)
+        await conn.execute(SQL["forget_stranger"], user_id)
+        await store.end_sessions_of(conn, outbox, user_id)
+        await store.revoke_keys_of(conn, outbox, user)
         return accounts_pb2.ResetPasswordResponse(
             api_keys_revoked=keys,
             factors_removed=factors,

@@ -69,8 +69,6 @@ def _check_model(model: ModelConfig, providers: Mapping[str, ProviderConfig], pl
         document.fault(f"{place}.name", "is taken by the built-in demo; choose another name")
     if demo and model.price is not None and not model.price.price().is_zero:
         document.fault(f"{place}.price", "a demo costs nothing; leave the price out")
-    if demo and model.embeds:
-        document.fault(f"{place}.embeds", "the demo makes no vectors")
     if not demo and model.upstream_model is None:
         document.fault(f"{place}.upstream_model", "is missing: the name that the provider gives the model")
     if model.embeds:

@@ -135,6 +135,11 @@ class Route:
     is_model: bool = field(default=True)  # stands for one model, not written as a route
 
     @property
+    def embeds(self) -> bool:
+        """Whether it makes vectors, not answers: all targets of a route are of one kind."""
+        return self.targets[0].embeds
+
+    @property
     def output_tokens_max(self) -> int:
         """Largest answer of any of its targets, under the route's own cap."""
         most = max(target.max_output_tokens for target in self.targets)

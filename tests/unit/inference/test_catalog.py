@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from promptmesh.inference.v1 import inference_pb2 as pb
 
 from services.inference.catalog import Found, Offers
 from services.inference.catalog_messages import model_message
@@ -225,3 +227,46 @@ def test_examples_go_their_route_as_jobs_that_are_tried_again_do(offers: Offers)
     assert (examples.retry.attempts_max, examples.midstream) == (2, Midstream.ERROR)
     assert examples.cache is None
     assert offers.catalog.route("writers").midstream is Midstream.RESTART
+
+
+VECTORS = """\
+models:
+  - {name: small, provider: demo}
+  - {name: vec, provider: demo, embeds: true}
+  - {name: vec2, provider: demo, embeds: true}
+"""
+ANYBODY = Caller(CallerKind.SESSION, user_id="u", org_id="o")
+
+
+def test_each_kind_of_call_has_a_default_of_its_own(offers: Offers) -> None:
+    offers.configure(1, parse(VECTORS))
+    catalog = offers.catalog
+    assert catalog.route_for("", ANYBODY, embeds=False).name == "small"
+    assert catalog.route_for("", ANYBODY, embeds=True).name == "vec"
+    assert model_message(catalog, catalog.route("vec")).kind == pb.MODEL_KIND_EMBEDDING
+    assert model_message(catalog, catalog.route("small")).kind == pb.MODEL_KIND_CHAT
+
+
+def test_a_model_of_the_other_kind_is_refused_with_what_to_use(offers: Offers) -> None:
+    offers.configure(1, parse(VECTORS))
+    with pytest.raises(
+        MeshError, match=r"vec makes vectors, not answers: call it by /v1/embeddings.*: demo, small"
+    ) as one:
+        offers.catalog.route_for("vec", ANYBODY, embeds=False)
+    with pytest.raises(
+        MeshError, match=r"small makes answers, not vectors: call it by /v1/chat.*make vectors: vec, vec2"
+    ):
+        offers.catalog.route_for("small", ANYBODY, embeds=True)
+    assert (one.value.reason, one.value.metadata) == ("INVALID_FIELD", {"param": "model"})
+
+
+def test_what_to_use_instead_is_only_what_the_key_may(offers: Offers) -> None:
+    offers.configure(1, parse(VECTORS))
+    caller = replace(ANYBODY, models=frozenset({"small", "vec2"}))
+    with pytest.raises(MeshError, match=r"make vectors: vec2\."):
+        offers.catalog.route_for("small", caller, embeds=True)
+
+
+def test_without_any_that_makes_vectors_it_says_so(offers: Offers) -> None:
+    with pytest.raises(MeshError, match=r"The model demo makes answers.*No model on offer makes vectors"):
+        offers.catalog.route_for("", ANYBODY, embeds=True)
