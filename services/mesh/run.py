@@ -123,8 +123,7 @@ class Mesh(Generic[S_co]):
         return database
 
     async def at_start(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work()` answers, which a start cannot do without: tried again, for as long as a start waits for
-        PostgreSQL, while that is away or too slow. what: for the log."""
+        """What `work()` answers, which a start needs: tried again while PostgreSQL is away or too slow, for 30 s."""
         return await until_done(what, work)
 
     async def open_redis(self) -> mesh_redis.Redis:
