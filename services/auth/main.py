@@ -81,7 +81,7 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         publish_s=settings.signing_key_publish_s,
         access_lifetime_s=settings.access_lifetime_s,
     )
-    await signing_keys.keep()
+    await mesh.at_start("signing keys", signing_keys.keep)
     mesh.background("signing keys", signing_keys.keep_on)
     issuer = Issuer(
         signing_keys.signer,
@@ -104,7 +104,9 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         "session purge",
         lambda: sessions.purge(retention_s=settings.session_retention_s, every_s=settings.session_purge_s),
     )
-    confirmations = Confirmations(database, outbox, passwords, issuer, tries_max=settings.proof_tries_max)
+    confirmations = Confirmations(
+        database, outbox, passwords, issuer, accounts.parts.wrong_proofs, tries_max=settings.proof_tries_max
+    )
     api_keys = ApiKeys(database, outbox, mesh.page_tokens(), key_pepper=pepper, keys_max=settings.api_keys_max)
     rotation = KeyRotation(database, outbox, key_pepper=pepper)
 
@@ -122,6 +124,7 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         sessions,
         confirmations,
         accounts.mails,
+        accounts.throttle,
         cookie=settings.cookie,
         pepper=pepper,
         public_url=settings.public_url,

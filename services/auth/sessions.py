@@ -72,11 +72,8 @@ class Sessions:
         found: Row | None = None
         for _ in range(_LOGIN_ATTEMPTS):
             found = await self._account(email)
-            try:
+            async with self._throttle.checking(*log_in.taken):
                 checked = await self._passwords.check(found["password_hash"] if found else None, request.password)
-            except MeshError:  # a storm of log-ins: it must not use up the tries of those who are in it
-                await self._throttle.not_checked(log_in)
-                raise
             if found is None or not checked.right or (self._verification and found["email_verify_time"] is None):
                 break
             try:
@@ -185,30 +182,40 @@ class Sessions:
         for session_id in self._named(refresh_token):
             await store.end_session(conn, self._outbox, session_id)
 
-    async def log_in(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:
+    async def log_in(
+        self, conn: Connection, user: Row, methods: Sequence[str], auth_time: datetime | None = None
+    ) -> auth_pb2.Session:
         """As open, but where the person has a second factor, which `methods` are not: the challenge to prove it."""
         store.refuse_suspended(user)
         challenge = await self._second_factor(conn, user, methods) if self._second_factor else None
-        return auth_pb2.Session(challenge=challenge) if challenge else await self.open(conn, user, methods)
+        if challenge is not None:
+            return auth_pb2.Session(challenge=challenge)
+        return await self.open(conn, user, methods, auth_time)
 
     def ask_second_factor(self, ask: SecondFactor) -> None:
         """Sets who says what is still to be proved (services/auth/factors)."""
         self._second_factor = ask
 
-    async def open(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:
+    async def open(
+        self, conn: Connection, user: Row, methods: Sequence[str], auth_time: datetime | None = None
+    ) -> auth_pb2.Session:
         """A new session of a person. user: of the query `user_to_log_in`, in this transaction; methods: how they proved
-        who they are, as SessionInfo names them. Where they have as many as one may, the least recently used one ends:
-        nobody is kept out by sessions that they, or somebody with their password, opened. SUSPENDED."""
+        who they are, as SessionInfo names them; auth_time: when they did, if it was not just now. Where they have as
+        many as one may, the least recently used one ends: nobody is kept out by sessions that they, or somebody with
+        their password, opened. SUSPENDED."""
         store.refuse_suspended(user)
         now = user["moment"]
         plan = await store.held_plan(conn, user["org_id"])
-        session = self._issuer.issue(user, uuid7(), now, auth_time=now, plan=plan, end_time=self._issuer.end_of(now))
+        proof_time = now if auth_time is None else min(auth_time, now)
+        end_time = self._issuer.end_of(now)
+        session = self._issuer.issue(user, uuid7(), now, auth_time=proof_time, plan=plan, end_time=end_time)
         await store.add_session(
             conn,
             user,
             session_id=session.session_id,
             refresh_digest=digest_of(session.refresh_token),
             now=now,
+            auth_time=proof_time,
             access_expire_time=_time(session.access_expire_time),
             refresh_expire_time=_time(session.refresh_expire_time),
             methods=methods,

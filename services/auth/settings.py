@@ -123,9 +123,18 @@ class AuthSettings(FederationSettings, AuditSettings, MailSettings):
     logins_per_account_by_strangers_max: int = Field(default=50, ge=1)  # from all addresses it was never used from
     logins_per_address_max: int = Field(default=200, ge=1)  # of all accounts; a school may have one address
     proofs_per_session_max: int = Field(default=10, ge=1)  # of the present password
+    # Proofs of a session (passwords, codes) that were wrong, in a window of their own; the last one ends it.
+    wrong_proofs_max: int = Field(default=10, ge=1)
+    wrong_proofs_window_s: int = Field(default=3600, ge=1)
+    second_factors_per_address_max: int = Field(default=200, ge=1)  # proofs that are to end a log-in; right ones do not
+    passkey_proofs_per_address_max: int = Field(default=1000, ge=1)  # begun without a session; a page may begin one
     registrations_per_address_max: int = Field(default=50, ge=1)
     mail_requests_per_address_max: int = Field(default=20, ge=1)
     mails_per_recipient_max: int = Field(default=5, ge=1)  # of one kind, in the lifetime of a link for a new password
+    # Invitations, in a window of their own
+    invitations_max: int = Field(default=100, ge=1)  # from an organisation, and by a person in all
+    invitations_per_recipient_max: int = Field(default=10, ge=1)  # to an address, whoever sends them
+    invitations_window_s: int = Field(default=86_400, ge=1)
     known_addresses_max: int = Field(default=20, ge=1)  # of a person, that strangers' tries do not count for
 
     @model_validator(mode="after")
@@ -149,6 +158,13 @@ class AuthSettings(FederationSettings, AuditSettings, MailSettings):
                 logins_per_account_and_address=self.logins_per_account_and_address_max,
                 logins_per_account_by_strangers=self.logins_per_account_by_strangers_max,
                 proofs_per_session=self.proofs_per_session_max,
+                wrong_proofs=self.wrong_proofs_max,
+                wrong_proofs_window_s=self.wrong_proofs_window_s,
+                second_factors_per_address=self.second_factors_per_address_max,
+                passkey_proofs_per_address=self.passkey_proofs_per_address_max,
+                invitations=self.invitations_max,
+                invitations_per_recipient=self.invitations_per_recipient_max,
+                invitations_window_s=self.invitations_window_s,
                 registrations_per_address=self.registrations_per_address_max,
                 mail_requests_per_address=self.mail_requests_per_address_max,
                 mails_per_recipient=self.mails_per_recipient_max,

@@ -225,16 +225,17 @@ async def add_session(
     session_id: str,
     refresh_digest: bytes,
     now: datetime,
+    auth_time: datetime,
     access_expire_time: datetime,
     refresh_expire_time: datetime,
     methods: Sequence[str],
     origin: Origin,
 ) -> None:
-    """Opens a session of a person."""
+    """Opens a session of a person. auth_time: when they proved who they are."""
     await conn.execute(
         SQL["insert_session"],
         *(session_id, user["org_id"], user["user_id"], refresh_digest),
-        *(access_expire_time, refresh_expire_time, now, list(methods), origin.device, origin.network),
+        *(access_expire_time, refresh_expire_time, now, auth_time, list(methods), origin.device, origin.network),
     )
 
 

@@ -26,6 +26,7 @@ from services.mesh.access.service_tokens import ServiceTokens
 from services.mesh.background import Background, watch_loop_lag
 from services.mesh.database import Database, DatabaseOptions
 from services.mesh.database.partitions import maintain
+from services.mesh.database.starting import until_done
 from services.mesh.events import Consumer, EventSource, Outbox, Relay, Tail, TailOptions, connect_streams
 from services.mesh.events.catch_up import Replay
 from services.mesh.events.consumer import BLOCKING_TIMEOUT_S, ConsumerOptions
@@ -43,6 +44,7 @@ from services.mesh.telemetry.metrics import MetricsServer
 from services.mesh.telemetry.traces import Tracing
 
 S = TypeVar("S", bound=MeshSettings)
+T = TypeVar("T")
 S_co = TypeVar("S_co", bound=MeshSettings, covariant=True)
 log = logs.get_logger()
 START_POLL_S = 0.02
@@ -120,6 +122,10 @@ class Mesh(Generic[S_co]):
         self._database = self._database or database
         return database
 
+    async def at_start(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work()` answers, which a start needs: tried again while PostgreSQL is away or too slow, for 30 s."""
+        return await until_done(what, work)
+
     async def open_redis(self) -> mesh_redis.Redis:
         """The Redis of state: streams, limits. Every call is bounded; it may be away, now or later."""
         return self._open_redis("redis", self.settings.redis_url.get_secret_value())
@@ -154,6 +160,7 @@ class Mesh(Generic[S_co]):
             identities=Identities(keys_max=settings.key_cache_max),
             tokens_max=settings.token_cache_max,
             key_unknown_ttl_s=settings.key_unknown_ttl_s,
+            key_resolve_timeout_s=settings.key_resolve_timeout_s,
             step_up_s=settings.step_up_s,
         )
         self.access = access

@@ -157,6 +157,8 @@ class MeshSettings(BaseSettings):
     token_cache_max: int = Field(default=50_000, ge=1)
     key_cache_max: int = Field(default=100_000, ge=1)
     key_unknown_ttl_s: float = Field(default=5.0, ge=0)  # an unknown key is not asked for again so soon
+    # How long a call waits for auth to say whose an API key is that this process does not know.
+    key_resolve_timeout_s: float = Field(default=1.0, gt=0, le=1)
     key_uses_report_s: float = Field(default=60.0, gt=0)  # how often auth is told which API keys were used
     step_up_s: float = Field(default=600.0, ge=1)  # how old a session's proof may be where a method asks for a step-up
 

@@ -24,6 +24,7 @@ from services.auth.passwords import Passwords
 from services.auth.session_list import SessionList
 from services.auth.store import RESTRICTION_MARGIN_S, SQL
 from services.auth.throttle import Throttle
+from services.auth.wrong_proofs import WrongProofs
 from services.mesh.database import Database
 from services.mesh.events import Outbox
 from services.mesh.run import Mesh
@@ -79,6 +80,7 @@ def accounts_of(
         passwords=passwords,
         rules=PasswordRules(KnownPasswords.read()),
         throttle=throttle,
+        wrong_proofs=WrongProofs(database, outbox, throttle, mails, pages),
         links=MailedLinks(lifetimes_s),
         mails=mails,
         pages=pages,

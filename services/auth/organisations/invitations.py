@@ -15,6 +15,7 @@ from services.auth.organisations import memberships
 from services.auth.organisations.memberships import ADMIN, OWNER, ROLE_NAMES, organisation_of
 from services.auth.organisations.organisations import OrganisationLimits, refuse_more_owned, refuse_more_teams
 from services.auth.store import SQL, Row
+from services.auth.throttle import Throttle
 from services.auth.users import normal_email
 from services.mesh import audit
 from services.mesh.audit import Party
@@ -40,13 +41,14 @@ class Invitations:
         mails: Mails,
         links: Links,
         limits: OrganisationLimits,
+        throttle: Throttle,
     ) -> None:
         self._database, self._outbox, self._pages = database, outbox, pages
-        self._mails, self._links, self._limits = mails, links, limits
+        self._mails, self._links, self._limits, self._throttle = mails, links, limits, throttle
 
     async def invite(self, caller: Caller, request: pb.InviteMemberRequest) -> pb.Invitation:
         """Mails a link; one that was sent to the address before is good no more. ORGANISATION_NOT_FOUND,
-        MEMBER_ROLE_MISSING, ORGANISATION_LIMIT, LAST_OWNER for the caller's own organisation.
+        MEMBER_ROLE_MISSING, ORGANISATION_LIMIT, RATE_LIMITED, LAST_OWNER for the caller's own organisation.
 
         That the address is a member's already is not told: whether somebody is registered is nobody's business.
         """
@@ -57,6 +59,7 @@ class Invitations:
             memberships.refuse_personal(row, "it has no other member")
             memberships.refuse_above(row, request.role)
             await self._refuse_more_members(conn, row["org_id"], email)
+            await self._throttle.invite(conn, row["org_id"], caller.user_id, email)
             expire_time = datetime.now(UTC) + timedelta(seconds=self._limits.invitation_lifetime_s)
             made = await conn.fetchrow(
                 SQL["insert_invitation"],
@@ -193,6 +196,6 @@ def _digest(token: str) -> bytes:
 def _no_such_link() -> MeshError:
     return MeshError(
         "LINK_INVALID",
-        "The invitation is none, was used, has ended, or went to another address than yours. Ask for a new one, sent "
-        "to the address of your account.",
+        "The invitation is none, was used, has ended, was replaced by a newer one, or went to another address than "
+        "yours. Open the newest mail; if that does not help, ask for a new one, sent to the address of your account.",
     )

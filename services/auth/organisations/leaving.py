@@ -40,18 +40,19 @@ def leaving(outbox: Outbox) -> Callable[[Connection, Row], Awaitable[None]]:
     return leave
 
 
-async def dispossess(conn: Connection, outbox: Outbox, user: Row) -> None:
+async def dispossess(conn: Connection, outbox: Outbox, user: Row) -> int:
     """Leaves no organisation to whoever used an account before it was proved to be the person's, whose row is locked.
 
     They are taken out of their teams, and a team without other members is deleted. One that others are left in without
     an owner goes to its longest-standing administrator, or else member: nobody could administer it. Of the person's own
-    organisation, service accounts and all keys go.
+    organisation, service accounts, the number of which is answered, and all keys go.
     """
+    accounts = 0
     who = Party("user", user["user_id"], user["display_name"])
     for row in await _locked(conn, user):
         org_id = row["org_id"]
         if row["personal"]:
-            await service_accounts.delete_all(conn, outbox, org_id, who)
+            accounts += await service_accounts.delete_all(conn, outbox, org_id, who)
             await store.revoke_keys_of_org(conn, outbox, org_id)
             continue
         membership = await conn.fetchrow(SQL["membership"], org_id, user["user_id"])
@@ -66,6 +67,7 @@ async def dispossess(conn: Connection, outbox: Outbox, user: Row) -> None:
             await _record(conn, outbox, "member.set_role", org_id, heir, who, heir["role"], OWNER)
         await remove(conn, outbox, membership, user["user_id"])
         await _record(conn, outbox, "member.remove", org_id, user, who, membership["role"], None)
+    return accounts
 
 
 async def _locked(conn: Connection, user: Row) -> list[Row]:

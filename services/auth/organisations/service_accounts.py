@@ -80,13 +80,14 @@ class ServiceAccounts:
             await audit.record(conn, self._outbox, "service_account.delete", _party(row), org_id=org_id)
 
 
-async def delete_all(conn: Connection, outbox: Outbox, org_id: str, actor: Party) -> None:
+async def delete_all(conn: Connection, outbox: Outbox, org_id: str, actor: Party) -> int:
     """Deletes all service accounts of a locked organisation; the caller revokes their keys. actor: whom the trail
-    names."""
+    names. How many there were."""
     rows = await conn.fetch(SQL["delete_service_accounts_of_org"], org_id)
     await workload_accounts.tell_of_deleted(conn, outbox, rows)
     for row in rows:
         await audit.record(conn, outbox, "service_account.delete", _party(row), actor=actor, org_id=org_id)
+    return len(rows)
 
 
 async def account_of_admin(conn: Connection, caller: Caller, service_account_id: str) -> Row:

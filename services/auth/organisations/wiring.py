@@ -24,7 +24,9 @@ def organisations_of(
 ) -> OrganisationFace:
     """Makes the parts and starts their background job."""
     limits = mesh.settings.organisation_limits
-    invitations = Invitations(database, outbox, mesh.page_tokens(), accounts.mails, accounts.pages, limits)
+    invitations = Invitations(
+        database, outbox, mesh.page_tokens(), accounts.mails, accounts.pages, limits, accounts.throttle
+    )
     mesh.background("invitation purge", lambda: invitations.purge(every_s=mesh.settings.invitation_purge_s))
     return OrganisationFace(
         Organisations(database, outbox, issuer, limits),

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
-from typing import Protocol
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from promptmesh.access.v1.access_pb2 import Role
@@ -361,15 +361,21 @@ def _plan_of(restriction: OrgRestriction) -> tuple[float, str]:
     return restriction.change_time.ToNanoseconds() / 1e9, restriction.plan
 
 
-Flights = dict[tuple[int, bytes], asyncio.Task[KeyIdentity]]  # by epoch and digest
+Flights = dict[tuple[int, bytes], asyncio.Task[KnownKey]]  # by epoch and digest
 
 
-async def resolved_once(flights: Flights, epoch: int, digest: bytes, source: IdentitySource) -> KeyIdentity:
-    """Asks the source for a key, joining a question of this epoch: a caller that leaves does not end it."""
+async def asked_once(
+    flights: Flights, epoch: int, digest: bytes, ask: Callable[[bytes, int], Coroutine[Any, Any, KnownKey]]
+) -> KnownKey:
+    """Asks for a key, joining a question of this epoch: a caller that leaves does not end it.
+
+    ask: asks and remembers the answer. Only when that is done is the question over, so that who comes in between finds
+    one or the other and does not ask again.
+    """
     flight = flights.get((epoch, digest))
     if flight is None:
         flight = flights[epoch, digest] = asyncio.create_task(
-            source.resolve(digest),
+            ask(digest, epoch),
             name="resolve API key",
             context=contextvars.Context(),  # its deadline is nobody's who asks
         )
@@ -377,7 +383,7 @@ async def resolved_once(flights: Flights, epoch: int, digest: bytes, source: Ide
     return await asyncio.shield(flight)
 
 
-def _landed(flights: Flights, key: tuple[int, bytes], done: asyncio.Task[KeyIdentity]) -> None:
+def _landed(flights: Flights, key: tuple[int, bytes], done: asyncio.Task[KnownKey]) -> None:
     flights.pop(key, None)
     if not done.cancelled():
         done.exception()  # seen, even if every caller left

@@ -46,6 +46,13 @@ def test_defaults_are_those_of_the_docs(given: dict[str, Any]) -> None:
     assert (throttle.logins_per_account_and_address, throttle.logins_per_account_by_strangers) == (10, 50)
     assert (throttle.logins_per_address, throttle.registrations_per_address) == (200, 50)
     assert (throttle.mail_requests_per_address, throttle.mails_per_recipient, throttle.known_addresses) == (20, 5, 20)
+    assert (throttle.proofs_per_session, throttle.wrong_proofs, throttle.wrong_proofs_window_s) == (10, 10, 3600)
+    assert (throttle.second_factors_per_address, throttle.passkey_proofs_per_address) == (200, 1000)
+    assert (throttle.invitations, throttle.invitations_per_recipient, throttle.invitations_window_s) == (
+        100,
+        10,
+        86_400,
+    )
 
 
 def test_defaults_of_sessions_are_those_of_the_docs(given: dict[str, Any]) -> None:
@@ -70,6 +77,14 @@ def test_defaults_of_organisations_are_those_of_the_docs(given: dict[str, Any]) 
         {"smtp_port": 0},
         {"reset_link_s": 59},
         {"smtp_timeout_s": 0},
+        {"wrong_proofs_max": 0},
+        {"wrong_proofs_window_s": 0},
+        {"second_factors_per_address_max": 0},
+        {"passkey_proofs_per_address_max": 0},
+        {"invitations_max": 0},
+        {"invitations_per_recipient_max": 0},
+        {"invitations_window_s": 0},
+        {"challenges_max": 0},
         {"sessions_per_user_max": 0},
         {"sessions_per_user_max": 10_001},
         {"teams_owned_max": -1},

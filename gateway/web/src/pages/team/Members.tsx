@@ -1,13 +1,13 @@
-/* Who belongs to an organisation, with which role; and who is to come. */
-import { MemberRole, type Invitation, type Member, type Organisation } from "@promptmesh/client/accounts";
+/* Who belongs to an organisation, with which role. */
+import { MemberRole, type Member, type Organisation } from "@promptmesh/client/accounts";
 import { useState } from "preact/hooks";
 import { Button } from "../../components/Button";
 import { Confirm } from "../../components/Confirm";
 import { Dialog } from "../../components/Dialog";
-import { Select, TextField } from "../../components/Field";
+import { Select } from "../../components/Field";
 import { Form, SubmitButton, useForm } from "../../components/form";
 import { List } from "../../components/List";
-import { Badge, Note } from "../../components/Pieces";
+import { Badge } from "../../components/Pieces";
 import { Row, Rows } from "../../components/Rows";
 import { Section } from "../../components/Section";
 import { Time } from "../../components/Time";
@@ -20,8 +20,6 @@ import { administers, memberRoleName, rolesToGive } from "./memberRoles";
 const PAGE_SIZE = 50;
 
 export function Members({ one, onLeave }: { one: Organisation; onLeave: () => void }) {
-  const [inviting, setInviting] = useState(false);
-  const [invited, setInvited] = useState<Invitation>();
   const [changing, setChanging] = useState<Member>();
   const [removing, setRemoving] = useState<Member>();
   const list = usePaged(`${user.value?.userId} ${one.orgId}`, async (pageToken, signal) => {
@@ -30,25 +28,7 @@ export function Members({ one, onLeave }: { one: Organisation; onLeave: () => vo
   });
   const mayChange = (member: Member) => administers(one.role) && (one.role === MemberRole.OWNER || member.role !== MemberRole.OWNER);
   return (
-    <Section
-      title="Members"
-      actions={
-        administers(one.role) && (
-          <Button size="s" icon="plus" onClick={() => setInviting(true)}>
-            Invite
-          </Button>
-        )
-      }
-    >
-      {invited && (
-        <div role="status">
-          <Note tone="good" title={`An invitation is on its way to ${invited.email}`}>
-            <p>
-              It is for the account with that confirmed address, and ends <Time at={invited.expireTime} />.
-            </p>
-          </Note>
-        </div>
-      )}
+    <Section title="Members">
       <List list={list} label="Members" moreLabel="Show more" empty={<p class="soft">Nobody belongs to it.</p>}>
         {(members) => (
           <Rows label="Members">
@@ -95,16 +75,6 @@ export function Members({ one, onLeave }: { one: Organisation; onLeave: () => vo
           </Rows>
         )}
       </List>
-      {inviting && (
-        <Invite
-          one={one}
-          onClose={() => setInviting(false)}
-          onInvited={(invitation) => {
-            setInvited(invitation);
-            setInviting(false);
-          }}
-        />
-      )}
       {changing && (
         <ChangeRole
           one={one}
@@ -133,25 +103,6 @@ export function Members({ one, onLeave }: { one: Organisation; onLeave: () => vo
         </Confirm>
       )}
     </Section>
-  );
-}
-
-function Invite({ one, onInvited, onClose }: { one: Organisation; onInvited: (invitation: Invitation) => void; onClose: () => void }) {
-  const form = useForm({
-    initial: { email: "", role: String(MemberRole.MEMBER) },
-    check: ({ email }) => (/^\S+@\S+$/.test(email) ? {} : { email: "Enter an e-mail address, such as ada@example.com." }),
-    submit: async ({ email, role }) => onInvited(await accountsApi.organisations.inviteMember({ orgId: one.orgId, email, role: Number(role) })),
-  });
-  return (
-    <Dialog title="Invite somebody" onClose={onClose}>
-      <Form form={form} label="Invite somebody">
-        <TextField label="E-mail" hint="A link goes there; it is good for seven days." type="email" autocomplete="off" {...form.field("email")} />
-        <Select label="Role" options={rolesToGive(one.role)} {...form.field("role")} />
-        <div class="row">
-          <SubmitButton form={form}>Send the invitation</SubmitButton>
-        </div>
-      </Form>
-    </Dialog>
   );
 }
 

@@ -12,6 +12,7 @@ import { setQuery } from "../../router/router";
 import { accountsApi } from "../../state/accountsApi";
 import { user } from "../../state/session";
 import { toast } from "../../state/toasts";
+import { Invitations } from "./Invitations";
 import { Members } from "./Members";
 import { administers } from "./memberRoles";
 import { ServiceAccounts } from "./ServiceAccounts";
@@ -28,6 +29,7 @@ export function Organisation({ one, onChanged }: { one: Team; onChanged: () => v
     <>
       {administers(one.role) && !one.personal && <Rename one={one} onChanged={onChanged} />}
       {!one.personal && <Members one={one} onLeave={() => setLeaving(true)} />}
+      {!one.personal && administers(one.role) && <Invitations one={one} />}
       {administers(one.role) && <ServiceAccounts one={one} />}
       {!one.personal && one.role === MemberRole.OWNER && (
         <Section title="Deletion">
