@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from services.local.errors import PlainError
 from services.local.files import BadFileError, read_json
+from services.local.ports import has_ipv6
 
 SERVICES = ("auth", "prompts", "moderation", "inference")
 
@@ -48,7 +49,7 @@ _OWN_VARIABLES = frozenset(
     f"PROMPTMESH_{name}"
     for name in (
         *("DATA", "DATABASE_URL", "REDIS_URL", "REDIS_CACHE_URL", "MODELS_FILE", "ENVOY_CONCURRENCY", "ENVOY"),
-        *("POSTGRES_BIN", "POSTGRES_USER", "REDIS_SERVER", "URL", "API_KEY", "EMAIL", "PASSWORD"),
+        *("PROMETHEUS", "POSTGRES_BIN", "POSTGRES_USER", "REDIS_SERVER", "URL", "API_KEY", "EMAIL", "PASSWORD"),
         "PROVIDER_KEY_SECRET",
     )
 )
@@ -67,6 +68,7 @@ class MeshSettings:
     edge_port: int | None = None  # None: the kept one, else 8080, else a free one
     log_level: str = "info"
     envoy_concurrency: int = 1
+    observe: bool = False  # Prometheus and its page run too
     database_url: str | None = field(default=None, repr=False)
     redis_url: str | None = field(default=None, repr=False)
     redis_cache_url: str | None = field(default=None, repr=False)
@@ -74,6 +76,7 @@ class MeshSettings:
     edge_settings: Mapping[str, Any] = field(default_factory=dict)  # of gateway.settings.EdgeSettings
     shared_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     provider_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ipv6: bool = False  # whether this machine has ::1
 
     @classmethod
     def read(
@@ -82,6 +85,7 @@ class MeshSettings:
         workers: int,
         edge_port: int | None,
         data: Path,
+        observe: bool = False,
         environment: Mapping[str, str] = os.environ,
         directory: Path | None = None,
     ) -> MeshSettings:
@@ -118,6 +122,7 @@ class MeshSettings:
             edge_port=edge_port,
             log_level=level,
             envoy_concurrency=int(concurrency),
+            observe=observe,
             database_url=environment.get(DATABASE_URL_SETTING) or None,
             redis_url=environment.get(REDIS_URL_SETTING) or None,
             redis_cache_url=environment.get(REDIS_CACHE_URL_SETTING) or None,
@@ -125,6 +130,7 @@ class MeshSettings:
             edge_settings=edge,
             shared_environment=_shared_environment(environment),
             provider_environment=_provider_environment(environment),
+            ipv6=has_ipv6(),
         )
 
 
