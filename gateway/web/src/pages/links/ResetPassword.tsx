@@ -1,12 +1,12 @@
 /* Sets a new password with the link of a mail. */
-import type { ResetPasswordResponse } from "@promptmesh/client";
+import type { ResetPasswordResponse } from "@promptmesh/client/accounts";
 import { useState } from "preact/hooks";
 import { LinkButton } from "../../components/Button";
 import { PasswordField } from "../../components/Field";
 import { Form, SubmitButton, useForm } from "../../components/form";
 import { PASSWORD_HINT, tooShort } from "../../getting-in/passwords";
 import { to } from "../../router/routes";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { AnotherLink, linkOver } from "./LinkOver";
 import { LinkPage } from "./LinkPage";
 
@@ -64,7 +64,7 @@ function NewPassword({ token, finish }: { token: string; finish: (answer: ResetP
     },
     rename: { password: "newPassword" },
     submit: async ({ newPassword }) => {
-      finish(await api.accounts.resetPassword({ token, newPassword }));
+      finish(await accountsApi.accounts.resetPassword({ token, newPassword }));
     },
   });
   return (
