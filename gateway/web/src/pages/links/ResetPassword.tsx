@@ -1,6 +1,7 @@
 /* Sets a new password with the link of a mail. */
 import type { ResetPasswordResponse } from "@promptmesh/client/accounts";
 import { useState } from "preact/hooks";
+import { counted } from "../../components/amounts";
 import { LinkButton } from "../../components/Button";
 import { PasswordField } from "../../components/Field";
 import { Form, SubmitButton, useForm } from "../../components/form";
@@ -12,20 +13,21 @@ import { LinkPage } from "./LinkPage";
 
 const another = <LinkButton href={to.forgotPassword()}>Send another link</LinkButton>;
 
+/** How many of what, or nothing. */
+const some = (count: number, one: string, more?: string): string => (count ? counted(count, one, more) : "");
+
 /** What went with the old password: only where the address had never been confirmed. */
 function removed(answer: ResetPasswordResponse): string | undefined {
   const parts = [
-    counted(answer.apiKeysRevoked, "API key"),
-    counted(answer.factorsRemoved, "second factor"),
-    counted(answer.identitiesUnlinked, "log-in elsewhere", "log-ins elsewhere"),
-    counted(answer.serviceAccountsDeleted, "service account"),
+    some(answer.apiKeysRevoked, "API key"),
+    some(answer.factorsRemoved, "second factor"),
+    some(answer.identitiesUnlinked, "log-in elsewhere", "log-ins elsewhere"),
+    some(answer.serviceAccountsDeleted, "service account"),
   ].filter(Boolean);
   if (parts.length === 0) return undefined;
   const all = new Intl.ListFormat("en").format(parts);
   return `Your address had never been confirmed before, so what was made with the account may not have been yours. Removed: ${all}. Make anew what you need.`;
 }
-
-const counted = (count: number, one: string, more = `${one}s`): string => (count === 0 ? "" : `${count} ${count === 1 ? one : more}`);
 
 export default function ResetPassword() {
   const [text, setText] = useState<string>();
