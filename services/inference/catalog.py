@@ -42,15 +42,12 @@ class Catalog:
             return self.default
         found = self.routes.get(name)
         if found is None:
-            raise MeshError(
-                "MODEL_NOT_FOUND",
-                f"No model {name[:128]!r} is offered; ListModels (GET /v1/models) names those that are.",
-                metadata={"model": name[:128]},
-            )
+            raise _not_offered(name)
         return found
 
     def route_for(self, name: str, caller: Caller, *, embeds: bool | None = None) -> Route:
-        """The same for a caller whose API key may be made for some models alone; MeshError MODEL_REFUSED.
+        """The same for a caller. What belongs to other organisations is not there (MODEL_NOT_FOUND); an API key may be
+        made for some models alone (MODEL_REFUSED).
 
         embeds: whether vectors are wanted, or answers; None: no matter. MeshError INVALID_FIELD for a model of the
         other kind.
@@ -66,6 +63,8 @@ class Catalog:
                     metadata={"model": asked[:128]},
                 )
         found = self.route(name) if name else default
+        if found.organisations and caller.org_id not in found.organisations:
+            raise _not_offered(name)
         if embeds is not None and found.embeds is not embeds:
             raise self._wrong_kind(found, caller)
         return found
@@ -87,7 +86,20 @@ class Catalog:
 
     def names_for(self, caller: Caller) -> list[str]:
         """Names that a caller may use, in order."""
-        return [name for name in self.routes if not caller.models or name in caller.models]
+        return [
+            name
+            for name, route in self.routes.items()
+            if (not caller.models or name in caller.models)
+            and (not route.organisations or caller.org_id in route.organisations)
+        ]
+
+
+def _not_offered(name: str) -> MeshError:
+    return MeshError(
+        "MODEL_NOT_FOUND",
+        f"No model {name[:128]!r} is offered; ListModels (GET /v1/models) names those that are.",
+        metadata={"model": name[:128]},
+    )
 
 
 @dataclass(frozen=True, slots=True)

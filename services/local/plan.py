@@ -15,6 +15,7 @@ from services.local.data_folder import DataFolder
 from services.local.embedded.binaries import envoy
 from services.local.embedded.postgres import PostgresCluster
 from services.local.embedded.redis import RedisServer
+from services.local.observe import specs as observe
 from services.local.port_book import EDGE
 from services.local.ports import LOCALHOST, LOOPBACK, LOOPBACK_6
 from services.local.probes import GrpcReady, HttpReady, PostgresReady, RedisReady, SmtpReady
@@ -31,11 +32,13 @@ DATABASE_SETUP, EDGE_CONFIGURATION, BOOTSTRAP_ADMIN = "database-setup", "edge-co
 
 # The order of ending. The edge takes no more clients first, but stands until the services have drained: their streams
 # end with a message of their own.
-STOP_ORDER = ("service", EDGE, MAIL, "redis", POSTGRES)
+STOP_ORDER = ("service", EDGE, observe.OBSERVE, MAIL, "redis", POSTGRES)
 
 SMTP_HOST = "PROMPTMESH_SMTP_HOST"
+START_FILE = "PROMPTMESH_START_FILE"
 PUBLIC_URL = "PROMPTMESH_PUBLIC_URL"
 EDGE_GRACE_S = 5.0
+EDGE_HEALTH_RETRY_S = 0.1  # of what does not serve yet: on one machine a start waits for it
 REDIS_GRACE_S = 5.0
 POSTGRES_GRACE_S = 30.0  # a checkpoint
 PLAIN_HTTP = ("inference",)  # services with methods of raw bodies
@@ -50,6 +53,7 @@ REDIS_CACHE_MB = 128
 def port_names(settings: MeshSettings) -> list[str]:
     """The names of the ports that a plan needs."""
     names = [EDGE, EDGE_ADMIN]
+    names += [observe.PROMETHEUS, observe.PAGE] if settings.observe else []
     names += [MAIL] if _catches_mail(settings) else []
     names += [] if settings.database_url else [POSTGRES]
     names += [] if settings.redis_url else [REDIS_STATE]
@@ -118,6 +122,7 @@ class _Planner:
     def __init__(self, data: DataFolder, settings: MeshSettings, secrets: Secrets, ports: Mapping[str, int]) -> None:
         self._data, self._settings, self._secrets, self._ports = data, settings, secrets, ports
         self._embedded: list[ProcessSpec] = []
+        self._start_file = data.run / "start"
         self._url = f"http://{LOCALHOST}:{ports[EDGE]}"
         # Where callers from outside find it, if an operator put something in front.
         self._public_url = settings.shared_environment.get(PUBLIC_URL, self._url)
@@ -137,7 +142,7 @@ class _Planner:
             self._service(service, worker) for service in SERVICES for worker in _workers(service, self._settings)
         ]
         return Plan(
-            (*self._embedded, *mail, *services, self._edge()),
+            (*self._embedded, *mail, *services, self._edge(), *self._observers()),
             tuple(tasks),
             self._url,
             HttpReady(self._ports[EDGE], "/healthz"),
@@ -263,11 +268,25 @@ class _Planner:
             command=_python(f"services.{service}"),
             port=self._ports[worker],
             probe=GrpcReady(self._ports[worker]),
-            environment=self._service_environment(service, worker),
-            depends_on=(*(one.name for one in self._embedded), DATABASE_SETUP),
+            environment=self._service_environment(service, worker) | {START_FILE: str(self._start_file)},
+            # Most of its start are imports, for which it needs nothing of what it waits for.
+            start_file=self._start_file,
+            held_until=(*(one.name for one in self._embedded), DATABASE_SETUP),
             more_ports={use: self._ports[f"{worker}-{use}"] for use in _uses(service)},
             prepare=prepare,
             service=service,
+        )
+
+    def _observers(self) -> tuple[ProcessSpec, ...]:
+        if not self._settings.observe:
+            return ()
+        targets = [
+            (service, worker, self._ports[f"{worker}-metrics"])
+            for service in SERVICES
+            for worker in _workers(service, self._settings)
+        ]
+        return observe.processes(
+            self._data, self._ports, targets, self._ports[EDGE_ADMIN], self._settings.shared_environment
         )
 
     # What runs to its end
@@ -335,6 +354,7 @@ class _Planner:
             "listen_also": [LOOPBACK_6] if here and self._settings.ipv6 else [],
             "page_host": LOCALHOST if self._public_url == self._url else None,
             "trusted_hops": 0,
+            "health_retry_interval_s": EDGE_HEALTH_RETRY_S,
             **self._settings.edge_settings,
             "edge_port": self._ports[EDGE],
             "admin_port": self._ports[EDGE_ADMIN],
@@ -351,7 +371,8 @@ class _Planner:
 
     def _edge(self) -> ProcessSpec:
         command = [str(envoy()), "--config-path", str(self._data.run / "edge.yaml")]
-        command += ["--use-dynamic-base-id", "--concurrency", str(self._settings.envoy_concurrency)]
+        # Nobody hands over from one Envoy to the next here, and what that would share stays behind in /dev/shm.
+        command += ["--disable-hot-restart", "--concurrency", str(self._settings.envoy_concurrency)]
         command += ["--log-level", "warning"]
         return ProcessSpec(
             name=EDGE,

@@ -101,6 +101,7 @@ class MeshSettings(BaseSettings):
 
     # This process
     worker: Annotated[str, AfterValidator(_worker)]  # stable name: "prompts-0"; on Kubernetes the pod's
+    start_file: Path | None = None  # nothing is begun before this file is there; None: at once
     worker_dir: Path | None = None  # a folder that outlives the process; None: there is none
     listen: Address = "127.0.0.1:0"  # gRPC
     http_listen: Address = "127.0.0.1:0"  # plain HTTP, of services that have methods of raw bodies

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from services.mesh.database import Connection, Database, queries
 from services.mesh.errors import FieldViolation, MeshError
 from services.mesh.events import Outbox
 from services.mesh.telemetry.logs import get_logger
+from services.moderation import metrics
 from services.moderation.screening.policy import parse_policy
 from services.moderation.screening.policy_text import PolicyError
 from services.moderation.screening.result import Result, Text
@@ -59,7 +61,10 @@ class Policies:
 
     async def screen(self, texts: Sequence[Text]) -> Sequence[Result]:
         """One result for each text, by the policy in force; findings name its number."""
-        return await self._screener.screen(texts)
+        began = time.perf_counter()
+        results = await self._screener.screen(texts)
+        metrics.screened(texts, results, time.perf_counter() - began)
+        return results
 
     async def apply(self, yaml: str, *, author_id: str, validate_only: bool) -> pb.PolicyVersion:
         """Makes a policy the next version. POLICY_INVALID names every fault."""

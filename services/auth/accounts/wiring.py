@@ -91,7 +91,7 @@ def accounts_of(
     mesh.background("links", lambda: purge_links(database))
     forget_s = settings.access_lifetime_s + RESTRICTION_MARGIN_S
     mesh.background("deleted people", lambda: _forget_deleted(database, forget_s))
-    if options.smtp.host:
+    if options.smtp.host and options.sends_here:
         sender = MailSender(database, options.smtp, options.sending)
         mails.wake = sender.wake
         mesh.background("mail", sender.run)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from services.inference.config.base import Dollars, ExactDollars, Name, Part, Seconds
+from services.inference.config.base import Dollars, ExactDollars, Name, Organisations, Part, Seconds
 from services.inference.config.limits import LimitsConfig
 from services.inference.config.policies import (
     CacheConfig,
@@ -121,6 +121,7 @@ class ModelConfig(Part):
     embeds: bool = False  # makes vectors, not answers
     concurrency: Concurrency | None = None  # calls at once, of a process
     on_leave: OnLeaveName = "abort"  # what becomes of a call whose caller has gone
+    organisations: Organisations = ()
     default: bool = False
 
 

@@ -25,6 +25,7 @@ from services.inference.routing.route import (
 )
 from services.mesh.call import Caller, CallerKind
 from services.mesh.errors import MeshError
+from services.mesh.ids import uuid7
 from tests.unit.inference.test_config import ROUTES
 
 ENVIRONMENT = {"ONE": "sk-one", "TWO": "sk-two", "THREE": "sk-three"}
@@ -112,6 +113,41 @@ def test_an_unknown_name_is_refused(offers: Offers) -> None:
     with pytest.raises(MeshError) as caught:
         offers.catalog.route("gpt-99")
     assert caught.value.reason == "MODEL_NOT_FOUND"
+
+
+def test_what_has_organisations_is_theirs_alone(offers: Offers) -> None:
+    ours, theirs = str(uuid7()), str(uuid7())
+    offers.configure(
+        1,
+        parse(
+            'providers: [{name: p, kind: openai, base_url: "http://x/v1"}]\n'
+            f"models:\n  - {{name: fine, provider: p, upstream_model: f, organisations: [{ours.upper()}]}}\n"
+            "  - {name: all, provider: p, upstream_model: a}\n"
+            f"routes:\n  - {{name: chat, targets: [{{model: fine}}], organisations: [{ours}, {theirs}]}}\n"
+            "  - {name: open, targets: [{model: fine}]}\n"
+        ),
+    )
+    catalog = offers.catalog
+    assert catalog.default.name == "all"  # the first is not everybody's
+    offered = {
+        ours: ["all", "chat", "demo", "fine", "open"],
+        theirs: ["all", "chat", "demo", "open"],
+        str(uuid7()): ["all", "demo", "open"],
+        "": ["all", "demo", "open"],  # a workload that acts for nobody
+    }
+    for org_id, names in offered.items():
+        caller = Caller(CallerKind.API_KEY, user_id="u", org_id=org_id)
+        assert catalog.names_for(caller) == names
+        for name in catalog.routes:
+            if name in names:
+                assert catalog.route_for(name, caller).name == name
+                continue
+            with pytest.raises(MeshError) as caught:
+                catalog.route_for(name, caller)
+            with pytest.raises(MeshError) as unknown:
+                catalog.route_for("nowhere", caller)
+            assert caught.value.reason == "MODEL_NOT_FOUND"
+            assert str(caught.value).replace(name, "nowhere") == str(unknown.value)
 
 
 def test_what_was_found_does_not_stand_above_what_was_written(offers: Offers) -> None:

@@ -67,14 +67,18 @@ def test_making_a_plan_touches_nothing(data: DataFolder) -> None:
 def test_services_wait_for_the_database_and_the_edge_for_its_configuration_only(data: DataFolder) -> None:
     plan = plan_of(data)
     for service in SERVICES:
-        assert set(processes(plan)[f"{service}-0"].depends_on) == {
-            "postgres",
-            "redis-state",
-            "redis-cache",
-            "database-setup",
-        }
+        spec = processes(plan)[f"{service}-0"]
+        assert spec.depends_on == ()
+        assert set(spec.held_until) == {"postgres", "redis-state", "redis-cache", "database-setup"}
+        # It imports meanwhile, and begins when it may.
+        assert spec.environment["PROMPTMESH_START_FILE"] == str(spec.start_file) == str(data.run / "start")
     assert processes(plan)["edge"].depends_on == ("edge-configuration",)
     assert {one.name: one.depends_on for one in plan.tasks}["database-setup"] == ("postgres",)
+
+
+def test_the_edge_leaves_nothing_in_shared_memory(data: DataFolder) -> None:
+    """Envoy shares a file in /dev/shm with the one that takes its place, and leaves it behind; nobody takes it here."""
+    assert "--disable-hot-restart" in processes(plan_of(data))["edge"].command
 
 
 def test_every_port_is_used_once(data: DataFolder) -> None:
