@@ -47,8 +47,8 @@ web: $(STAMPS)/web ## the web app, which the edge serves
 screenshots: setup web ## every page in light, dark and on a phone, into out/screenshots
 	@$(BIN)/python -m tests.browser.screenshots
 
-up: setup web ## run the whole mesh on this machine
-	@$(BIN)/promptmesh up
+up: setup web ## run the whole mesh on this machine (ARGS="--edge-port 9090 --data DIR")
+	@$(BIN)/promptmesh up $(ARGS)
 
 client-python: setup ## the Python client's wheel, in clients/python/dist
 	@$(BIN)/python -m clients.python.generator

@@ -99,7 +99,20 @@ def connected(data: DataFolder, *, session: bool = False, environment: Mapping[s
             raise ApiError(f"{URL_SETTING} names another mesh, so say who you are there: set {wanted}.")
         else:
             token = _admin_token(channel, data, url)
-        yield Api(url, channel, (("authorization", f"Bearer {token}"),))
+        with _key_named(token == key):
+            yield Api(url, channel, (("authorization", f"Bearer {token}"),))
+
+
+@contextmanager
+def _key_named(from_environment: bool) -> Iterator[None]:
+    """Says of a key that is refused where it came from: the shell may have it from long ago."""
+    try:
+        yield
+    except ApiError as error:
+        if not from_environment or error.code is not grpc.StatusCode.UNAUTHENTICATED:
+            raise
+        text = f"{error}\n  The key is that of the variable {API_KEY_SETTING}: set it to another one, or unset it."
+        raise ApiError(text, code=error.code, reason=error.reason) from error
 
 
 @contextmanager
@@ -172,11 +185,17 @@ def _url_of(data: DataFolder) -> str:
 
 @contextmanager
 def _channel(url: str) -> Iterator[grpc.Channel]:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # no number, or none of a port
+        parts, port = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ApiError(f"{URL_SETTING} is {url!r}; expected an address such as https://mesh.example.org.")
+        raise ApiError(
+            f"{URL_SETTING} is {url!r}; expected an address such as https://mesh.example.org or http://localhost:8080."
+        )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    target = f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    target = f"{host}:{port or (443 if parts.scheme == 'https' else 80)}"
     # A proxy that the environment names is for other machines.
     options = (("grpc.enable_http_proxy", 0),) if parts.hostname in _THIS_MACHINE else ()
     channel = (

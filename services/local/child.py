@@ -19,7 +19,8 @@ from services.local.specs import ProcessSpec, TaskSpec
 from services.local.state import ProcessState
 
 POLL_INTERVAL_S = 0.03
-READY_TIMEOUT_S = 60.0
+# Of a machine that does much else: a first start reads everything from disk. What ends is reported at once.
+READY_TIMEOUT_S = 180.0
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
 # Having served this long, a process that dies again is new trouble, not the same.

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from services.local.data_folder import DataFolder
+from services.local.database_urls import role_of, with_user
 from services.local.embedded.binaries import envoy
 from services.local.embedded.postgres import PostgresCluster
 from services.local.embedded.redis import RedisServer
@@ -86,18 +86,6 @@ def embedded_postgres(data: DataFolder, secrets: Secrets, port: int, *, workers:
     return PostgresCluster(
         data.postgres, port, secrets.postgres_password, database=DATABASE, max_connections=connections
     )
-
-
-def role_of(service: str) -> str:
-    """The database role of a service."""
-    return f"promptmesh_{service}"
-
-
-def with_user(url: str, user: str, password: str) -> str:
-    """The same database address for another user."""
-    parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{place}"))
 
 
 def bootstrap_password_file(data: DataFolder) -> Path:

@@ -62,7 +62,7 @@ async def evil(mesh: LocalMesh) -> AsyncIterator[str]:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        yield f"http://localhost:{server.sockets[0].getsockname()[1]}/"  # the same site, another origin
 
 
 async def test_a_session_that_ends_while_one_types_loses_nothing(

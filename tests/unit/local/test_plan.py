@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from services.local.data_folder import DataFolder
-from services.local.plan import make_plan, port_names, with_user
+from services.local.database_urls import with_user
+from services.local.plan import make_plan, port_names
 from services.local.secrets import Secrets
 from services.local.settings import SERVICES, MeshSettings
 from services.local.specs import Plan, ProcessSpec
