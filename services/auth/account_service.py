@@ -39,9 +39,8 @@ class Accounts(SessionMethods, pb_grpc.AccountServiceServicer):
         await self._passwords.ask_for_link(request)
         return empty_pb2.Empty()
 
-    async def ResetPassword(self, request: pb.ResetPasswordRequest, context: Any) -> empty_pb2.Empty:
-        await self._passwords.reset(request)
-        return empty_pb2.Empty()
+    async def ResetPassword(self, request: pb.ResetPasswordRequest, context: Any) -> pb.ResetPasswordResponse:
+        return await self._passwords.reset(request)
 
     async def UpdateMe(self, request: pb.UpdateMeRequest, context: Any) -> auth_pb2.User:
         return await self._profile.update(current().caller, request)

@@ -21,6 +21,7 @@ from services.auth import store
 from services.auth.issuer import Issuer, Refresh
 from services.auth.passwords import Passwords
 from services.auth.store import SQL
+from services.auth.wrong_proofs import WrongProofs, words_for
 from services.mesh import audit
 from services.mesh.access import tokens
 from services.mesh.audit import Party
@@ -28,19 +29,24 @@ from services.mesh.call import Caller
 from services.mesh.database import Connection, Database
 from services.mesh.errors import MeshError
 from services.mesh.events import Outbox
-from services.mesh.telemetry.logs import get_logger
-
-log = get_logger()
 
 
 class Confirmations:
     """Proofs of sessions. Raises MeshError for what a caller did wrong."""
 
     def __init__(
-        self, database: Database, outbox: Outbox, passwords: Passwords, issuer: Issuer, *, tries_max: int
+        self,
+        database: Database,
+        outbox: Outbox,
+        passwords: Passwords,
+        issuer: Issuer,
+        wrong_proofs: WrongProofs,
+        *,
+        tries_max: int,
     ) -> None:
         """tries_max: proofs that a session may try without a right one among them; the next one ends it."""
         self._database, self._outbox, self._passwords, self._issuer = database, outbox, passwords, issuer
+        self._wrong_proofs = wrong_proofs
         self._tries_max = tries_max
 
     async def attempt(self, caller: Caller) -> None:
@@ -49,20 +55,20 @@ class Confirmations:
             tried = await conn.fetchval(SQL["try_proof"], caller.session_id)
             over = tried is None or tried > self._tries_max
             if tried is not None and over:
-                await store.end_session(conn, self._outbox, caller.session_id)
-                await self._record(conn, caller, "session.end", succeeded=True, reason="too many wrong proofs")
+                await self._wrong_proofs.end(conn, caller)
         if over:  # raised outside, so that the end of the session is committed
-            log.warning("a session ended for its wrong proofs", session_id=caller.session_id, user_id=caller.user_id)
             raise tokens.revoked()
 
-    async def wrong(self, caller: Caller, method: str) -> MeshError:
-        """PROOF_WRONG, to be raised, for a proof that was wrong; the trail knows of it. method: as in SessionInfo."""
+    async def wrong(self, caller: Caller, method: str, why: str = "") -> MeshError:
+        """What to raise for a proof that was wrong, of which the trail knows: PROOF_WRONG; CREDENTIAL_REVOKED where it
+        was the last that the session may give. method: as in SessionInfo; why: other words than the usual."""
         async with self._database.transaction() as conn:
             await self._record(conn, caller, "session.confirm", succeeded=False, after={"methods": [method]})
+        if await self._wrong_proofs.count(caller):
+            return tokens.revoked()
         return MeshError(
             "PROOF_WRONG",
-            f"The {method.replace('_', ' ')} is wrong, so nothing is confirmed. After {self._tries_max} wrong ones the "
-            "session ends.",
+            f"{why or words_for(method)} Nothing is confirmed; after {self._tries_max} wrong tries the session ends.",
         )
 
     async def confirm(
@@ -75,6 +81,7 @@ class Confirmations:
         """
         async with self._database.transaction() as conn:
             user = await conn.fetchrow(SQL["share_user"], caller.user_id)
+            plan = await store.held_session_plan(conn, caller.session_id) if user else ""
             row = await conn.fetchrow(SQL["lock_session"], caller.session_id) if user else None
             if user is None or row is None or row["end_time"] is not None:
                 raise tokens.revoked()
@@ -86,7 +93,6 @@ class Confirmations:
             replaced = bool(password_hash) and user["password_hash"] != password_hash
             if not replaced:
                 refresh = Refresh("", row["refresh_expire_time"])
-                plan = await store.held_plan(conn, row["org_id"])
                 session = self._issuer.issue(
                     user,
                     caller.session_id,
@@ -112,7 +118,12 @@ class Confirmations:
         async with self._database.connection() as conn:
             user = await conn.fetchrow(SQL["user_by_id"], caller.user_id)
         password_hash: str = user["password_hash"] if user else ""
-        checked = await self._passwords.check(password_hash or None, password)
+        try:
+            checked = await self._passwords.check(password_hash or None, password)
+        except MeshError:  # nobody had time to check it: it was no try
+            async with self._database.connection() as conn:
+                await conn.execute(SQL["give_back_proof"], caller.session_id)
+            raise
         if not checked.right:
             raise await self.wrong(caller, "password")
         return await self.confirm(caller, ["password"], password_hash=password_hash)
@@ -124,7 +135,6 @@ class Confirmations:
         action: str,
         *,
         succeeded: bool,
-        reason: str = "",
         after: dict[str, list[str]] | None = None,
     ) -> None:
         await audit.record(
@@ -133,7 +143,6 @@ class Confirmations:
             action,
             Party("session", caller.session_id),
             subject_user_id=caller.user_id,
-            reason=reason,
             after=after,
             succeeded=succeeded,
         )

@@ -72,5 +72,7 @@ async def purge_links(database: Database) -> None:
 def link_invalid() -> MeshError:
     """The one answer to every link that is not good."""
     return MeshError(
-        "LINK_INVALID", "This link is good no more: it was used, it has expired, or it never was one. Ask for another."
+        "LINK_INVALID",
+        "This link is good no more: it was used, it has expired, a newer one took its place or was used instead, your"
+        " password or address was changed since, or it never was one. Open the newest mail, or ask for another.",
     )

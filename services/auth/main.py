@@ -43,7 +43,7 @@ from services.mesh.settings import secret_bytes
 from services.mesh.telemetry.logs import get_logger
 
 log = get_logger()
-SERVES = (9, 9)  # lowest and highest of our migrations that this code serves
+SERVES = (10, 10)  # lowest and highest of our migrations that this code serves
 
 
 async def main(mesh: Mesh[AuthSettings]) -> None:
@@ -81,7 +81,7 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         publish_s=settings.signing_key_publish_s,
         access_lifetime_s=settings.access_lifetime_s,
     )
-    await signing_keys.keep()
+    await mesh.at_start("signing keys", signing_keys.keep)
     mesh.background("signing keys", signing_keys.keep_on)
     issuer = Issuer(
         signing_keys.signer,
@@ -98,12 +98,15 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         accounts.throttle,
         reuse_s=settings.refresh_reuse_s,
         verification=accounts.verification,
+        sessions_max=settings.sessions_per_user_max,
     )
     mesh.background(
         "session purge",
         lambda: sessions.purge(retention_s=settings.session_retention_s, every_s=settings.session_purge_s),
     )
-    confirmations = Confirmations(database, outbox, passwords, issuer, tries_max=settings.proof_tries_max)
+    confirmations = Confirmations(
+        database, outbox, passwords, issuer, accounts.parts.wrong_proofs, tries_max=settings.proof_tries_max
+    )
     api_keys = ApiKeys(database, outbox, mesh.page_tokens(), key_pepper=pepper, keys_max=settings.api_keys_max)
     rotation = KeyRotation(database, outbox, key_pepper=pepper)
 
@@ -121,6 +124,7 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         sessions,
         confirmations,
         accounts.mails,
+        accounts.throttle,
         cookie=settings.cookie,
         pepper=pepper,
         public_url=settings.public_url,

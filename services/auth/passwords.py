@@ -87,6 +87,11 @@ class Passwords:
         return await asyncio.wrap_future(future)
 
 
+def same(one: str, other: str) -> bool:
+    """Whether two are one password, however they were typed."""
+    return _bytes(one) == _bytes(other)
+
+
 def _bytes(password: str) -> bytes:
     # NFKC, so that the same password typed on another keyboard is the same (NIST SP 800-63B, section 3.1.1.2).
     return unicodedata.normalize("NFKC", password).encode()

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from services.auth.accounts.options import AccountOptions
 from services.auth.audit.settings import AuditSettings
 from services.auth.cookies import RefreshCookie, origin_of
 from services.auth.federation.settings import FederationSettings
-from services.auth.mail.sender import SendingOptions
-from services.auth.mail.smtp import Smtp, Tls
+from services.auth.mail.settings import MailSettings
 from services.auth.organisations.organisations import OrganisationLimits
 from services.auth.signing import load_signing_keys
 from services.auth.throttle import ThrottleOptions
@@ -32,7 +31,7 @@ def _origins(value: str) -> str:
     return value
 
 
-class AuthSettings(FederationSettings, AuditSettings):
+class AuthSettings(FederationSettings, AuditSettings, MailSettings):
     """`PROMPTMESH_…` variables of the auth service, beside those of the kit."""
 
     service: ClassVar[str] = "auth"
@@ -55,6 +54,9 @@ class AuthSettings(FederationSettings, AuditSettings):
     session_retention_s: int = Field(default=86_400, ge=0)  # how long sessions that are over are kept
     session_purge_s: float = Field(default=300.0, gt=0)  # between two removals of those
 
+    # Open at once; a log-in beyond ends the least recently used one.
+    sessions_per_user_max: int = Field(default=100, ge=1, le=10_000)
+
     # The cookie with a browser's refresh token
     cookie_secure: bool = True  # false only where browsers reach the mesh by http:// on a host that is not localhost
     cookie_origins: Annotated[str, AfterValidator(_origins)] = ""  # beside the mesh's own, separated by commas
@@ -75,6 +77,7 @@ class AuthSettings(FederationSettings, AuditSettings):
 
     # Organisations
     organisations_max: int = Field(default=50, ge=1)  # of a person, their own included
+    teams_owned_max: int = Field(default=10, ge=0)  # of a person; each team has limits of its own
     members_max: int = Field(default=1000, ge=1)  # of an organisation, invitations under way included
     service_accounts_max: int = Field(default=100, ge=0)  # of an organisation
     invitation_lifetime_s: int = Field(default=7 * 86_400, ge=1)
@@ -89,7 +92,11 @@ class AuthSettings(FederationSettings, AuditSettings):
     def organisation_limits(self) -> OrganisationLimits:
         """What these settings allow of organisations."""
         return OrganisationLimits(
-            self.organisations_max, self.members_max, self.service_accounts_max, self.invitation_lifetime_s
+            organisations_max=self.organisations_max,
+            teams_owned_max=self.teams_owned_max,
+            members_max=self.members_max,
+            service_accounts_max=self.service_accounts_max,
+            invitation_lifetime_s=self.invitation_lifetime_s,
         )
 
     # Plans
@@ -104,20 +111,6 @@ class AuthSettings(FederationSettings, AuditSettings):
 
     # Accounts (owner: people)
 
-    # Mail. Without a host none is sent.
-    smtp_host: str = ""
-    smtp_port: int = Field(default=587, ge=1, le=65535)
-    smtp_username: str = ""
-    smtp_password: SecretStr = SecretStr("")
-    smtp_tls: Tls = "starttls"  # "tls": from the first byte (port 465); "none": only where nobody else can listen
-    smtp_from: str = "Promptmesh <no-reply@localhost>"
-    smtp_timeout_s: float = Field(default=15.0, gt=0, le=300)  # of each answer of the server
-    mail_poll_s: float = Field(default=5.0, gt=0)  # for mails, and requests for them, that another process wrote
-    mail_retry_s: float = Field(default=10.0, gt=0)  # after a first failure; doubled by each further one
-    mail_retry_max_s: float = Field(default=1800.0, gt=0)
-    mail_give_up_s: float = Field(default=86_400.0, gt=0)  # age of a mail that is tried no more
-    mail_retention_s: int = Field(default=7 * 86_400, ge=0)  # of mails that were sent, without their text
-
     # "required": an account can be used once its address is proved, and nothing tells whether an address has one
     email_verification: Literal["optional", "required"] = "optional"
     verify_link_s: int = Field(default=86_400, ge=60)  # lifetimes of links
@@ -130,9 +123,18 @@ class AuthSettings(FederationSettings, AuditSettings):
     logins_per_account_by_strangers_max: int = Field(default=50, ge=1)  # from all addresses it was never used from
     logins_per_address_max: int = Field(default=200, ge=1)  # of all accounts; a school may have one address
     proofs_per_session_max: int = Field(default=10, ge=1)  # of the present password
+    # Proofs of a session (passwords, codes) that were wrong, in a window of their own; the last one ends it.
+    wrong_proofs_max: int = Field(default=10, ge=1)
+    wrong_proofs_window_s: int = Field(default=3600, ge=1)
+    second_factors_per_address_max: int = Field(default=200, ge=1)  # proofs that are to end a log-in; right ones do not
+    passkey_proofs_per_address_max: int = Field(default=1000, ge=1)  # begun without a session; a page may begin one
     registrations_per_address_max: int = Field(default=50, ge=1)
     mail_requests_per_address_max: int = Field(default=20, ge=1)
     mails_per_recipient_max: int = Field(default=5, ge=1)  # of one kind, in the lifetime of a link for a new password
+    # Invitations, in a window of their own
+    invitations_max: int = Field(default=100, ge=1)  # from an organisation, and by a person in all
+    invitations_per_recipient_max: int = Field(default=10, ge=1)  # to an address, whoever sends them
+    invitations_window_s: int = Field(default=86_400, ge=1)
     known_addresses_max: int = Field(default=20, ge=1)  # of a person, that strangers' tries do not count for
 
     @model_validator(mode="after")
@@ -147,28 +149,22 @@ class AuthSettings(FederationSettings, AuditSettings):
     def account_options(self) -> AccountOptions:
         """What the accounts' parts are told."""
         return AccountOptions(
-            smtp=Smtp(
-                self.smtp_host,
-                self.smtp_port,
-                self.smtp_username,
-                self.smtp_password.get_secret_value(),
-                self.smtp_tls,
-                self.smtp_from,
-                self.smtp_timeout_s,
-            ),
-            sending=SendingOptions(
-                poll_s=self.mail_poll_s,
-                retry_s=self.mail_retry_s,
-                retry_max_s=self.mail_retry_max_s,
-                give_up_s=self.mail_give_up_s,
-                retention_s=self.mail_retention_s,
-            ),
+            smtp=self.smtp,
+            sending=self.sending,
+            sends_here=self.mail_sender == "here",
             throttle=ThrottleOptions(
                 window_s=self.throttle_window_s,
                 logins_per_address=self.logins_per_address_max,
                 logins_per_account_and_address=self.logins_per_account_and_address_max,
                 logins_per_account_by_strangers=self.logins_per_account_by_strangers_max,
                 proofs_per_session=self.proofs_per_session_max,
+                wrong_proofs=self.wrong_proofs_max,
+                wrong_proofs_window_s=self.wrong_proofs_window_s,
+                second_factors_per_address=self.second_factors_per_address_max,
+                passkey_proofs_per_address=self.passkey_proofs_per_address_max,
+                invitations=self.invitations_max,
+                invitations_per_recipient=self.invitations_per_recipient_max,
+                invitations_window_s=self.invitations_window_s,
                 registrations_per_address=self.registrations_per_address_max,
                 mail_requests_per_address=self.mail_requests_per_address_max,
                 mails_per_recipient=self.mails_per_recipient_max,

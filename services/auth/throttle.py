@@ -4,8 +4,8 @@ lock somebody out.
 A log-in counts for three: its address; its account from its address; and its account from all addresses that it was
 never logged in to from. Who has logged in from where they are is not held back by what strangers try, and whoever is
 held back comes in by a reset of the password, which makes their address a known one. What was refused by one count
-does not add to the next, so that one stranger's flood does not use up the tries of others. A try that succeeds is
-given back.
+does not add to the next, so that one stranger's flood does not use up the tries of others, nor make a row for each
+name that it comes up with. A try that succeeds, or that nobody had time to look at, is given back.
 
 An address is an IPv4 address or the /64 of an IPv6 one. The loopback address is nobody's own (a proxy on the machine
 has it for everyone), so there is no count of it alone. Counts are in PostgreSQL: where that is away, nobody can log in
@@ -15,7 +15,8 @@ anyway. The table is bounded by the work that each try costs, and windows that a
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from services.auth.purge import purge_on
@@ -40,10 +41,17 @@ class ThrottleOptions:
     logins_per_account_and_address: int
     logins_per_account_by_strangers: int
     proofs_per_session: int
+    wrong_proofs: int
+    wrong_proofs_window_s: int
+    second_factors_per_address: int
+    passkey_proofs_per_address: int
     registrations_per_address: int
     mail_requests_per_address: int
     mails_per_recipient: int
     mails_window_s: int
+    invitations: int
+    invitations_per_recipient: int
+    invitations_window_s: int
     known_addresses: int
 
 
@@ -79,10 +87,9 @@ class Throttle:
         options = self._options
         home = _household(current_or_none())
         pair = self._limited("log-in pair", f"{email}\n{home}", options.logins_per_account_and_address)
-        taken = [pair]
-        if home:
-            taken.append(self._limited("log-in address", home, options.logins_per_address))
-        await self._take(taken)
+        taken = [*await self._from_address("log-in address", options.logins_per_address)]
+        await self._take([pair])
+        taken.append(pair)
         place = self._digest("place", home)
         async with self._database.connection() as conn:
             known = await conn.fetchval(SQL["address_is_known"], email, place)
@@ -101,11 +108,6 @@ class Throttle:
         await conn.execute(SQL["give_back_tries"], [done.pair.key], others)
         await self._know(conn, done.place, user)
 
-    async def not_checked(self, log_in: LogInTry) -> None:
-        """Nobody had time to check the password: the tries are given back."""
-        async with self._database.connection() as conn:
-            await conn.execute(SQL["give_back_tries"], [], [one.key for one in log_in.taken])
-
     async def proved(self, conn: Connection, user: Row) -> None:
         """The person proved, beside a password, who they are: the address is known from now on, with tries left."""
         email, home = user["email"], _household(current_or_none())
@@ -119,22 +121,40 @@ class Throttle:
 
     # All else
 
-    async def proof(self, session_id: str) -> None:
+    async def proof(self, session_id: str) -> Limited:
         """Counts a password that a session is asked for."""
-        await self._take([self._limited("proof", session_id, self._options.proofs_per_session)])
+        limited = self._limited("proof", session_id, self._options.proofs_per_session)
+        await self._take([limited])
+        return limited
 
     async def proof_given(self, session_id: str) -> None:
         """The password was right."""
         async with self._database.connection() as conn:
             await conn.execute(SQL["forget_tries"], [self._limited("proof", session_id, 0).key])
 
-    async def link_proof(self, digest: bytes) -> None:
-        """Counts a password that comes with a link."""
-        await self._take([self._limited("link", digest.hex(), self._options.logins_per_account_and_address)])
+    async def wrong_proof(self, conn: Connection, session_id: str) -> bool:
+        """Counts a proof of a session that was wrong; True: it was the last that the session may give."""
+        options = self._options
+        key = self._digest("wrong proof", session_id)
+        return bool(await self._over(conn, [Limited(key, options.wrong_proofs - 1, options.wrong_proofs_window_s)]))
 
-    async def register(self) -> None:
+    async def link_proof(self, digest: bytes) -> Limited:
+        """Counts a password that comes with a link."""
+        limited = self._limited("link", digest.hex(), self._options.logins_per_account_and_address)
+        await self._take([limited])
+        return limited
+
+    async def second_factor(self) -> tuple[Limited, ...]:
+        """Counts a proof that is to end a log-in."""
+        return await self._from_address("second factor", self._options.second_factors_per_address)
+
+    async def passkey_proof(self) -> None:
+        """Counts a proof by passkey that somebody without a session begins."""
+        await self._from_address("passkey proof", self._options.passkey_proofs_per_address)
+
+    async def register(self) -> tuple[Limited, ...]:
         """Counts a registration."""
-        await self._from_address("register", self._options.registrations_per_address)
+        return await self._from_address("register", self._options.registrations_per_address)
 
     async def log_in_elsewhere(self) -> None:
         """Counts a log-in by an identity provider that begins."""
@@ -156,10 +176,57 @@ class Throttle:
         limited = Limited(self._digest(f"mail {what}", email), options.mails_per_recipient, options.mails_window_s)
         return not await self._over(conn, [limited])
 
-    async def _from_address(self, what: str, most: int) -> None:
+    async def invite(self, conn: Connection, org_id: str, user_id: str, email: str) -> None:
+        """Counts an invitation in the transaction that makes it: of the organisation, of who sends it, and of who gets
+        it, whoever sends them."""
+        options = self._options
+        hours = f"{options.invitations_window_s / 3600:g} hours"
+        sent = f"At most {options.invitations} invitations in {hours} go out from one organisation, or by one person."
+        got = f"At most {options.invitations_per_recipient} invitations in {hours} go to one address."
+        wanted = {
+            self._digest("invitations of organisation", org_id): (options.invitations, f"org:{org_id}", sent),
+            self._digest("invitations by", user_id): (options.invitations, f"user:{user_id}", sent),
+            self._digest("invitations to", email): (options.invitations_per_recipient, "invited address", got),
+        }
+        rows = await conn.fetch(
+            SQL["take_tries"], list(wanted), [float(options.invitations_window_s) for _ in range(len(wanted))]
+        )
+        over = [(row["left_s"], *wanted[row["key"]][1:]) for row in rows if row["count"] > wanted[row["key"]][0]]
+        if over:  # what was counted is rolled back with what was not sent
+            left_s, _, why = max(over)
+            raise MeshError(
+                "RATE_LIMITED",
+                f"{why} Retry after the delay in RetryInfo.",
+                retry_after_s=max(left_s, _RETRY_MIN_S),
+                quota=[QuotaViolation(subject, one) for _, subject, one in over],
+            )
+
+    @asynccontextmanager
+    async def checking(self, *taken: Limited) -> AsyncIterator[None]:
+        """For a block that checks what was counted, and raises MeshError where nobody has time to: then the tries are
+        given back. A storm must not use up the tries of those who are in it."""
+        try:
+            yield
+        except MeshError:
+            await self.give_back(*taken)
+            raise
+
+    async def give_back(self, *taken: Limited, within: Connection | None = None) -> None:
+        """Takes tries out of their counts again. within: the transaction in which they turned out to be right."""
+        keys = [one.key for one in taken]
+        if within is not None:
+            await within.execute(SQL["give_back_tries"], [], keys)
+        elif keys:
+            async with self._database.connection() as conn:
+                await conn.execute(SQL["give_back_tries"], [], keys)
+
+    async def _from_address(self, what: str, most: int) -> tuple[Limited, ...]:
+        """Counts one of the address of the call under way; what was counted: nothing where it is nobody's own."""
         home = _household(current_or_none())
-        if home:
-            await self._take([self._limited(what, home, most)])
+        taken = (self._limited(what, home, most),) if home else ()
+        if taken:
+            await self._take(taken)
+        return taken
 
     async def purge(self) -> None:
         """Removes windows that are over, for ever."""

@@ -57,7 +57,7 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
     mesh.on_close("providers", client.close)
     offers = Offers(client, os.environ, settings.provider_timeouts, settings.demo_tokens_per_second)
     configs = Configs(database, offers, os.environ, outbox)
-    await configs.start(settings.models_file)
+    await mesh.at_start("configuration", lambda: configs.start(settings.models_file))
     mesh.background("configs", lambda: configs.follow(settings.config_poll_s))
     mesh.background("discovery", Discovery(os.environ, offers).run)
     keys = ProviderKeys(database, offers, settings.provider_key_sealer, look_again=configs.refresh, outbox=outbox)
@@ -98,7 +98,7 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
     table = ExampleTable(
         database, settings.worker, lease_s=settings.example_lease_s, retention_days=settings.example_retention_days
     )
-    await table.enter()
+    await mesh.at_start("place in the table of examples", table.enter)
     screener = Screener(
         moderation,
         batch_s=settings.screening_batch_ms / 1000,

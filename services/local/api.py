@@ -22,6 +22,7 @@ from promptmesh.auth.v1 import auth_pb2, auth_pb2_grpc
 from services.local.data_folder import DataFolder
 from services.local.errors import PlainError
 from services.local.files import read_json, write_private_json
+from services.local.ports import LOCALHOST, LOOPBACK, LOOPBACK_6
 from services.local.secrets import load_or_make_admin
 from services.local.state import read_state
 
@@ -31,6 +32,8 @@ EMAIL_SETTING, PASSWORD_SETTING = "PROMPTMESH_EMAIL", "PROMPTMESH_PASSWORD"
 CALL_TIMEOUT_S = 15.0
 # A kept access token that ends sooner than this is not used any more.
 TOKEN_MARGIN_S = 30.0
+
+_THIS_MACHINE = frozenset({LOCALHOST, LOOPBACK, LOOPBACK_6})
 
 # What gRPC answers for a server that is not there, where no mesh has said anything.
 _UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -96,7 +99,20 @@ def connected(data: DataFolder, *, session: bool = False, environment: Mapping[s
             raise ApiError(f"{URL_SETTING} names another mesh, so say who you are there: set {wanted}.")
         else:
             token = _admin_token(channel, data, url)
-        yield Api(url, channel, (("authorization", f"Bearer {token}"),))
+        with _key_named(token == key):
+            yield Api(url, channel, (("authorization", f"Bearer {token}"),))
+
+
+@contextmanager
+def _key_named(from_environment: bool) -> Iterator[None]:
+    """Says of a key that is refused where it came from: the shell may have it from long ago."""
+    try:
+        yield
+    except ApiError as error:
+        if not from_environment or error.code is not grpc.StatusCode.UNAUTHENTICATED:
+            raise
+        text = f"{error}\n  The key is that of the variable {API_KEY_SETTING}: set it to another one, or unset it."
+        raise ApiError(text, code=error.code, reason=error.reason) from error
 
 
 @contextmanager
@@ -169,14 +185,23 @@ def _url_of(data: DataFolder) -> str:
 
 @contextmanager
 def _channel(url: str) -> Iterator[grpc.Channel]:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # no number, or none of a port
+        parts, port = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ApiError(f"{URL_SETTING} is {url!r}; expected an address such as https://mesh.example.org.")
-    target = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        raise ApiError(
+            f"{URL_SETTING} is {url!r}; expected an address such as https://mesh.example.org or http://localhost:8080."
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    target = f"{host}:{port or (443 if parts.scheme == 'https' else 80)}"
+    # A proxy that the environment names is for other machines.
+    options = (("grpc.enable_http_proxy", 0),) if parts.hostname in _THIS_MACHINE else ()
     channel = (
-        grpc.secure_channel(target, grpc.ssl_channel_credentials())
+        grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
         if parts.scheme == "https"
-        else grpc.insecure_channel(target)
+        else grpc.insecure_channel(target, options)
     )
     with channel:
         yield channel

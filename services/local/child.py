@@ -19,7 +19,8 @@ from services.local.specs import ProcessSpec, TaskSpec
 from services.local.state import ProcessState
 
 POLL_INTERVAL_S = 0.03
-READY_TIMEOUT_S = 60.0
+# Of a machine that does much else: a first start reads everything from disk. What ends is reported at once.
+READY_TIMEOUT_S = 180.0
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
 # Having served this long, a process that dies again is new trouble, not the same.
@@ -44,6 +45,7 @@ class Child:
         self.spec = spec
         self.state = ProcessState(spec.name, spec.port, spec.probe.kind, dict(spec.more_ports))
         self._log = data.log(spec.name)
+        self._log_start = 0
         self._folder = data.path
         self._changed = changed
         self._report = report
@@ -52,12 +54,20 @@ class Child:
 
     async def start(self) -> None:
         """Starts the process and waits until it serves; raises ChildError if it ends before, or takes too long."""
-        log_start = size_of(self._log)
+        await self.begin()
+        await self.until_it_serves()
+
+    async def begin(self) -> None:
+        """Starts the process."""
+        self._log_start = size_of(self._log)
         await self._spawn()
+
+    async def until_it_serves(self) -> None:
+        """Waits until the process that was begun serves; raises ChildError if it ends before, or takes too long."""
         ended = await self._wait_ready()
         if ended is None:
             return
-        said = tail(self._log, since=log_start)
+        said = tail(self._log, since=self._log_start)
         raise ChildError(
             self.spec.name,
             f"{self.spec.name} did not start: it {ended}.\n"

@@ -26,7 +26,7 @@ from services.local.plan import DATABASE, POSTGRES, embedded_postgres
 from services.local.secrets import load_or_make_secrets
 from services.local.settings import KEY_SUFFIX, PROVIDER_VARIABLES
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 240.0  # more than what one process is given
 STOP_TIMEOUT_S = 60.0
 HTTP_TIMEOUT_S = 20.0
 

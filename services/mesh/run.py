@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Generic, TypeVar, cast
 
 import redis.asyncio as aioredis
@@ -25,6 +26,7 @@ from services.mesh.access.service_tokens import ServiceTokens
 from services.mesh.background import Background, watch_loop_lag
 from services.mesh.database import Database, DatabaseOptions
 from services.mesh.database.partitions import maintain
+from services.mesh.database.starting import until_done
 from services.mesh.events import Consumer, EventSource, Outbox, Relay, Tail, TailOptions, connect_streams
 from services.mesh.events.catch_up import Replay
 from services.mesh.events.consumer import BLOCKING_TIMEOUT_S, ConsumerOptions
@@ -42,8 +44,11 @@ from services.mesh.telemetry.metrics import MetricsServer
 from services.mesh.telemetry.traces import Tracing
 
 S = TypeVar("S", bound=MeshSettings)
+T = TypeVar("T")
 S_co = TypeVar("S_co", bound=MeshSettings, covariant=True)
 log = logs.get_logger()
+START_POLL_S = 0.02
+TOLD_POLL_S = 1.0  # of a tail that a relay tells: only in case the relay hangs
 
 
 class Mesh(Generic[S_co]):
@@ -117,6 +122,10 @@ class Mesh(Generic[S_co]):
         self._database = self._database or database
         return database
 
+    async def at_start(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work()` answers, which a start needs: tried again while PostgreSQL is away or too slow, for 30 s."""
+        return await until_done(what, work)
+
     async def open_redis(self) -> mesh_redis.Redis:
         """The Redis of state: streams, limits. Every call is bounded; it may be away, now or later."""
         return self._open_redis("redis", self.settings.redis_url.get_secret_value())
@@ -151,6 +160,7 @@ class Mesh(Generic[S_co]):
             identities=Identities(keys_max=settings.key_cache_max),
             tokens_max=settings.token_cache_max,
             key_unknown_ttl_s=settings.key_unknown_ttl_s,
+            key_resolve_timeout_s=settings.key_resolve_timeout_s,
             step_up_s=settings.step_up_s,
         )
         self.access = access
@@ -184,7 +194,8 @@ class Mesh(Generic[S_co]):
     def tail(self, outbox: Outbox, options: TailOptions | None = None) -> Tail:
         """Follows this service's own log."""
         database, relay = self._relays[outbox]
-        tail = Tail(database, options)
+        # The relay beside it looks five times a second and tells it of what other workers numbered, too.
+        tail = Tail(database, replace(options or TailOptions(), poll_interval_s=TOLD_POLL_S))
         relay.on_sequenced(tail.sequenced)
         self.background("tail", tail.run)
         return tail
@@ -326,7 +337,7 @@ def run(settings_type: type[S], main: Callable[[Mesh[S]], Awaitable[None]]) -> N
 async def _run(settings: S, main: Callable[[Mesh[S]], Awaitable[None]]) -> int:
     stop = _Stop()  # first of all, so that no signal meets Python's own handling
     async with opened(settings) as mesh:
-        task = asyncio.ensure_future(main(mesh))
+        task = asyncio.ensure_future(_begin(mesh, main))
         stop.told(mesh, task)
         try:
             await asyncio.wait([task])
@@ -335,6 +346,14 @@ async def _run(settings: S, main: Callable[[Mesh[S]], Awaitable[None]]) -> int:
             await asyncio.wait([task])
             raise
         return _outcome(task)
+
+
+async def _begin(mesh: Mesh[S], main: Callable[[Mesh[S]], Awaitable[None]]) -> None:
+    file = mesh.settings.start_file
+    if file is not None:
+        while not file.exists():  # noqa: ASYNC110 -- a file tells nobody; a stat takes 2 µs
+            await asyncio.sleep(START_POLL_S)
+    await main(mesh)
 
 
 class _Stop:

@@ -22,7 +22,7 @@ async def main(mesh: Mesh[ModerationSettings]) -> None:
     await mesh.open_redis()
     access = await mesh.follow_identities()
     outbox = mesh.outbox(database)
-    policies = await Policies.open(database, settings.policy_file, outbox)
+    policies = await mesh.at_start("policy", lambda: Policies.open(database, settings.policy_file, outbox))
     mesh.background("policies", lambda: policies.follow(settings.policy_poll_s))
     mesh.consume("prompts", group="moderation.submitted", types=EVENT_TYPES, handle=Submitted(policies, outbox))
     erasures = Erasures(database, store.erase)

@@ -46,12 +46,16 @@ class Policies:
         """
         source = str(policy_file) if policy_file else "the default policy"
         brought = await asyncio.to_thread(policy_file.read_text, encoding="utf-8") if policy_file else default_policy()
-        async with database.transaction() as conn:
-            await conn.execute(SQL["lock_policies"])
+        async with database.connection() as conn:
             row = await conn.fetchrow(SQL["latest_policy"])
-            if row is None or (row["author_id"] is None and row["yaml"] != brought):
-                build_screener(brought, source)
-                row = await conn.fetchrow(SQL["insert_policy"], brought, None)
+        if _is_older(row, brought):
+            # Before the lock: compiling takes long on a busy machine, and others that start with us wait for that lock.
+            await asyncio.to_thread(build_screener, brought, source)
+            async with database.transaction() as conn:
+                await conn.execute(SQL["lock_policies"])
+                row = await conn.fetchrow(SQL["latest_policy"])
+                if _is_older(row, brought):
+                    row = await conn.fetchrow(SQL["insert_policy"], brought, None)
         return cls(database, _version_of(row), outbox)
 
     @property
@@ -118,6 +122,11 @@ class Policies:
         self._screener = RuleScreener(spec)
         self._present = version
         log.info("policy_taken", version=version.version)
+
+
+def _is_older(row: Any, brought: str) -> bool:
+    """Whether what is in force, if anything, is what another release brought."""
+    return row is None or (row["author_id"] is None and row["yaml"] != brought)
 
 
 def _version_of(row: Any) -> pb.PolicyVersion:

@@ -8,6 +8,7 @@ from google.protobuf import empty_pb2
 from promptmesh.prompts.v1 import posts_pb2
 
 from services.mesh.call import current
+from services.mesh.errors import FieldViolation, MeshError
 from services.mesh.paging import PageTokens, page_size
 from services.prompts.content import Content
 from services.prompts.masks import edit_of
@@ -17,6 +18,7 @@ from services.prompts.store import FIRST_PAGE, PostStore
 from services.prompts.views import latest_view, published_view
 
 PAGE_SIZE = 20  # where the caller names none; the proto bounds what they name
+_STATES_OF_OTHERS = "One's own posts alone are listed by state: set author_id to your own user id, or leave states out."
 
 
 class Posts:
@@ -46,11 +48,19 @@ class Posts:
         caller = current().caller
         author_id = request.author_id.lower()
         own = bool(author_id) and author_id == caller.user_id
+        if request.states and not own:
+            raise MeshError(
+                "INVALID_FIELD", _STATES_OF_OTHERS, violations=[FieldViolation("states", _STATES_OF_OTHERS)]
+            )
         limit = page_size(request.page_size, PAGE_SIZE)
-        filters = {"list": "posts", "author_id": author_id, "tag": request.tag, "own": own and caller.org_id}
+        states = sorted(request.states)
+        filters: dict[str, Any] = {"list": "posts", "author_id": author_id, "tag": request.tag}
+        filters |= {"own": own and caller.org_id} | ({"states": states} if states else {})
         cursor = self._page_tokens.decode(request.page_token, filters)
         after = str(cursor[0]) if cursor else FIRST_PAGE
-        rows = await self._store.list_page(caller, author_id=author_id, tag=request.tag, after=after, limit=limit + 1)
+        rows = await self._store.list_page(
+            caller, author_id=author_id, tag=request.tag, states=states, after=after, limit=limit + 1
+        )
         posts = [latest_view(row) if own else published_view(row) for row in rows[:limit]]
         return posts_pb2.ListPostsResponse(
             posts=[post for post in posts if post is not None],

@@ -110,14 +110,16 @@ class PostStore:
             return bool(await conn.fetchval(SQL["liked"], post_id, caller.user_id))
 
     async def list_page(
-        self, caller: Caller, *, author_id: str, tag: str, after: str, limit: int
+        self, caller: Caller, *, author_id: str, tag: str, after: str, limit: int, states: Sequence[int] = ()
     ) -> Sequence[asyncpg.Record]:
         """Up to `limit` rows, newest first, of posts older than `after`. An author's own, of the
-        organisation that they act for, include unpublished ones."""
+        organisation that they act for, include unpublished ones; of those alone `states` chooses (none: any)."""
         viewer = caller.user_id or None
         async with self._database.connection() as conn:
             if author_id and author_id == viewer:
-                return await conn.fetch(SQL["list_own"], after, limit, viewer, tag or None, caller.org_id)
+                return await conn.fetch(
+                    SQL["list_own"], after, limit, viewer, tag or None, caller.org_id, list(states) or None
+                )
             if author_id:
                 return await conn.fetch(SQL["list_by_author"], after, limit, viewer, author_id, tag or None)
             if tag:

@@ -21,6 +21,7 @@ async def test_a_forgotten_password_is_replaced_by_the_link_of_a_mail(
     tabs: Tabs, new_person: NewPerson, mesh: LocalMesh
 ) -> None:
     ada = await new_person("Ada")
+    await ada.call("POST", "/api/v1/apiKeys", {"displayName": "Build server"})
     page = await tabs.open("/log-in")
     await page.get_by_role("link", name="Forgot your password?").click()
     await accessible(page)
@@ -44,6 +45,7 @@ async def test_a_forgotten_password_is_replaced_by_the_link_of_a_mail(
     await page.get_by_label("New password", exact=True).fill(NEW_PASSWORD)
     await page.get_by_role("button", name="Set the password").click()
     await expect(page.get_by_role("heading", name="Your password is new")).to_be_visible()
+    await expect(page.get_by_text("Removed: 1 API key.")).to_be_visible()  # ada's address had never been confirmed
     await accessible(page)
     await page.get_by_role("link", name="Log in with it").click()
     await page.get_by_label("E-mail").fill(ada.email)

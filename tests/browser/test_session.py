@@ -62,7 +62,7 @@ async def evil(mesh: LocalMesh) -> AsyncIterator[str]:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        yield f"http://localhost:{server.sockets[0].getsockname()[1]}/"  # the same site, another origin
 
 
 async def test_a_session_that_ends_while_one_types_loses_nothing(
@@ -194,7 +194,7 @@ async def test_no_script_can_read_a_token_where_the_browser_keeps_things(tabs: T
     assert cookie.get("httpOnly") is True
     assert cookie.get("sameSite") == "Strict"
     assert cookie.get("path") == "/"
-    assert cookie.get("domain") == "127.0.0.1"  # of this host alone: without a dot before it
+    assert cookie.get("domain") == "localhost"  # of this host alone: without a dot before it
     assert cookie.get("secure") is True  # browsers hold this machine's own addresses for safe enough without TLS
 
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from services.local.database_urls import with_user
 from services.local.embedded.postgres import PostgresCluster
 from services.local.embedded.redis import running_redis, temporary_redis
-from services.local.plan import with_user
 from services.mesh import redis as mesh_redis
 from services.mesh.database import Database
 from services.mesh.database.migrate import migrations_of

@@ -27,10 +27,10 @@ def test_envoy_takes_what_its_pod_renders(overlay: str, tmp_path: Path) -> None:
     settings, out = tmp_path / "edge.json", tmp_path / "edge.yaml"
     settings.write_text(edge_settings(objects(overlay)))
     arguments = pod(one(overlay, "Deployment", "edge"))["initContainers"][0]["args"]
-    assert arguments[:3] == ["python", "-m", "gateway.render"]
+    assert arguments[0] == "render"
     here = {"/etc/promptmesh/edge/edge.json": str(settings), "/run/promptmesh/edge.yaml": str(out)}
     assert set(here) <= set(arguments)
-    arguments = [here.get(each, each) for each in arguments[3:]]
+    arguments = [here.get(each, each) for each in arguments[1:]]
 
     assert render.main(arguments) == 0
 
@@ -41,7 +41,7 @@ def test_envoy_takes_what_its_pod_renders(overlay: str, tmp_path: Path) -> None:
             "validate",
             "-c",
             str(tmp_path / "edge.yaml"),
-            "--use-dynamic-base-id",
+            "--disable-hot-restart",
             "-l",
             "warning",
         ],

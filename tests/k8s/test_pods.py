@@ -204,6 +204,7 @@ def references(overlay: str, kind: str) -> list[tuple[str, str | None, bool]]:
         for volume in pod(workload).get("volumes", []):
             if ref := volume.get(kind):
                 name = ref["secretName"] if kind == "secret" else ref["name"]
-                found += [(name, item["key"], False) for item in ref.get("items", [])] or [(name, None, False)]
+                optional = ref.get("optional", False)
+                found += [(name, item["key"], optional) for item in ref.get("items", [])] or [(name, None, optional)]
     assert found
     return found

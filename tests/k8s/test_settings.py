@@ -9,25 +9,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from images import entry
 from services.inference.config import parse
 from services.local.data_folder import DataFolder
 from services.local.plan import make_plan, port_names
 from services.local.secrets import Secrets
 from services.local.settings import MeshSettings as LocalSettings
+from services.mesh.access.workloads import workloads_of
 from services.mesh.settings import PREFIX, MeshSettings, load
 from tests.k8s.built import Container, containers, each_overlay, needs_kubectl, of_kind, one, pod
+from tests.k8s.istio_model import PREFIX as PRINCIPALS
+from tools.k8s_build import names as overlays
 from tools.k8s_secrets import documents
 from tools.mesh_clients import NAMES
 
 pytestmark = needs_kubectl
 each_service = pytest.mark.parametrize("service", NAMES)
+MAIL = "mail"
 SETTINGS = {
-    "auth": "AuthSettings",
-    "prompts": "PromptsSettings",
-    "moderation": "ModerationSettings",
-    "inference": "InferenceSettings",
+    "auth": "services.auth.settings:AuthSettings",
+    "prompts": "services.prompts.settings:PromptsSettings",
+    "moderation": "services.moderation.settings:ModerationSettings",
+    "inference": "services.inference.settings:InferenceSettings",
+    MAIL: "services.auth.mail.settings:MailSettings",
 }
+# Every process of ours, in each overlay that has it.
+each_process = pytest.mark.parametrize(
+    ("overlay", "service"),
+    [(overlay, name) for overlay in overlays() for name in SETTINGS if name != MAIL or overlay != "local"],
+)
+DEFAULT_PLANS = Path(__file__).resolve().parents[2] / "services/auth/plans/default_plans.yaml"
 # Read by others than the service's settings.
 OTHERS = {"OTEL_EXPORTER_OTLP_ENDPOINT", "MALLOC_ARENA_MAX", "PYTHONUNBUFFERED", "LC_ALL", "TZ"}
 
@@ -39,7 +52,7 @@ def main_container(overlay: str, name: str) -> Container:
 
 def environment(overlay: str, service: str) -> dict[str, str]:
     """What the process of a pod sees; secrets are those of overlays/local, whose shape is every overlay's."""
-    secrets = {one["metadata"]["name"]: one["stringData"] for one in documents() if one["kind"] == "Secret"}
+    secrets = all_secrets()
     container = main_container(overlay, service)
     seen: dict[str, str] = {}
     for source in container.spec.get("envFrom", []):
@@ -57,23 +70,48 @@ def environment(overlay: str, service: str) -> dict[str, str]:
     return seen
 
 
+def all_secrets() -> dict[str, dict[str, str]]:
+    """Secret → its keys and values, in the shape that overlays/local has, with what others have beside."""
+    found = {one["metadata"]["name"]: one["stringData"] for one in documents() if one["kind"] == "Secret"}
+    return found | {"promptmesh-mail": {"smtp-username": "promptmesh", "smtp-password": "drowssap"}}
+
+
+def files_of(overlay: str, service: str) -> dict[str, str]:
+    """Path → text of every file that a ConfigMap or Secret puts into a pod's main container."""
+    volumes = {one["name"]: one for one in pod(one_workload(overlay, service)).get("volumes", [])}
+    found: dict[str, str] = {}
+    for mount in main_container(overlay, service).spec.get("volumeMounts", []):
+        volume = volumes.get(mount["name"], {})
+        if "configMap" in volume:
+            data = one(overlay, "ConfigMap", volume["configMap"]["name"])["data"]
+        elif "secret" in volume and not volume["secret"].get("optional"):
+            whole = all_secrets()[volume["secret"]["secretName"]]
+            data = {item["path"]: whole[item["key"]] for item in volume["secret"]["items"]}
+        else:
+            continue
+        found |= {f"{mount['mountPath']}/{name}": text for name, text in data.items()}
+    return found
+
+
+def settings_type(service: str) -> type[MeshSettings]:
+    module, _, name = SETTINGS[service].partition(":")
+    found: type[MeshSettings] = getattr(import_module(module), name)
+    return found
+
+
 @pytest.fixture
 def settings(overlay: str, service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MeshSettings:
-    seen = environment(overlay, service)
-    if service == "auth":
-        mounted = seen["PROMPTMESH_AUTH_SIGNING_KEY_FILE"]
-        (mount,) = [one for one in main_container(overlay, service).spec["volumeMounts"] if "signing" in one["name"]]
-        (volume,) = [one for one in pod(one_workload(overlay, service))["volumes"] if one["name"] == mount["name"]]
-        assert mounted == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
-        key = tmp_path / "key.pem"
-        key.write_text(
-            next(d for d in documents() if d["metadata"]["name"] == "promptmesh-auth")["stringData"]["signing-key"]
-        )
-        key.chmod(0o600)
-        seen["PROMPTMESH_AUTH_SIGNING_KEY_FILE"] = str(key)
-    for name, value in seen.items():
+    """What the process of a pod reads; files that it is given lie in a folder of the test's instead."""
+    files = files_of(overlay, service)
+    for name, value in environment(overlay, service).items():
+        if value in files:
+            file = tmp_path / value.lstrip("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(files[value])
+            file.chmod(0o600)
+            value = str(file)
         monkeypatch.setenv(name, value)
-    return load(getattr(import_module(f"services.{service}.settings"), SETTINGS[service]))
+    return load(settings_type(service))
 
 
 def one_workload(overlay: str, name: str) -> dict[str, Any]:
@@ -81,22 +119,85 @@ def one_workload(overlay: str, name: str) -> dict[str, Any]:
     return found
 
 
-@each_overlay
-@each_service
+@each_process
 def test_the_process_reads_them(settings: MeshSettings, overlay: str, service: str) -> None:
     ports = {port["name"]: port["containerPort"] for port in main_container(overlay, service).spec["ports"]}
     assert settings.listen == f"0.0.0.0:{ports['grpc']}"
     assert settings.metrics_listen == f"0.0.0.0:{ports['http-metrics']}"
     if service == "inference":
         assert settings.http_listen == f"0.0.0.0:{ports['http-openai']}"
-    assert main_container(overlay, service).spec["args"] == ["python", "-m", f"services.{service}"]
+    assert main_container(overlay, service).spec["args"] == [service]
+    assert service in entry.MODULES
+
+
+@each_process
+def test_every_setting_that_is_required_is_set(overlay: str, service: str) -> None:
+    needed = {
+        PREFIX + name.upper() for name, field in settings_type(service).model_fields.items() if field.is_required()
+    }
+    assert {f"{PREFIX}WORKER", f"{PREFIX}DATABASE_URL", f"{PREFIX}MESH_SECRET", f"{PREFIX}KEY_PEPPER"} <= needed
+    assert needed <= set(environment(overlay, service))
+
+
+@each_process
+def test_every_file_that_is_named_is_there(overlay: str, service: str) -> None:
+    given, files = environment(overlay, service), files_of(overlay, service)
+    named = {name: value for name, value in given.items() if value.startswith("/") and not name.endswith("_DIR")}
+    assert set(named.values()) <= set(files), named
+
+
+@each_process
+def test_no_variable_is_misspelt(overlay: str, service: str) -> None:
+    fields = {PREFIX + name.upper() for name in settings_type(service).model_fields}
+    assert set(environment(overlay, service)) <= fields | OTHERS
 
 
 @each_overlay
-@each_service
-def test_no_variable_is_misspelt(settings: MeshSettings, overlay: str, service: str) -> None:
-    fields = {PREFIX + name.upper() for name in type(settings).model_fields}
-    assert set(environment(overlay, service)) <= fields | OTHERS
+def test_what_is_sealed_has_keys_of_its_own(overlay: str) -> None:
+    given = environment(overlay, "auth")
+    keys = [given[PREFIX + name] for name in ("AUDIT_SECRET", "FACTOR_SECRET", "KEY_PEPPER", "MESH_SECRET")]
+    assert len(set(keys)) == len(keys)
+
+
+@each_overlay
+def test_mail_is_sent_by_its_worker_alone_where_there_is_a_server(overlay: str) -> None:
+    auth = environment(overlay, "auth")
+    workers = [each for each in of_kind(overlay, "Deployment") if each["metadata"]["name"] == MAIL]
+    assert bool(auth.get("PROMPTMESH_SMTP_HOST")) is bool(workers)
+    # Nobody waits for a mail that nobody sends; nor does a password of the server lie where nothing uses it.
+    assert auth["PROMPTMESH_EMAIL_VERIFICATION"] == ("required" if workers else "optional")
+    assert not {"PROMPTMESH_SMTP_PASSWORD", "PROMPTMESH_SMTP_USERNAME"} & set(auth)
+    assert auth["PROMPTMESH_MAIL_SENDER"] == "apart"
+    for worker in workers:
+        sent = environment(overlay, MAIL)
+        assert {name: sent[name] for name in auth if "SMTP" in name} == {n: auth[n] for n in auth if "SMTP" in n}
+        assert {"PROMPTMESH_SMTP_PASSWORD", "PROMPTMESH_SMTP_USERNAME"} <= set(sent)
+        assert worker["spec"]["replicas"] > 1
+
+
+@each_overlay
+def test_plans_are_those_of_the_local_run(overlay: str) -> None:
+    """The same text: a file that kustomize may not read from where it stands."""
+    assert one(overlay, "ConfigMap", "plans")["data"]["plans.yaml"] == DEFAULT_PLANS.read_text()
+
+
+@each_overlay
+def test_a_service_is_known_by_its_certificate_where_sidecars_check_it(overlay: str) -> None:
+    meshed = bool(of_kind(overlay, "PeerAuthentication"))
+    for service in NAMES:
+        given = environment(overlay, service)
+        assert (given.get("PROMPTMESH_FORWARDED_CERTIFICATES") == "true") is meshed
+        known = {name: who.service for name, who in workloads_of(given.get("PROMPTMESH_WORKLOADS", "")).items()}
+        # By their service accounts; the edge's, through which everybody comes, is never among them.
+        assert known == ({f"spiffe://{PRINCIPALS}{name}": name for name in NAMES} if meshed else {})
+
+
+@each_overlay
+def test_who_reads_the_first_files_reads_the_release_s_own(overlay: str) -> None:
+    providers = yaml.safe_load(one(overlay, "ConfigMap", "oidc")["data"]["oidc.yaml"])
+    (mount,) = [each for each in main_container(overlay, "auth").spec["volumeMounts"] if each["name"] == "oidc-secrets"]
+    for provider in providers["providers"]:
+        assert provider.get("client_secret_file", mount["mountPath"] + "/").startswith(mount["mountPath"] + "/")
 
 
 @each_overlay
@@ -195,6 +296,7 @@ def test_a_pod_is_told_all_that_a_local_process_is(overlay: str, service: str, t
     told = {name for name in process.environment if name.startswith(PREFIX)}
     # A folder that outlives the process is of use to the one that keeps a journal there.
     told -= set() if service == "inference" else {"PROMPTMESH_WORKER_DIR"}
+    told -= {"PROMPTMESH_START_FILE"}  # in a cluster a pod is there only once the database is
     # On one machine mail is caught; in a cluster it goes where the operator says, or nowhere.
     told -= {"PROMPTMESH_SMTP_HOST", "PROMPTMESH_SMTP_PORT", "PROMPTMESH_SMTP_TLS"}
     assert told <= set(environment(overlay, service))

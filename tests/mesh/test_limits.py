@@ -52,6 +52,8 @@ BASES: Mapping[str, Mapping[str, Any]] = {
     "OrganisationService.InviteMember": {"org_id": NOWHERE, "email": "limits@example.com", "role": 3},
     "OrganisationService.AcceptInvitation": {"token": "pml_none"},
     "OrganisationService.SetMemberRole": {"org_id": NOWHERE, "user_id": NOWHERE, "role": 3},
+    "OrganisationService.ListInvitations": {"org_id": NOWHERE},
+    "OrganisationService.RevokeInvitation": {"org_id": NOWHERE, "invitation_id": NOWHERE},
     "OrganisationService.RemoveMember": {"org_id": NOWHERE, "user_id": NOWHERE},
     "OrganisationService.CreateServiceAccount": {"org_id": NOWHERE, "display_name": "limits"},
     "OrganisationService.ListServiceAccounts": {"org_id": NOWHERE},
@@ -179,7 +181,8 @@ async def test_in_json(admin: Person, new_person: NewPerson, client: Client, met
 
 async def asker(method: Method, admin: Person, new_person: NewPerson) -> Person:
     """Who makes the call: the admin, but where some wrong proofs end the session of whoever makes them."""
-    return await new_person() if short_name(method) == "FactorService.ConfirmSession" else admin
+    proofs = ("FactorService.ConfirmSession", "AccountService.ChangePassword")
+    return await new_person() if short_name(method) in proofs else admin
 
 
 def _check(value: Value, fault: Fault | None) -> None:

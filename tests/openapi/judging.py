@@ -61,7 +61,10 @@ _CONVERSATION = (
 BEYOND_THE_DOCUMENT: Mapping[str, str] = {
     "": "PAGE_TOKEN_INVALID"  # any text may be a token, until it is looked at
     "|must be a whole number, but is a number"  # 1.0 is an integer to JSON Schema
-    "|CONTEXT_LENGTH_EXCEEDED|context_length_exceeded",  # of a model, told by GET /v1/models
+    "|CONTEXT_LENGTH_EXCEEDED|context_length_exceeded"  # of a model, told by GET /v1/models
+    "|makes vectors, not answers|makes answers, not vectors"  # the same
+    "|The demo cannot answer in the form|asks for a tool that `tools` does not have",
+    "PostService_ListPosts": "posts alone are listed by state",
     "PostService_UpdatePost": "FIELD_MASK_INVALID|ETAG_MISMATCH",
     "PostService_WatchFeed": "CURSOR_EXPIRED",
     "ConfigService_ApplyConfig": "CONFIG_INVALID",

@@ -10,8 +10,8 @@ from typing import Any
 
 import asyncpg
 
+from services.local.database_urls import with_user
 from services.local.embedded.postgres import PostgresCluster
-from services.local.plan import with_user
 from services.mesh.database.provision import role_of
 from services.mesh.database.setup import set_up
 

@@ -43,8 +43,9 @@ class Emails:
             link = await parts.links.find(conn, LinkKind.VERIFY_EMAIL, request.token)
             known = await conn.fetchrow(SQL["user_by_id"], link["user_id"])
         assert known is not None, "links refers to users"
-        await parts.throttle.link_proof(digest_of(request.token))
-        right = (await parts.passwords.check(known["password_hash"], request.password)).right
+        counted = await parts.throttle.link_proof(digest_of(request.token))
+        async with parts.throttle.checking(counted):
+            right = (await parts.passwords.check(known["password_hash"], request.password)).right
         caller = current().caller
         own = caller.kind is CallerKind.SESSION and caller.user_id == known["user_id"]
         if not right and not (known["password_hash"] is None and own):

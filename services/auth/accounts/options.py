@@ -11,10 +11,12 @@ from services.auth.throttle import ThrottleOptions
 
 @dataclass(frozen=True, slots=True)
 class AccountOptions:
-    """verification: whether an account can be used only once its address is proved; *_link_s: lifetimes of links."""
+    """sends_here: whether this process sends the mails that it writes; verification: whether an account can be used
+    only once its address is proved; *_link_s: lifetimes of links."""
 
     smtp: Smtp
     sending: SendingOptions
+    sends_here: bool
     throttle: ThrottleOptions
     verification: bool
     verify_link_s: int

@@ -12,6 +12,7 @@ from services.auth.password_rules import PasswordRules
 from services.auth.passwords import Passwords
 from services.auth.store import SQL, Row
 from services.auth.throttle import Throttle
+from services.auth.wrong_proofs import WrongProofs
 from services.mesh.call import Caller
 from services.mesh.database import Connection, Database
 from services.mesh.errors import MeshError
@@ -30,6 +31,7 @@ class Parts:
     passwords: Passwords
     rules: PasswordRules
     throttle: Throttle
+    wrong_proofs: WrongProofs
     links: MailedLinks
     mails: Mails
     pages: Links
@@ -65,7 +67,12 @@ class Parts:
     async def mail_verification(self, conn: Connection, user: Row) -> None:
         """Writes the mail that proves a person's address."""
         token = await self.links.make(conn, LinkKind.VERIFY_EMAIL, user, user["email"])
-        await self.mail(conn, "verify_email", user, link=self.pages.to("verify-email", token))
+        link = self.pages.to("verify-email", token)
+        if self.verification:
+            await self.mail(conn, "verify_email", user, link=link)
+        else:
+            forgot_link = self.pages.page(FORGOT_PAGE)
+            await self.mail(conn, "verify_email_optional", user, link=link, forgot_link=forgot_link)
 
 
 def unproved(email: str, display_name: str) -> auth_pb2.User:

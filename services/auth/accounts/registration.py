@@ -25,8 +25,9 @@ class Registration:
         addresses need no proof: else a taken one gets the same answer, and its owner a mail."""
         email, name = normal_email(request.email), normal_name(request.display_name)
         self._parts.rules.check(request.password, email=email, display_name=name)
-        await self._parts.throttle.register()
-        password_hash = await self._parts.passwords.hash(request.password)
+        counted = await self._parts.throttle.register()
+        async with self._parts.throttle.checking(*counted):
+            password_hash = await self._parts.passwords.hash(request.password)
         if self._parts.verification:
             await self._requests.add(RequestKind.REGISTER, email, display_name=name, password_hash=password_hash)
             return unproved(email, name)

@@ -24,6 +24,7 @@ from services.auth.passwords import Passwords
 from services.auth.session_list import SessionList
 from services.auth.store import RESTRICTION_MARGIN_S, SQL
 from services.auth.throttle import Throttle
+from services.auth.wrong_proofs import WrongProofs
 from services.mesh.database import Database
 from services.mesh.events import Outbox
 from services.mesh.run import Mesh
@@ -79,6 +80,7 @@ def accounts_of(
         passwords=passwords,
         rules=PasswordRules(KnownPasswords.read()),
         throttle=throttle,
+        wrong_proofs=WrongProofs(database, outbox, throttle, mails, pages),
         links=MailedLinks(lifetimes_s),
         mails=mails,
         pages=pages,
@@ -91,7 +93,7 @@ def accounts_of(
     mesh.background("links", lambda: purge_links(database))
     forget_s = settings.access_lifetime_s + RESTRICTION_MARGIN_S
     mesh.background("deleted people", lambda: _forget_deleted(database, forget_s))
-    if options.smtp.host:
+    if options.smtp.host and options.sends_here:
         sender = MailSender(database, options.smtp, options.sending)
         mails.wake = sender.wake
         mesh.background("mail", sender.run)

@@ -37,15 +37,18 @@ class NewChallenge:
 
 
 class Challenges:
-    """Challenges in the database. log_in_s, setup_s: how long they are good, in seconds; tries_max: wrong proofs."""
+    """Challenges in the database. log_in_s, setup_s: how long they are good, in seconds; tries_max: wrong proofs;
+    open_max: of a person for one purpose, about; a newer one ends the oldest."""
 
-    def __init__(self, *, tries_max: int, log_in_s: float, setup_s: float) -> None:
-        self._tries_max = tries_max
+    def __init__(self, *, tries_max: int, log_in_s: float, setup_s: float, open_max: int) -> None:
+        self._tries_max, self._open_max = tries_max, open_max
         self._lifetimes_s = {LOG_IN: log_in_s, PROOF: log_in_s, TOTP: setup_s, PASSKEY: setup_s}
 
     async def begin(self, conn: Connection, new: NewChallenge) -> tuple[str, datetime]:
         """Its token, which is told to the caller alone, and when it ends."""
         token = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
+        if new.user_id is not None:
+            await conn.execute(SQL["drop_old_challenges"], new.user_id, new.purpose, self._open_max - 1)
         expire_time: datetime = await conn.fetchval(
             SQL["insert_challenge"],
             *(digest_of(token), new.purpose, new.user_id, new.session_id, new.factor_id, new.secret, new.webauthn),

@@ -15,12 +15,18 @@ from services.auth.factors.passkeys import RelyingParty
 from services.auth.factors.proofs import Proofs, method_of, wrong
 from services.auth.sessions import Sessions
 from services.auth.store import SQL, Row
+from services.auth.throttle import Throttle
 from services.mesh import audit
 from services.mesh.audit import Party
 from services.mesh.call import Caller, CallerKind
 from services.mesh.database import Connection, Database
 from services.mesh.errors import MeshError
 from services.mesh.events import Outbox
+
+_FACTOR_INSTEAD = (
+    "This account has a second factor, so its password alone proves nothing here. Give a code of your app, a recovery"
+    " code or a passkey."
+)
 
 
 class SecondFactor:
@@ -75,14 +81,18 @@ class Logins:
         challenges: Challenges,
         proofs: Proofs,
         relying_party: RelyingParty,
+        throttle: Throttle,
     ) -> None:
         self._database, self._outbox, self._sessions, self._confirmations = database, outbox, sessions, confirmations
+        self._throttle = throttle
         self._challenges, self._proofs, self._relying_party = challenges, proofs, relying_party
 
     async def begin_passkey(self, caller: Caller) -> factors_pb2.BeginPasskeyProofResponse:
-        """Options for any passkey of the mesh; with a session, for those of its person."""
+        """Options for any passkey of the mesh; with a session, for those of its person. RATE_LIMITED."""
         webauthn = new_webauthn()
         named = caller.kind is CallerKind.SESSION
+        if not named:
+            await self._throttle.passkey_proof()
         new = NewChallenge(
             PROOF, caller.user_id if named else None, caller.session_id if named else None, webauthn=webauthn
         )
@@ -98,6 +108,7 @@ class Logins:
         replaced: the refresh token that a browser loses by this, whose session ends.
         """
         method = method_of(request.proof)
+        counted = await self._throttle.second_factor()
         async with self._database.transaction() as conn:
             named = await self._challenges.owner(conn, request.challenge_token)
             user_id = named or await self._proofs.owner(conn, request.proof)
@@ -111,6 +122,8 @@ class Logins:
             ):
                 raise over()  # the password that was right then has been replaced
             session = await self._session(conn, request.proof, challenge, user, method, replaced)
+            if session is not None:
+                await self._throttle.give_back(*counted, within=conn)
         if session is None:  # raised outside, so that the try is counted
             raise wrong(method)
         return session
@@ -124,7 +137,9 @@ class Logins:
             if user is None or not user["second_factor"]:
                 return await self._confirmations.confirm_by_password(caller, request.proof.password)
         await self._confirmations.attempt(caller)
-        if method == "password" or not await self._proved(caller, request, method):
+        if method == "password":
+            raise await self._confirmations.wrong(caller, method, _FACTOR_INSTEAD)
+        if not await self._proved(caller, request, method):
             raise await self._confirmations.wrong(caller, method)
         return await self._confirmations.confirm(caller, [method])
 

@@ -21,6 +21,7 @@ from services.auth.factors.setup import Setup
 from services.auth.factors.tries import Bucket, Tries
 from services.auth.mail import Links, Mails
 from services.auth.sessions import Sessions
+from services.auth.throttle import Throttle
 from services.mesh.database import Database
 from services.mesh.events import Outbox
 from services.mesh.sealing import Sealer, keys_of
@@ -43,6 +44,7 @@ def factor_parts(
     sessions: Sessions,
     confirmations: Confirmations,
     mails: Mails,
+    throttle: Throttle,
     *,
     cookie: RefreshCookie,
     pepper: bytes,
@@ -56,13 +58,16 @@ def factor_parts(
     digests = RecoveryDigests(pepper)
     notices = Notices(mails, Links(public_url))
     challenges = Challenges(
-        tries_max=settings.challenge_tries_max, log_in_s=settings.challenge_s, setup_s=settings.factor_setup_s
+        tries_max=settings.challenge_tries_max,
+        log_in_s=settings.challenge_s,
+        setup_s=settings.factor_setup_s,
+        open_max=settings.challenges_max,
     )
     tries = Tries(Bucket(settings.code_guesses_max, settings.code_guess_refill_s), notices)
     book = Book(outbox, challenges, digests, notices, factors_max=settings.factors_max, issuers=issuers)
     proofs = Proofs(outbox, sealer, digests, passkeys, tries, notices)
     setup = Setup(database, challenges, book, sealer, passkeys)
-    logins = Logins(database, outbox, sessions, confirmations, challenges, proofs, passkeys)
+    logins = Logins(database, outbox, sessions, confirmations, challenges, proofs, passkeys, throttle)
     return FactorParts(Factors(setup, logins, cookie=cookie), book, SecondFactor(challenges, passkeys), challenges)
 
 

@@ -12,6 +12,7 @@ from services.auth.factors.passkeys import PasskeyError, RelyingParty
 from services.auth.factors.recovery import RecoveryDigests
 from services.auth.factors.tries import Tries
 from services.auth.store import SQL, Row
+from services.auth.wrong_proofs import words_for
 from services.mesh import audit
 from services.mesh.audit import Party
 from services.mesh.database import Connection
@@ -145,6 +146,5 @@ def wrong(method: str) -> MeshError:
     """PROOF_WRONG for a log-in or a set-up."""
     return MeshError(
         "PROOF_WRONG",
-        f"The {method.replace('_', ' ')} is wrong, was used before, or is not one of this account's. A code is good "
-        "once, for about a minute; after some wrong ones it has to be begun anew.",
+        f"{words_for(method)} After some wrong tries it has to be begun anew.",
     )

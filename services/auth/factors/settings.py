@@ -25,6 +25,7 @@ class FactorSettings(MeshSettings):
     challenge_s: float = Field(default=300.0, ge=1, le=300)  # how long a log-in waits for its second factor
     factor_setup_s: float = Field(default=600.0, ge=1, le=600)  # from the begin of a factor's set-up to its end
     challenge_tries_max: int = Field(default=5, ge=1, le=5)  # wrong proofs for one challenge
+    challenges_max: int = Field(default=50, ge=1)  # open ones of a person for one purpose; a newer one ends the oldest
     challenge_purge_s: float = Field(default=300.0, gt=0)  # between two removals of those that have expired
     code_guesses_max: int = Field(default=10, ge=1)  # wrong codes of apps at once, for one account
     code_guess_refill_s: float = Field(default=180.0, gt=0)  # after which one more may be given

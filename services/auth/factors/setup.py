@@ -78,7 +78,7 @@ class Setup:
                     last_step=step,  # this code is used
                 )
         if created is None:  # raised outside, so that the try is counted
-            raise wrong("code")
+            raise wrong("totp")
         return created
 
     async def begin_passkey(self, caller: Caller) -> factors_pb2.BeginPasskeyResponse:

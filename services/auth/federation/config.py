@@ -34,7 +34,8 @@ def _scopes(value: list[str]) -> list[str]:
 
 
 class ProviderConfig(BaseModel):
-    """One provider. private_hosts: hosts beside the issuer's that may be at private addresses."""
+    """One provider. private_hosts: hosts beside the issuer's that may be at private addresses; ask_anew: whether it is
+    asked to have who comes prove who they are unless they just did (`max_age`); else whoever is in there is in here."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
@@ -45,6 +46,7 @@ class ProviderConfig(BaseModel):
     client_secret_file: str | None = None
     scopes: Annotated[list[str], AfterValidator(_scopes)] = ["openid", "email", "profile"]
     private_hosts: list[str] = []
+    ask_anew: bool = True
 
     def secret(self) -> SecretStr | None:
         """The client's secret; None: it has none. ValueError, without anything of it."""

@@ -140,13 +140,15 @@ def _check(claims: dict[str, Any], expected: Expected) -> None:
         raise ProviderFault("its ID token names nobody")
     if "\0" in subject:
         raise ProviderFault("its ID token names nobody")
-    expire_time, issue_time, earliest = (_seconds(claims, name) for name in ("exp", "iat", "nbf"))
+    expire_time, issue_time, earliest, auth_time = (_seconds(claims, one) for one in ("exp", "iat", "nbf", "auth_time"))
     if expire_time is None or issue_time is None:
         raise ProviderFault("its ID token says not when it was issued and ends")
     if expected.now >= expire_time + LEEWAY_S:
         raise ProviderFault("its ID token has expired")
     if issue_time > expected.now + LEEWAY_S or (earliest or 0) > expected.now + LEEWAY_S:
         raise ProviderFault("its ID token is of the future")
+    if auth_time is not None and not 0 <= auth_time <= expected.now + LEEWAY_S:
+        raise ProviderFault("its ID token tells of a proof (auth_time) that was never given")
     if expected.now > issue_time + AGE_S_MAX:
         raise ProviderFault("its ID token is too old")
     nonce = claims.get("nonce")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from promptmesh.access.v1.access_pb2 import Role
 from promptmesh.auth.v1 import federation_pb2 as pb
@@ -30,6 +31,9 @@ from services.mesh.telemetry.logs import get_logger
 log = get_logger()
 # Somebody else may take the address or the identity meanwhile; then it is looked up once more.
 _ATTEMPTS = 3
+# Of a session whose provider does not say when its person proved who they are: as good as never, so that nothing that
+# asks for a step-up takes it.
+_NEVER = datetime.fromtimestamp(0, UTC)
 
 
 class _Taken(Exception):  # noqa: N818  (no error: it is tried again)
@@ -193,7 +197,9 @@ class FederatedLogins:
             raise MeshError(
                 "LOGIN_FAILED", "The account's address is not confirmed yet: open the link that was mailed."
             )
-        session = await self._sessions.log_in(conn, user, [f"oidc:{person.provider}"])
+        # No fresher than what was told: the browser may have been logged in there for weeks.
+        told = _NEVER if person.auth_time is None else datetime.fromtimestamp(person.auth_time, UTC)
+        session = await self._sessions.log_in(conn, user, [f"oidc:{person.provider}"], auth_time=told)
         if not session.HasField("challenge"):  # else CompleteSession does it
             await self._sessions.end_replaced(conn, replaced)
         return pb.CompleteFederatedLoginResponse(session=session)

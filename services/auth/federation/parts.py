@@ -40,7 +40,9 @@ def federation_parts(
 ) -> FederationParts:
     """All parts. pepper: of the mesh."""
     configs = read_providers(settings.oidc_file) if settings.oidc_file is not None else ()
-    options = OidcOptions(settings.oidc_timeout_s, settings.oidc_kept_s, settings.oidc_refetch_s)
+    options = OidcOptions(
+        settings.oidc_timeout_s, settings.oidc_kept_s, settings.oidc_refetch_s, max_age_s=settings.step_up_s
+    )
     redirect_uri = settings.public_url.rstrip("/") + CALLBACK
     providers = {one.provider: OidcProvider(one, options, redirect_uri, accounts.clock) for one in configs}
     sealer = Sealer([hmac.digest(pepper, b"promptmesh log-ins elsewhere", "sha256")])

@@ -12,8 +12,7 @@ from urllib.parse import urlencode
 
 from services.auth.federation.config import ProviderConfig
 from services.auth.federation.discovery import Discovery, trusted_hosts
-from services.auth.federation.faults import ProviderFault
-from services.auth.federation.fetch import Fetcher, is_error_code
+from services.auth.federation.faults import ProviderFault, is_error_code
 from services.auth.federation.id_tokens import Expected, verify
 from services.auth.users import normal_email
 from services.mesh.ids import SYSTEM_CLOCK, Clock
@@ -29,11 +28,13 @@ _EMAIL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class OidcOptions:
-    """timeout_s: of an answer; kept_s: how old documents may be; refetch_s: how often an unknown key is looked for."""
+    """timeout_s: of an answer; kept_s: how old documents may be; refetch_s: how often an unknown key is looked for;
+    max_age_s: how old a proof given there may be before the provider asks for another."""
 
     timeout_s: float
     kept_s: float
     refetch_s: float
+    max_age_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody, as a provider knows them. email: normal, "" where it told none that can be used."""
+    """Somebody, as a provider knows them. email: normal, "" where it told none that can be used; auth_time: when they
+    last proved there who they are, in seconds since the epoch; None: the provider does not say."""
 
     provider: str
     issuer: str
@@ -55,6 +57,7 @@ class Person:
     email: str
     email_verified: bool
     name: str
+    auth_time: float | None = None
 
 
 class OidcProvider:
@@ -63,8 +66,12 @@ class OidcProvider:
     def __init__(
         self, config: ProviderConfig, options: OidcOptions, redirect_uri: str, clock: Clock = SYSTEM_CLOCK
     ) -> None:
+        # The client of HTTP takes a tenth of auth's start to import: only where there is a provider to ask.
+        from services.auth.federation.fetch import Fetcher
+
         self.config = config
         self._secret, self._redirect_uri, self._clock = config.secret(), redirect_uri, clock
+        self._max_age = {"max_age": str(int(options.max_age_s))} if config.ask_anew else {}
         self._fetcher = Fetcher(trusted_hosts(config), timeout_s=options.timeout_s)
         self._discovery = Discovery(config, self._fetcher, clock, kept_s=options.kept_s, refetch_s=options.refetch_s)
 
@@ -81,6 +88,7 @@ class OidcProvider:
                 "nonce": nonce,
                 "code_challenge": _s256(verifier),
                 "code_challenge_method": "S256",
+                **self._max_age,
             }
         )
         return metadata.authorization + ("&" if "?" in metadata.authorization else "?") + query
@@ -108,12 +116,13 @@ class OidcProvider:
             now=self._clock.time(),
         )
         claims = await verify(id_token, expected, self._discovery.key)
+        auth_time = claims.get("auth_time")  # signed: UserInfo must not add one
         if "email" not in claims and metadata.userinfo and access_token:
             more = await self._fetcher.get(metadata.userinfo, "UserInfo", bearer=access_token)
             if more.get("sub") != claims["sub"]:  # OpenID Connect Core 1.0, section 5.3.2
                 raise ProviderFault("its UserInfo is of somebody else")
             claims = {**more, **claims}
-        return person_of(self.config, claims)
+        return person_of(self.config, {**claims, "auth_time": auth_time})
 
     async def close(self) -> None:
         """Closes its connections."""
@@ -143,7 +152,8 @@ def person_of(config: ProviderConfig, claims: dict[str, Any]) -> Person:
     # Some providers write the truth value as a word.
     said = claims.get("email_verified")
     verified = bool(normal) and (said is True or said == "true")
-    return Person(config.provider, config.issuer, claims["sub"], normal, verified, _name(claims, normal))
+    name = _name(claims, normal)
+    return Person(config.provider, config.issuer, claims["sub"], normal, verified, name, claims.get("auth_time"))
 
 
 def _name(claims: dict[str, Any], email: str) -> str:

@@ -27,7 +27,16 @@ TEMPLATES: Mapping[str, MailTemplate] = {
     "verify_email": MailTemplate(
         "Confirm your email address",
         "Somebody, most likely you, registered with this address. To confirm that it is yours, open this link within"
-        " a day\nand give your password:\n\n${link}\n\nIf it was not you, do nothing: the account stays unusable.\n",
+        " a day\nand give your password:\n\n${link}\n\nIf it was not you, do nothing: nobody can use the account until"
+        " the link is opened.\n",
+    ),
+    # Where addresses need not be proved: whoever registered uses the account already.
+    "verify_email_optional": MailTemplate(
+        "Confirm your email address",
+        "Somebody, most likely you, registered with this address. To confirm that it is yours, open this link within"
+        " a day\nand give your password:\n\n${link}\n\nIf it was not you: whoever it was can use the account, but not"
+        " confirm the address. You can do nothing, or take the\naccount from them by setting a password of your own,"
+        " which also removes what they made with it:\n\n${forgot_link}\n",
     ),
     "already_registered": MailTemplate(
         "You have an account already",
@@ -42,6 +51,14 @@ TEMPLATES: Mapping[str, MailTemplate] = {
     "password_changed": MailTemplate(
         "Your password was changed",
         "The password of your account was changed. If it was not you, set a new one at once:\n\n${link}\n",
+    ),
+    "account_taken_over": MailTemplate(
+        "Your password was changed, and what was made before was removed",
+        "The password of your account was changed, and your address is confirmed by that. It had never been before, so"
+        " what\nwas made with the account until now may not be yours, and was removed: ${api_keys_revoked} API keys,"
+        "\n${factors_removed} second factors, ${identities_unlinked} log-ins elsewhere and"
+        "\n${service_accounts_deleted} service accounts. Make anew what you need.\n\nIf it was not you, set a"
+        " new password at once:\n\n${link}\n",
     ),
     "confirm_new_email": MailTemplate(
         "Confirm your new email address",
@@ -91,6 +108,12 @@ TEMPLATES: Mapping[str, MailTemplate] = {
         "Somebody tries to guess your codes",
         "Many wrong codes of an authenticator app were given for your account. If it was not you, somebody knows"
         " your\npassword: set a new one, which ends their tries:\n\n${link}\n",
+    ),
+    "session_guessed": MailTemplate(
+        "You were logged out on one device",
+        "Too many wrong passwords or codes were given on a device that was logged in to your account, so it was logged"
+        " out. If it\nwas you, log in again there. If it was not, somebody else had that device or its session: set a"
+        " new password at once:\n\n${link}\n",
     ),
     "identity_linked": MailTemplate(
         "A log-in elsewhere was linked to your account",

@@ -20,7 +20,7 @@ async def plans_of(mesh: Mesh[AuthSettings], database: Database, outbox: Outbox,
     """Makes the parts, applies plans if there are none yet, and starts their background jobs."""
     settings = mesh.settings
     plans = Plans(database, outbox)
-    await plans.start(settings.plans_file)
+    await mesh.at_start("plans", lambda: plans.start(settings.plans_file))
     mesh.background("plans", lambda: plans.follow(settings.plans_poll_s))
     mesh.consume("inference", group="auth.limit_warnings", types=EVENT_TYPES, handle=LimitWarnings(mails))
     return PlanAdmin(plans, mesh, heartbeat_s=settings.identity_heartbeat_s)

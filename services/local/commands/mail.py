@@ -38,7 +38,7 @@ def mail(which: str | None, to: str, follow: bool, as_json: bool, data: DataFold
         if not as_json:
             click.echo(f"{number:>4}  {one.date}  {one.recipient}  {one.subject}")
     if not mails and not follow:
-        click.echo("There are none.", err=True)
+        click.echo(f"There are none in {data.mail}.", err=True)
     seen = {one.id for one in mails}
     while follow:
         time.sleep(FOLLOW_POLL_INTERVAL_S)

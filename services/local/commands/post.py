@@ -49,13 +49,13 @@ def post(text: str | None, title: str | None, tags: tuple[str, ...], watching: b
 
 
 @click.command(short_help="Watch a post: its moderation, and its example as it is written.")
-@click.argument("post_id", required=False)
+@click.argument("post_id", required=False, type=click.UUID)
 @click.option("--follow", is_flag=True, help="Stay when its example is written, and show every change until Ctrl-C.")
 @data_option
-def watch(post_id: str | None, follow: bool, data: DataFolder) -> None:
+def watch(post_id: uuid.UUID | None, follow: bool, data: DataFolder) -> None:
     """Watch a post: its moderation, and its example as it is written. Without POST_ID: the newest one of yours."""
     with connected(data) as api:
-        _watch(api, post_id or _newest(api), data, follow=follow)
+        _watch(api, str(post_id) if post_id else _newest(api), data, follow=follow)
 
 
 def _title_of(body: str) -> str:

@@ -136,6 +136,8 @@ Promptmesh serves on {state.url} ({state.seconds_to_ready:.1f} s).
   {command_line("post", "Explain recursion to a cat, in three sentences.", data=data)}
   {command_line("watch", data=data)}
   {command_line("chat", "Say hello in five languages.", data=data)}
+
+Mails that it sends are kept here: {command_line("mail", "--follow", data=data)}
 """
     )
 

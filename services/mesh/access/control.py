@@ -10,7 +10,7 @@ import grpc
 from promptmesh.auth.v1.auth_pb2 import KeyIdentity, WatchIdentitiesResponse
 
 from services.mesh.access import keys, service_tokens, tokens
-from services.mesh.access.identities import Flights, Identities, IdentitySource, KnownKey, resolved_once
+from services.mesh.access.identities import Flights, Identities, IdentitySource, KnownKey, asked_once
 from services.mesh.access.key_uses import KeyUses
 from services.mesh.access.policies import Policy
 from services.mesh.access.rules import check_fresh, check_policy
@@ -30,6 +30,10 @@ _BEARER = "bearer "
 TOKENS_KNOWN_MAX = 50_000
 KEYS_UNKNOWN_MAX = 10_000
 KEY_UNKNOWN_TTL_S = 5.0
+KEY_RESOLVE_TIMEOUT_S = 1.0
+# So long after no answer about a key came in time it is not waited for again: it is refused at once, or passes as it
+# was last known.
+_KEY_UNANSWERED_S = 1.0
 STEP_UP_S = 600.0  # how old a session's proof may be where a method asks for a step-up
 # Longest sleep that the event loop takes in one piece; a credential that ends later is looked at again.
 _TIMER_S_MAX = 86_400.0
@@ -53,9 +57,12 @@ class AccessControl:
         identities: Identities | None = None,
         tokens_max: int = TOKENS_KNOWN_MAX,
         key_unknown_ttl_s: float = KEY_UNKNOWN_TTL_S,
+        key_resolve_timeout_s: float = KEY_RESOLVE_TIMEOUT_S,
         step_up_s: float = STEP_UP_S,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        """key_unknown_ttl_s: how long it is remembered that auth knows no such key; key_resolve_timeout_s: how long a
+        call waits for auth to say whose a key is that this process does not know; step_up_s: age of a proof."""
         self.identities = identities or Identities(clock=clock)
         self.follower: Follower[WatchIdentitiesResponse] = Follower(
             "identities", source.watch, self._apply, clock=clock
@@ -64,7 +71,9 @@ class AccessControl:
         self._clock = clock
         self._tokens: Lru[bytes, VerifiedToken] = Lru(tokens_max)
         self._unknown_keys: Lru[bytes, float] = Lru(KEYS_UNKNOWN_MAX)  # digest → until when (monotonic)
+        self._unanswered: Lru[bytes, float] = Lru(KEYS_UNKNOWN_MAX)  # likewise
         self._unknown_ttl_s, self._step_up_s = key_unknown_ttl_s, step_up_s
+        self._resolve_timeout_s = key_resolve_timeout_s
         self.key_uses = KeyUses()
         self._flights: Flights = {}
         self._asking: asyncio.Task[None] | None = None
@@ -84,7 +93,9 @@ class AccessControl:
         """
         credential = credential_of(metadata)
         if credential is None:
-            caller = workload or ANONYMOUS
+            caller = ANONYMOUS
+            if workload is not None:
+                caller = workload if workload.kind is CallerKind.SERVICE else await self._account_caller(workload)
             check_policy(policy, caller)
             return caller
         caller = await self.caller_of(credential)
@@ -136,7 +147,7 @@ class AccessControl:
         return self._unsuspended(self.identities.with_present_roles(caller))
 
     def _unsuspended(self, caller: Caller) -> Caller:
-        until = self.identities.suspended_until(caller.user_id)
+        until = self.identities.suspended_until(caller)
         if until is not None and until > self._clock.time():
             raise _refused(caller.kind.value, tokens.suspended(until))
         return caller
@@ -171,29 +182,51 @@ class AccessControl:
         self.key_uses.note(caller.api_key_id)
         return caller
 
+    async def _account_caller(self, workload: Caller) -> Caller:
+        """The service account that a certificate stands for, as it is now: with the plan of its organisation, and
+        refused where it was deleted or the organisation's owners are suspended. As an API key that never changes."""
+        known = self.identities.key(workload.key_digest)
+        if known is None or known.epoch != self.identities.epoch:
+            known = await self._resolve(workload.key_digest, known)
+        if known.revoked or known.caller.org_id != workload.org_id:
+            raise _refused("workload", tokens.revoked())
+        if self._grace_over():
+            raise _refused("workload", tokens.unverifiable())
+        return self._unsuspended(known.caller)
+
     async def _resolve(self, digest: bytes, stale: KnownKey | None) -> KnownKey:
         until = self._unknown_keys.get(digest)
         if until is not None and until > self._clock.monotonic():
-            raise _refused("api_key", _no_such_key())
-        epoch = self.identities.epoch
+            raise _refused("api_key", _no_such_key(digest))
+        unanswered = self._unanswered.get(digest)
+        if unanswered is not None and unanswered > self._clock.monotonic():
+            return _as_it_was(stale)
         try:
-            identity = await resolved_once(self._flights, epoch, digest, self._source)
+            async with asyncio.timeout(self._resolve_timeout_s):
+                known = await asked_once(self._flights, self.identities.epoch, digest, self._ask)
+        except MeshError as error:
+            if error.reason == "API_KEY_NOT_FOUND":
+                raise _refused("api_key", _no_such_key(digest)) from None
+            return _as_it_was(stale, error)  # auth is away
+        except TimeoutError as error:
+            self._unanswered.put(digest, self._clock.monotonic() + _KEY_UNANSWERED_S)
+            return _as_it_was(stale, error)
+        except (grpc.RpcError, OSError) as error:
+            return _as_it_was(stale, error)
+        return self.identities.key(digest) or known
+
+    async def _ask(self, digest: bytes, epoch: int) -> KnownKey:
+        """Asks auth about a key, and remembers what it says."""
+        try:
+            identity = await self._source.resolve(digest)
         except MeshError as error:
             if error.reason == "API_KEY_NOT_FOUND":
                 self._unknown_keys.put(digest, self._clock.monotonic() + self._unknown_ttl_s)
                 self.identities.forget_key(digest)
-                raise _refused("api_key", _no_such_key()) from None
-            if stale is not None:
-                return stale  # auth is away: good for the grace time
-            raise _refused("api_key", tokens.unverifiable()) from error
-        except (grpc.RpcError, OSError, TimeoutError) as error:
-            if stale is not None:
-                return stale
-            raise _refused("api_key", tokens.unverifiable()) from error
+            raise
         self._unknown_keys.drop(digest)
         CREDENTIALS.labels("api_key", "resolved").inc()
-        known = self.identities.learn(identity, epoch)
-        return self.identities.key(digest) or known
+        return self.identities.learn(identity, epoch)
 
     # Ends
 
@@ -210,7 +243,7 @@ class AccessControl:
 
     def why_ended(self, caller: Caller) -> MeshError:
         """What to tell a caller whose credential is good no more: suspended, or revoked."""
-        until = self.identities.suspended_until(caller.user_id)
+        until = self.identities.suspended_until(caller)
         suspended = until is not None and until > self._clock.time()
         return tokens.suspended(until) if until is not None and suspended else tokens.revoked()
 
@@ -350,5 +383,17 @@ def _refused(kind: str, error: MeshError) -> MeshError:
     return error
 
 
-def _no_such_key() -> MeshError:
+def _as_it_was(known: KnownKey | None, why: BaseException | None = None) -> KnownKey:
+    """A key while auth cannot be asked: good as it was, for the grace time; one that was never heard of is not."""
+    if known is None:
+        raise _refused("api_key", tokens.unverifiable()) from why
+    return known
+
+
+def _no_such_key(digest: bytes) -> MeshError:
+    account_id = keys.account_of(digest)
+    if account_id is not None:
+        return tokens.invalid(
+            f"PROMPTMESH_WORKLOADS maps the certificate to {account_id}, and no service account is that."
+        )
     return tokens.invalid("There is no such API key.")

@@ -28,6 +28,7 @@ from services.mesh.backoff import Backoff
 from services.mesh.database.after_commit import collecting
 from services.mesh.database.faults import is_away
 from services.mesh.database.planner import PLANNER_SETTINGS
+from services.mesh.database.starting import START_TIMEOUT_S, until_done
 from services.mesh.database.versions import check_versions
 from services.mesh.errors import MeshError
 
@@ -62,7 +63,7 @@ class DatabaseOptions:
     idle_in_transaction_timeout_s: float = 30.0
     """PostgreSQL ends a session whose transaction waits for us longer: it holds locks."""
     idle_connection_s: float = 120.0
-    start_timeout_s: float = 30.0
+    start_timeout_s: float = START_TIMEOUT_S
     """How long `open` waits for PostgreSQL to be there."""
     pgbouncer: bool = False
 
@@ -100,9 +101,13 @@ class Database:
         pool = await _open_pool(url, schema, application_name or schema, options)
         database = cls(pool, schema, options)
         if serves is not None:
-            try:
+
+            async def check() -> None:
                 async with database.connection() as connection:
                     await check_versions(connection, schema, serves)
+
+            try:
+                await until_done("the look at the schema's version", check, timeout_s=options.start_timeout_s)
             except BaseException:
                 await database.close()
                 raise

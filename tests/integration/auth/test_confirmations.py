@@ -57,21 +57,54 @@ async def test_an_old_proof_is_renewed_and_the_refresh_token_stays(client: Clien
     assert (await client.bearing(after.access_token)("CreateApiKey", KEY)).secret
 
 
-async def test_a_wrong_password_confirms_nothing_and_some_of_them_end_the_session(client: Client) -> None:
+async def test_a_wrong_password_confirms_nothing_and_some_of_them_end_the_session(
+    client: Client, rows: asyncpg.Connection
+) -> None:
     session, person = await client.somebody()
     for _ in range(5):
         assert await reason_of(confirmed(person, "wrong")) == "PROOF_WRONG"
     assert await reason_of(confirmed(person)) == "CREDENTIAL_REVOKED"
     await until_refused(person)
     assert await reason_of(client.refresh(session.refresh_token)) == "CREDENTIAL_REVOKED"
+    told = "SELECT count(*) FROM mails WHERE user_id = $1 AND template = 'session_guessed'"
+    assert await rows.fetchval(told, session.user.user_id) == 1
 
 
 async def test_a_right_proof_forgives_the_wrong_ones_before(client: Client) -> None:
     _, person = await client.somebody()
-    for _ in range(3):
+    for _ in range(2):
         for _ in range(4):
             assert await reason_of(confirmed(person, "wrong")) == "PROOF_WRONG"
         await confirmed(person)
+
+
+async def test_ten_wrong_ones_in_an_hour_end_the_session_whatever_right_ones_came_between(
+    client: Client, rows: asyncpg.Connection
+) -> None:
+    session, person = await client.somebody()
+    for _ in range(3):
+        for _ in range(3):
+            assert await reason_of(confirmed(person, "wrong")) == "PROOF_WRONG"
+        await confirmed(person)
+    assert await reason_of(confirmed(person, "wrong")) == "CREDENTIAL_REVOKED"
+    await until_refused(person)
+    assert await reason_of(client.refresh(session.refresh_token)) == "CREDENTIAL_REVOKED"
+    told = "SELECT count(*) FROM mails WHERE user_id = $1 AND template = 'session_guessed'"
+    assert await rows.fetchval(told, session.user.user_id) == 1
+    (ended,) = (act for act in await acts_of(rows, session.session_id) if act.action == "session.end")
+    assert ended.reason == "too many wrong proofs"
+
+
+async def test_what_is_wrong_is_told_in_words(client: Client) -> None:
+    _, person = await client.somebody()
+    for proof, words in (
+        (factors.Proof(totp_code="000000"), "The code is wrong"),
+        (factors.Proof(recovery_code="aaaa-bbbb-cccc-dddd"), "The recovery code is wrong"),
+        (factors.Proof(password="wrong"), "The password is wrong"),
+    ):
+        refused = await refusal_of(person("ConfirmSession", factors.ConfirmSessionRequest(proof=proof)))
+        assert (refused.reason, refused.message.startswith(words)) == ("PROOF_WRONG", True)
+        assert "after 5 wrong tries the session ends" in refused.message
 
 
 async def test_many_guesses_at_once_get_no_more_tries(client: Client) -> None:

@@ -249,7 +249,7 @@ async def test_removing_the_last_factor_ends_the_second_step(people: People, row
     assert not (await ada("GetMe", auth_pb2.GetMeRequest())).second_factor
     assert (await ada("ListFactors")).recovery_codes_left == 0
     told = [one["template"] for one in await mails_to(rows, ada)]
-    assert told == ["verify_email", "factor_added", "factor_removed"]
+    assert told == ["verify_email_optional", "factor_added", "factor_removed"]
 
 
 async def test_the_trail_tells_of_factors_and_refused_proofs(people: People, rows: asyncpg.Connection) -> None:

@@ -116,6 +116,10 @@ TOKENS: dict[str, Change] = {
     "iat in the future": lambda one: one.claims.update(iat=int(NOW) + LEEWAY_S + 1),
     "iat too old": lambda one: one.claims.update(iat=int(NOW) - AGE_S_MAX - 1),
     "nbf in the future": lambda one: one.claims.update(nbf=int(NOW) + LEEWAY_S + 1),
+    "auth_time in the future": lambda one: one.claims.update(auth_time=int(NOW) + LEEWAY_S + 1),
+    "auth_time before all time": lambda one: one.claims.update(auth_time=-1),
+    "auth_time no number": lambda one: one.claims.update(auth_time="today"),
+    "auth_time not a number": lambda one: one.claims.update(auth_time=float("nan")),
     "no sub": lambda one: one.claims.update(sub=None),
     "empty sub": lambda one: one.claims.update(sub=""),
     "long sub": lambda one: one.claims.update(sub="x" * 256),
@@ -173,6 +177,8 @@ async def test_tokens_that_cannot_be_trusted(rig: Rig, what: str) -> None:
         {"exp": int(NOW) - LEEWAY_S + 1},
         {"iat": int(NOW) + LEEWAY_S},
         {"email_verified": "true"},
+        {"auth_time": int(NOW) + LEEWAY_S},
+        {"auth_time": 0},
     ],
 )
 async def test_tokens_that_can(rig: Rig, change: dict[str, Any]) -> None:
@@ -361,7 +367,9 @@ async def test_userinfo_of_somebody_else(rig: Rig) -> None:
 async def test_userinfo_changes_nothing_that_was_signed(rig: Rig) -> None:
     rig.hostile.claims.update(email=None, email_verified=False)
     rig.hostile.userinfo = {"sub": "somebody", "email": "by@people.example", "email_verified": True}
-    assert not (await rig.log_in()).email_verified
+    rig.hostile.userinfo["auth_time"] = int(NOW)  # nor does it say when somebody proved who they are
+    person = await rig.log_in()
+    assert (person.email_verified, person.auth_time) == (False, None)
 
 
 async def test_a_secret_goes_only_where_it_belongs(rig: Rig, tmp_path: Path) -> None:

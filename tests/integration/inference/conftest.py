@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.inference.providers.http import Client, HttpClient
-from services.local.plan import with_user
+from services.local.database_urls import with_user
 from services.mesh import redis as mesh_redis
 from services.mesh.database import Database
 from services.mesh.database.migrate import migrations_of

@@ -23,7 +23,7 @@ from services.inference.examples.budget import AFTER_RESERVE
 from services.inference.examples.finisher import AFTER_FINISH, BEFORE_FINISH
 from services.inference.examples.requests import AFTER_ACCEPT
 from services.inference.examples.table import AFTER_CLAIM
-from services.local.plan import with_user
+from services.local.database_urls import with_user
 from services.mesh.database import Database
 from services.mesh.database.provision import role_of
 from services.mesh.database.setup import set_up

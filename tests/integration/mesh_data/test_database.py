@@ -13,6 +13,7 @@ from services.local.embedded.postgres import running_postgres, temporary_cluster
 from services.local.ports import free_ports
 from services.mesh.database import Database, DatabaseOptions
 from services.mesh.database.after_commit import after_commit
+from services.mesh.database.starting import until_done
 from services.mesh.database.versions import SchemaVersionError
 from services.mesh.errors import MeshError
 from services.mesh.ids import uuid7
@@ -51,6 +52,57 @@ async def test_a_transaction_commits_or_rolls_back_and_tells_of_the_commit(world
         assert told == []
     assert told == ["committed"]
     assert await world.effects() == ["done"]
+
+
+async def test_a_start_waits_out_a_statement_that_is_too_slow(database_url: str) -> None:
+    url = await make_schema(database_url, "prompts")
+    database = await Database.open(url, schema="prompts", options=QUICK)
+    tries = 0
+
+    async def slow_at_first() -> int:
+        nonlocal tries
+        tries += 1
+        async with database.transaction() as connection:
+            await connection.execute("SELECT pg_sleep($1)", 0.0 if tries > 2 else 5.0)  # QUICK allows 0.3 s
+        return tries
+
+    assert await until_done("it", slow_at_first) == 3
+    tries = 0
+    with pytest.raises(MeshError) as caught:
+        await until_done("it", slow_at_first, timeout_s=0.0)
+    assert (caught.value.reason, tries) == ("DEPENDENCY_UNAVAILABLE", 1)
+
+    async def wrong() -> None:
+        nonlocal tries
+        tries += 1
+        async with database.connection() as connection:
+            await connection.execute("SELECT nonsense")
+
+    tries = 0
+    with pytest.raises(asyncpg.UndefinedColumnError):
+        await until_done("it", wrong)
+    assert tries == 1
+    await database.close()
+
+
+async def test_a_schema_that_is_locked_for_a_moment_does_not_end_a_start(database_url: str) -> None:
+    url = await make_schema(database_url, "prompts")
+    holder = await asyncpg.connect(database_url)
+    held = holder.transaction()
+    await held.start()
+    await holder.execute("LOCK TABLE prompts.schema_migrations IN ACCESS EXCLUSIVE MODE")
+    opening = asyncio.create_task(Database.open(url, schema="prompts", serves=(0, 99), options=QUICK))
+    ended = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    look = await asyncpg.connect(database_url)
+    async with asyncio.timeout(30):
+        while not await look.fetchval(ended):
+            await asyncio.sleep(0.01)
+        while await look.fetchval(ended):  # its statement was cancelled: the start goes on trying
+            await asyncio.sleep(0.01)
+    await held.rollback()
+    await (await opening).close()
+    await look.close()
+    await holder.close()
 
 
 async def test_all_connections_in_use(database_url: str) -> None:

@@ -47,6 +47,8 @@ class Auth(auth_pb2_grpc.AuthServiceServicer):
         self.sessions: list[auth_pb2.SessionRestriction] = []
         self.api_keys: dict[bytes, auth_pb2.KeyIdentity] = {}
         self.resolved = 0
+        self.answering = asyncio.Event()  # cleared: it hangs, as a stopped process does
+        self.answering.set()
         self.watches: list[int] = []
         self._feeds: set[asyncio.Queue[auth_pb2.WatchIdentitiesResponse]] = set()
 
@@ -65,6 +67,7 @@ class Auth(auth_pb2_grpc.AuthServiceServicer):
 
     async def resolve(self, digest: bytes) -> auth_pb2.KeyIdentity:
         self.resolved += 1
+        await self.answering.wait()
         if digest not in self.api_keys:
             raise MeshError("API_KEY_NOT_FOUND", "There is no such key.")
         return self.api_keys[digest]
@@ -75,7 +78,7 @@ class Auth(auth_pb2_grpc.AuthServiceServicer):
         return self.watch(request.after_version)
 
     async def ResolveApiKey(self, request: Any, context: Any) -> auth_pb2.KeyIdentity:
-        return await self.resolve(request.digest)
+        return await self.resolve(request.digest or keys.account_digest(request.service_account_id))
 
     # What tests do
 

@@ -22,7 +22,7 @@ from services.mesh.access.policies import Policy
 from services.mesh.access.service_tokens import ServiceTokens
 from services.mesh.access.tokens import sign_access_token
 from services.mesh.call import Caller, CallerKind
-from services.mesh.errors import error_of
+from services.mesh.errors import MeshError, error_of
 from services.mesh.ids import uuid7
 
 WAIT_S = 10.0
@@ -36,6 +36,13 @@ async def reason(call: Any) -> str:
     except grpc.aio.AioRpcError as error:
         return error_of(error).reason
     return ""
+
+
+async def refusal(call: Any) -> MeshError:
+    """The error that the call ends with."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return error_of(caught.value)
 
 
 def get(service: Any, metadata: tuple[tuple[str, str], ...] = ()) -> Any:
@@ -165,6 +172,31 @@ async def test_a_key_is_asked_for_once(service: Any, bearer: Any) -> None:
     answers = await asyncio.gather(*(reason(get(service, bearer(secret))) for _ in range(20)))
     assert answers == [""] * 20
     assert service.auth.resolved == 1
+
+
+async def test_while_auth_hangs_an_unknown_key_waits_a_moment_and_a_known_one_not_at_all(
+    service: Any, bearer: Any
+) -> None:
+    known, unknown = service.auth.api_key(), service.auth.api_key()
+    assert await reason(get(service, bearer(known))) == ""
+    service.access._resolve_timeout_s = 0.2
+    service.auth.answering.clear()
+    waiting = asyncio.create_task(refusal(get(service, bearer(unknown))))
+    async with asyncio.timeout(WAIT_S):
+        while service.auth.resolved < 2:
+            await asyncio.sleep(0.005)
+    assert await reason(get(service, bearer(known))) == ""
+    refused = await waiting
+    assert (refused.reason, refused.code) == ("CREDENTIAL_UNVERIFIABLE", grpc.StatusCode.UNAVAILABLE)
+    assert refused.retry_after_s
+    # For a moment it is not even asked for again.
+    assert await reason(get(service, bearer(unknown))) == "CREDENTIAL_UNVERIFIABLE"
+    assert service.auth.resolved == 2
+    # What was asked is still heard of, though nobody waited for it.
+    service.auth.answering.set()
+    async with asyncio.timeout(WAIT_S):
+        while await reason(get(service, bearer(unknown))):
+            await asyncio.sleep(0.01)
 
 
 async def test_unknown_keys(service: Any, bearer: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.local.plan import with_user
+from services.local.database_urls import with_user
 from services.mesh.database import Database
 from services.mesh.database.provision import role_of
 from services.mesh.database.setup import set_up

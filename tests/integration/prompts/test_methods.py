@@ -192,6 +192,28 @@ async def test_what_was_held_or_rejected_is_as_unseen_as_what_waits(world: World
     assert [one.state for one in listed.posts] == [state]
 
 
+async def test_an_author_lists_their_own_by_state(world: World) -> None:
+    ann, bob = world.auth.person("Ann"), world.auth.person("Bob")
+    seen = await published(world, ann)
+    waiting = [(await create(world, ann)).post_id for _ in range(3)]
+    pending, out = posts_pb2.POST_STATE_PENDING, posts_pb2.POST_STATE_PUBLISHED
+
+    async def listed(*states: int, token: str = "", size: int = 0) -> posts_pb2.ListPostsResponse:
+        request = ListPostsRequest(author_id=ann.user_id, page_size=size, page_token=token)
+        request.states.extend(states)
+        return await world.stub.ListPosts(request, metadata=ann.metadata)
+
+    assert [one.post_id for one in (await listed(out)).posts] == [seen]
+    assert [one.post_id for one in (await listed(pending)).posts] == waiting[::-1]
+    assert len((await listed(out, pending)).posts) == 4
+    first = await listed(pending, size=2)
+    assert [one.post_id for one in (await listed(pending, size=2, token=first.next_page_token)).posts] == waiting[:1]
+    assert await reason_of(listed(out, size=2, token=first.next_page_token)) == "PAGE_TOKEN_INVALID"
+    for who, author in ((ann, bob.user_id), (ann, ""), (NOBODY, ann.user_id)):
+        request = ListPostsRequest(author_id=author, states=[pending])
+        assert await reason_of(world.stub.ListPosts(request, metadata=getattr(who, "metadata", ()))) == "INVALID_FIELD"
+
+
 async def test_pages_hold_every_post_once_while_others_are_written(world: World) -> None:
     ann = world.auth.person("Ann")
     there = [await published(world, ann, "odd" if number % 2 else "even") for number in range(11)]

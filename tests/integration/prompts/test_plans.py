@@ -14,7 +14,7 @@ LISTS = {
     "list_published": ("posts_published", (FIRST_PAGE, 20, SOMEONE)),
     "list_by_tag": ("published_tags_pkey", (FIRST_PAGE, 20, SOMEONE, "tag")),
     "list_by_author": ("posts_by_author", (FIRST_PAGE, 20, SOMEONE, SOMEONE, None)),
-    "list_own": ("posts_by_author", (FIRST_PAGE, 20, SOMEONE, None, SOMEONE)),
+    "list_own": ("posts_by_author", (FIRST_PAGE, 20, SOMEONE, None, SOMEONE, None)),
 }
 
 

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 from promptmesh.prompts.v1 import posts_pb2
 
+from services.local.database_urls import with_user
 from services.local.embedded.postgres import PostgresCluster
-from services.local.plan import with_user
 from services.mesh.database import Database, queries
 from services.mesh.database.migrate import migrations_of
 from services.mesh.database.provision import role_of

@@ -46,6 +46,13 @@ def test_defaults_are_those_of_the_docs(given: dict[str, Any]) -> None:
     assert (throttle.logins_per_account_and_address, throttle.logins_per_account_by_strangers) == (10, 50)
     assert (throttle.logins_per_address, throttle.registrations_per_address) == (200, 50)
     assert (throttle.mail_requests_per_address, throttle.mails_per_recipient, throttle.known_addresses) == (20, 5, 20)
+    assert (throttle.proofs_per_session, throttle.wrong_proofs, throttle.wrong_proofs_window_s) == (10, 10, 3600)
+    assert (throttle.second_factors_per_address, throttle.passkey_proofs_per_address) == (200, 1000)
+    assert (throttle.invitations, throttle.invitations_per_recipient, throttle.invitations_window_s) == (
+        100,
+        10,
+        86_400,
+    )
 
 
 def test_defaults_of_sessions_are_those_of_the_docs(given: dict[str, Any]) -> None:
@@ -53,9 +60,36 @@ def test_defaults_of_sessions_are_those_of_the_docs(given: dict[str, Any]) -> No
     assert (settings.access_lifetime_s, settings.step_up_s) == (600, 600)
     assert (settings.refresh_lifetime_s, settings.session_lifetime_s) == (14 * 86_400, 30 * 86_400)
     assert (settings.refresh_reuse_s, settings.proof_tries_max) == (10, 5)
+    assert settings.sessions_per_user_max == 100
 
 
-@pytest.mark.parametrize("wrong", [{"smtp_tls": "ssl"}, {"smtp_port": 0}, {"reset_link_s": 59}, {"smtp_timeout_s": 0}])
+def test_defaults_of_organisations_are_those_of_the_docs(given: dict[str, Any]) -> None:
+    limits = load(AuthSettings, **given).organisation_limits
+    assert (limits.organisations_max, limits.teams_owned_max) == (50, 10)
+    assert (limits.members_max, limits.service_accounts_max) == (1000, 100)
+    assert limits.invitation_lifetime_s == 7 * 86_400
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"smtp_tls": "ssl"},
+        {"smtp_port": 0},
+        {"reset_link_s": 59},
+        {"smtp_timeout_s": 0},
+        {"wrong_proofs_max": 0},
+        {"wrong_proofs_window_s": 0},
+        {"second_factors_per_address_max": 0},
+        {"passkey_proofs_per_address_max": 0},
+        {"invitations_max": 0},
+        {"invitations_per_recipient_max": 0},
+        {"invitations_window_s": 0},
+        {"challenges_max": 0},
+        {"sessions_per_user_max": 0},
+        {"sessions_per_user_max": 10_001},
+        {"teams_owned_max": -1},
+    ],
+)
 def test_what_cannot_be_is_refused(given: dict[str, Any], wrong: dict[str, Any]) -> None:
     [name] = wrong
     with pytest.raises(SettingsError, match=f"PROMPTMESH_{name.upper()}"):

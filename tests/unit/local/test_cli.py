@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import pytest
 from click.testing import CliRunner
 
-from services.local.api import ApiError
+from services.local.api import ApiError, _key_named
 from services.local.commands.config import placed_in
 from services.local.commands.events import tell
 from services.local.data_folder import DataFolder
@@ -20,6 +22,7 @@ from services.local.embedded.binaries import MissingBinaryError, envoy, postgres
 from services.local.errors import PlainError
 from services.local.group import cli
 
+PROGRAM = "promptmesh" if shutil.which("promptmesh") else f"{sys.executable} -m services.local"
 COMMANDS = ["up", "status", "logs", "down", "backup", "restore", "post", "watch", "chat", "admin", "config", "events"]
 COMMANDS += ["provider-keys", "usage"]
 
@@ -64,7 +67,7 @@ def test_without_a_mesh_it_says_how_to_start_one(command: list[str], tmp_path: P
     done = run(*command, "--data", str(tmp_path))
     assert done.returncode == 1
     assert done.stderr == (
-        f"Error: No mesh runs on {tmp_path}. Start it with `promptmesh up --data {tmp_path}`, or name another folder "
+        f"Error: No mesh runs on {tmp_path}. Start it with `{PROGRAM} up --data {tmp_path}`, or name another folder "
         f"with --data or PROMPTMESH_DATA.\n"
     )
 
@@ -164,6 +167,28 @@ def test_another_mesh_that_cannot_be_reached_is_named_without_grpcs_words(tmp_pa
         f"Error: PROMPTMESH_URL is {url}, which cannot be reached: nothing listens there (connection refused). "
         "Is that right, and does a mesh serve there?\n"
     )
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "http://localhost:99999", "http://localhost:x", "http://[::1"])
+def test_what_is_no_address_is_told_how_one_looks(url: str, tmp_path: Path) -> None:
+    done = run("chat", "x", "--data", str(tmp_path), PROMPTMESH_URL=url, PROMPTMESH_API_KEY="pm_x")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: PROMPTMESH_URL is {url!r}; expected an address such as")
+    assert "http://localhost:8080" in done.stderr
+
+
+def test_a_key_that_is_refused_is_told_where_it_came_from() -> None:
+    with pytest.raises(ApiError, match="unset it") as caught, _key_named(True):
+        raise ApiError("no (CREDENTIAL_INVALID)", code=grpc.StatusCode.UNAUTHENTICATED, reason="CREDENTIAL_INVALID")
+    assert caught.value.reason == "CREDENTIAL_INVALID"
+    with pytest.raises(ApiError, match=r"^no$"), _key_named(False):
+        raise ApiError("no", code=grpc.StatusCode.UNAUTHENTICATED)
+
+
+def test_watch_wants_an_id(tmp_path: Path) -> None:
+    done = run("watch", "nonsense", "--data", str(tmp_path))
+    assert done.returncode == 2
+    assert "'nonsense' is not a valid UUID" in done.stderr
 
 
 def test_an_api_key_cannot_administer(tmp_path: Path) -> None:

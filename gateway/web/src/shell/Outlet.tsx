@@ -93,7 +93,7 @@ function Gate({ access, children }: { access: Access; children: ComponentChildre
   return (
     <Page title="Not for your account">
       <EmptyState title={`This page is for ${access}s`} action={<LinkButton href={to.feed()}>To the feed</LinkButton>}>
-        An admin can give you that role; it holds from your next log-in.
+        An admin can give you that role. Then load this page again.
       </EmptyState>
     </Page>
   );

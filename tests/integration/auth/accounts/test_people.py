@@ -17,6 +17,7 @@ from promptmesh.auth.v1.organisations_pb2_grpc import OrganisationServiceStub
 from promptmesh.events.v1.events_pb2 import Envelope
 
 from services.auth.accounts.profile import SECRETS
+from services.mesh.errors import MeshError
 from tests.integration.auth.accounts.mailbox import Mailbox
 from tests.integration.auth.accounts.world import ANOTHER, Person, known, reason_of_or_ok
 from tests.integration.auth.factors import Person as WithFactors
@@ -40,6 +41,16 @@ async def test_an_address_is_proved_once(client: Client, nobody: Person, mailbox
     await me("RequestEmailChange", new_email=f"new-{user.email}")
     await mailbox.wait(user.email, "about to change")  # mails go in order: another would have come before
     assert len(mailbox.to(user.email)) == sent + 1
+
+
+async def test_the_mail_says_what_an_account_whose_address_is_unproved_can_do(
+    client: Client, strict: ServiceProcess, mailbox: Mailbox
+) -> None:
+    user = await client.register()
+    assert "can use the account, but not confirm" in " ".join((await mailbox.wait(user.email)).body.split())
+    async with client_of(strict) as where_required:
+        user = await where_required.register("strict-text@example.test")
+    assert "nobody can use the account until" in " ".join((await mailbox.wait(user.email)).body.split())
 
 
 @pytest.mark.parametrize("token", ["pml_never", "?", "pml_" + "A" * 200, "päml"])
@@ -108,13 +119,16 @@ async def test_a_password_is_reset_once_and_ends_every_session(
     weak = await refusal_of(nobody("ResetPassword", token=token, new_password="password123"))
     assert weak.reason == "PASSWORD_WEAK"
     assert [one.field for one in weak.violations] == ["new_password"]
-    tries = [reason_of_or_ok(nobody("ResetPassword", token=token, new_password=ANOTHER)) for _ in range(8)]
-    assert sorted(await asyncio.gather(*tries)) == ["LINK_INVALID"] * 7 + ["ok"]
+    tries = [nobody("ResetPassword", token=token, new_password=ANOTHER) for _ in range(8)]
+    answers = await asyncio.gather(*tries, return_exceptions=True)
+    (done,) = (one for one in answers if not isinstance(one, BaseException))
+    assert done == pb.ResetPasswordResponse(api_keys_revoked=1)
+    assert [one.reason for one in answers if isinstance(one, MeshError)] == ["LINK_INVALID"] * 7
     await until_refused(client.bearing(me.token))
     assert await reason_of(client.refresh(session.refresh_token)) == "CREDENTIAL_REVOKED"
     assert await reason_of(client.log_in(user.email)) == "LOGIN_FAILED"
     assert (await client.log_in(user.email, ANOTHER)).user.email_verified
-    await mailbox.wait(user.email, "was changed")
+    assert "1 API keys" in (await mailbox.wait(user.email, "was changed")).body
     assert not mailbox.to("nobody-has-it@example.test")
     # The address was not proved before: whoever made a key with the account may have been somebody else.
     revoked = "SELECT revoke_time FROM api_keys WHERE api_key_id = $1"
@@ -138,8 +152,11 @@ async def test_who_proves_an_address_by_a_reset_finds_nothing_of_who_registered_
     await nobody("RequestPasswordReset", email=user.email)
     token = await mailbox.token(user.email, "new password")
 
-    await nobody("ResetPassword", token=token, new_password=ANOTHER)
+    done = await nobody("ResetPassword", token=token, new_password=ANOTHER)
 
+    assert (done.api_keys_revoked, done.factors_removed, done.service_accounts_deleted) == (1, 1, 1)
+    body = (await mailbox.wait(user.email, "was made before was removed")).body
+    assert "1 API keys, 1 second factors, 0 log-ins elsewhere and 1 service accounts" in " ".join(body.split())
     opened = await client.log_in(user.email, ANOTHER)
     assert opened.access_token, "a factor of the one before was asked for"
     for table in ("factors", "recovery_codes"):
@@ -158,7 +175,9 @@ async def test_a_reset_of_a_proved_address_leaves_second_factors(
     await WithFactors(AuthServiceStub(channel), FactorServiceStub(channel), user, session).set_up_app()
     await nobody("RequestPasswordReset", email=user.email)
     token = await mailbox.token(user.email, "new password")
-    await nobody("ResetPassword", token=token, new_password=ANOTHER)
+    done = await nobody("ResetPassword", token=token, new_password=ANOTHER)
+    assert done == pb.ResetPasswordResponse()
+    assert (await mailbox.wait(user.email, "was changed")).subject == "Your password was changed"
     assert (await client.log_in(user.email, ANOTHER)).HasField("challenge")
 
 
@@ -195,6 +214,9 @@ async def test_a_change_of_the_password_ends_the_other_sessions(
     assert await reason_of(wrong) == "PROOF_WRONG"
     weak = me("ChangePassword", current_password=PASSWORD, new_password=f"{user.email}")
     assert await reason_of(weak) == "PASSWORD_WEAK"
+    same = await refusal_of(me("ChangePassword", current_password=PASSWORD, new_password=PASSWORD))
+    assert same.reason == "PASSWORD_WEAK"
+    assert [(one.field, one.reason) for one in same.violations] == [("new_password", "password.same")]
     await me("ChangePassword", current_password=PASSWORD, new_password=ANOTHER)
     await until_refused(client.bearing(other.access_token))
     assert (await client.bearing(me.token)("GetMe", auth_pb2.GetMeRequest())).user_id == user.user_id
@@ -202,14 +224,17 @@ async def test_a_change_of_the_password_ends_the_other_sessions(
     await mailbox.wait(user.email, "was changed")
 
 
-async def test_guesses_at_the_present_password_are_counted_by_session(client: Client, nobody: Person) -> None:
+async def test_guesses_at_the_present_password_end_the_session(
+    client: Client, nobody: Person, mailbox: Mailbox
+) -> None:
     user, me = await known(client, nobody)
-    for _ in range(10):
+    for _ in range(9):
         wrong = me("ChangePassword", current_password="not the password", new_password=ANOTHER)
         assert await reason_of(wrong) == "PROOF_WRONG"
-    refused = await refusal_of(me("ChangePassword", current_password=PASSWORD, new_password=ANOTHER))
-    assert refused.reason == "RATE_LIMITED"
-    assert refused.retry_after_s
+    last = me("ChangePassword", current_password="not the password", new_password=ANOTHER)
+    assert await reason_of(last) == "CREDENTIAL_REVOKED"
+    await until_refused(client.bearing(me.token))
+    assert "new password" in (await mailbox.wait(user.email, "logged out")).body
     fresh = Person(nobody.channel, (await client.log_in(user.email)).access_token)
     await fresh("ChangePassword", current_password=PASSWORD, new_password=ANOTHER)
 

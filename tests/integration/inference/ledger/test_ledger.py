@@ -18,8 +18,8 @@ from services.inference.ledger.journal import Journal
 from services.inference.ledger.ledger import Ledger
 from services.inference.ledger.record import CallRecord
 from services.inference.ledger.writer import SQL
+from services.local.database_urls import with_user
 from services.local.embedded.postgres import PostgresCluster, running_postgres, temporary_cluster
-from services.local.plan import with_user
 from services.mesh.database import Database, DatabaseOptions
 from services.mesh.database.provision import role_of
 from services.mesh.database.setup import set_up

@@ -14,7 +14,7 @@ from promptmesh.inference.v1 import limits_pb2 as pb
 from services.inference.limits import API_KEY, ORG, USER, Asked, LimitValues, Total, totals_of
 from services.inference.limits.overrides import Overrides
 from services.inference.limits.service import LimitAdmin
-from services.local.plan import with_user
+from services.local.database_urls import with_user
 from services.mesh.call import Call, Caller, CallerKind, enter
 from services.mesh.database import Database
 from services.mesh.database.provision import role_of

@@ -15,7 +15,7 @@ from services.inference.limits import ORG, Limits
 from services.inference.limits.plans import PlanLimits
 from services.inference.limits.script import Script
 from services.inference.limits.warnings import WarningWriter, Watermarks
-from services.local.plan import with_user
+from services.local.database_urls import with_user
 from services.mesh import redis as mesh_redis
 from services.mesh.database import Database
 from services.mesh.database.provision import role_of

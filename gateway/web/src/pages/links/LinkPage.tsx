@@ -13,10 +13,12 @@ export interface LinkPageProps {
   /** What to do next, once it is done. */
   done: ComponentChildren;
   doneTitle: string;
+  /** What came of it beside that, if anything did. */
+  doneText?: ComponentChildren;
   children: (token: string, finish: () => void) => ComponentChildren;
 }
 
-export function LinkPage({ title, lead, missing, done, doneTitle, children }: LinkPageProps) {
+export function LinkPage({ title, lead, missing, done, doneTitle, doneText, children }: LinkPageProps) {
   const [finished, setFinished] = useState(false);
   const token = linkToken();
   const finish = () => {
@@ -27,7 +29,9 @@ export function LinkPage({ title, lead, missing, done, doneTitle, children }: Li
     return (
       <Page title={title} width="narrow">
         <div role="status">
-          <EmptyState title={doneTitle} action={done} />
+          <EmptyState title={doneTitle} action={done}>
+            {doneText}
+          </EmptyState>
         </div>
       </Page>
     );

@@ -1,17 +1,17 @@
-/* Who belongs to an organisation, with which role; and who is to come. */
-import { MemberRole, type Invitation, type Member, type Organisation } from "@promptmesh/client";
+/* Who belongs to an organisation, with which role. */
+import { MemberRole, type Member, type Organisation } from "@promptmesh/client/accounts";
 import { useState } from "preact/hooks";
 import { Button } from "../../components/Button";
 import { Confirm } from "../../components/Confirm";
 import { Dialog } from "../../components/Dialog";
-import { Select, TextField } from "../../components/Field";
+import { Select } from "../../components/Field";
 import { Form, SubmitButton, useForm } from "../../components/form";
 import { List } from "../../components/List";
-import { Badge, Note } from "../../components/Pieces";
+import { Badge } from "../../components/Pieces";
 import { Row, Rows } from "../../components/Rows";
 import { Section } from "../../components/Section";
 import { Time } from "../../components/Time";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { usePaged } from "../../state/paged";
 import { user } from "../../state/session";
 import { toast } from "../../state/toasts";
@@ -20,35 +20,15 @@ import { administers, memberRoleName, rolesToGive } from "./memberRoles";
 const PAGE_SIZE = 50;
 
 export function Members({ one, onLeave }: { one: Organisation; onLeave: () => void }) {
-  const [inviting, setInviting] = useState(false);
-  const [invited, setInvited] = useState<Invitation>();
   const [changing, setChanging] = useState<Member>();
   const [removing, setRemoving] = useState<Member>();
   const list = usePaged(`${user.value?.userId} ${one.orgId}`, async (pageToken, signal) => {
-    const answer = await api.organisations.listMembers({ orgId: one.orgId, pageSize: PAGE_SIZE, pageToken }, { signal });
+    const answer = await accountsApi.organisations.listMembers({ orgId: one.orgId, pageSize: PAGE_SIZE, pageToken }, { signal });
     return { items: answer.members, nextPageToken: answer.nextPageToken };
   });
   const mayChange = (member: Member) => administers(one.role) && (one.role === MemberRole.OWNER || member.role !== MemberRole.OWNER);
   return (
-    <Section
-      title="Members"
-      actions={
-        administers(one.role) && (
-          <Button size="s" icon="plus" onClick={() => setInviting(true)}>
-            Invite
-          </Button>
-        )
-      }
-    >
-      {invited && (
-        <div role="status">
-          <Note tone="good" title={`An invitation is on its way to ${invited.email}`}>
-            <p>
-              It is for the account with that confirmed address, and ends <Time at={invited.expireTime} />.
-            </p>
-          </Note>
-        </div>
-      )}
+    <Section title="Members">
       <List list={list} label="Members" moreLabel="Show more" empty={<p class="soft">Nobody belongs to it.</p>}>
         {(members) => (
           <Rows label="Members">
@@ -66,7 +46,7 @@ export function Members({ one, onLeave }: { one: Organisation; onLeave: () => vo
                   }
                   about={
                     <>
-                      {member.email && `${member.email} · `}since <Time at={member.createTime} />
+                      {member.email && `${member.email} · `}joined <Time at={member.createTime} />
                     </>
                   }
                   actions={
@@ -95,16 +75,6 @@ export function Members({ one, onLeave }: { one: Organisation; onLeave: () => vo
           </Rows>
         )}
       </List>
-      {inviting && (
-        <Invite
-          one={one}
-          onClose={() => setInviting(false)}
-          onInvited={(invitation) => {
-            setInvited(invitation);
-            setInviting(false);
-          }}
-        />
-      )}
       {changing && (
         <ChangeRole
           one={one}
@@ -123,7 +93,7 @@ export function Members({ one, onLeave }: { one: Organisation; onLeave: () => vo
           action="Remove"
           onClose={() => setRemoving(undefined)}
           run={async () => {
-            await api.organisations.removeMember({ orgId: one.orgId, userId: removing.userId });
+            await accountsApi.organisations.removeMember({ orgId: one.orgId, userId: removing.userId });
             list.change((members) => members.filter((member) => member.userId !== removing.userId));
             setRemoving(undefined);
             toast(`${removing.displayName} is removed.`);
@@ -133,25 +103,6 @@ export function Members({ one, onLeave }: { one: Organisation; onLeave: () => vo
         </Confirm>
       )}
     </Section>
-  );
-}
-
-function Invite({ one, onInvited, onClose }: { one: Organisation; onInvited: (invitation: Invitation) => void; onClose: () => void }) {
-  const form = useForm({
-    initial: { email: "", role: String(MemberRole.MEMBER) },
-    check: ({ email }) => (/^\S+@\S+$/.test(email) ? {} : { email: "Enter an e-mail address, such as ada@example.com." }),
-    submit: async ({ email, role }) => onInvited(await api.organisations.inviteMember({ orgId: one.orgId, email, role: Number(role) })),
-  });
-  return (
-    <Dialog title="Invite somebody" onClose={onClose}>
-      <Form form={form} label="Invite somebody">
-        <TextField label="E-mail" hint="A link goes there; it is good for seven days." type="email" autocomplete="off" {...form.field("email")} />
-        <Select label="Role" options={rolesToGive(one.role)} {...form.field("role")} />
-        <div class="row">
-          <SubmitButton form={form}>Send the invitation</SubmitButton>
-        </div>
-      </Form>
-    </Dialog>
   );
 }
 
@@ -165,7 +116,7 @@ interface ChangeRoleProps {
 function ChangeRole({ one, member, onChanged, onClose }: ChangeRoleProps) {
   const form = useForm({
     initial: { role: String(member.role) },
-    submit: async ({ role }) => onChanged(await api.organisations.setMemberRole({ orgId: one.orgId, userId: member.userId, role: Number(role) })),
+    submit: async ({ role }) => onChanged(await accountsApi.organisations.setMemberRole({ orgId: one.orgId, userId: member.userId, role: Number(role) })),
   });
   return (
     <Dialog title={`Role of ${member.displayName}`} onClose={onClose}>
