@@ -9,7 +9,7 @@ GATEWAY := $(wildcard gateway/*.py gateway/reference.*)
 CLIENT_TS := $(shell find clients/typescript -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/gen/*')
 WEB := $(shell find gateway/web -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
 
-.PHONY: help setup proto client-ts client-python web screenshots up test schemathesis lint format images backup-drill k8s bench bench-peers lock clean
+.PHONY: help setup proto client-ts client-python web screenshots up test schemathesis lint format images backup-drill k8s bench bench-peers release lock clean
 
 help: ## what each target does
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -88,6 +88,9 @@ bench: setup ## the figures in README, measured on this machine
 
 bench-peers: setup ## other gateways and ours in front of one mock, in turn (some 15 minutes)
 	@$(BIN)/python -m bench.peers
+
+release: setup ## the next release, up to its commit: VERSION=0.2.0 (docs/releases.md)
+	@$(BIN)/python -m tools.release $(VERSION)
 
 lock: $(STAMPS)/venv ## lock the dependencies again, with hashes
 	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate \

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-BASE_URL = "http://127.0.0.1:8080"
+BASE_URL = "http://localhost:8080"
 """What the page shows until its script knows where it was loaded from."""
 
 _MESSAGES = [{"role": "MESSAGE_ROLE_USER", "content": "Write a haiku about envoys."}]

@@ -7,7 +7,7 @@ under the request id that goes out with the answer.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -32,6 +32,11 @@ class LocalError:
     """Only for answers that carry one of these flags of Envoy's; empty: whatever the flags."""
     unread: bool = False
     """Only for what is refused before it was read whole and had a request id."""
+    limit: str = ""
+    """Name of the setting whose limit was passed; `of_limit` tells its value."""
+    limit_bytes: int = 0
+    large_body: bool = False
+    """Only for ways that take a large body."""
     openai_message: str = ""
     """What callers of /v1/ are told instead; empty: the same."""
     native_message: str = ""
@@ -40,14 +45,26 @@ class LocalError:
     @property
     def json_body(self) -> dict[str, object]:
         """google.rpc.Status as JSON, with Envoy's placeholders for what is known at the request."""
+        info: dict[str, object] = {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": self.reason,
+            "domain": DOMAIN,
+        }
+        if self.limit_bytes:
+            info["metadata"] = {"limit": self.limit, "limit_bytes": str(self.limit_bytes)}
         return {
             "code": self.grpc_code,
             "message": self.message,
             "details": [
-                {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": self.reason, "domain": DOMAIN},
+                info,
                 {"@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": "%REQ(X-REQUEST-ID)%"},
             ],
         }
+
+    def of_limit(self, limit_bytes: int) -> LocalError:
+        """The same, which says how much its limit is."""
+        told = f"{self.message} It takes {limit_bytes:,} bytes ({self.limit} of the edge)."
+        return replace(self, message=told, limit_bytes=limit_bytes)
 
     @property
     def openai_body(self) -> dict[str, object]:
@@ -81,6 +98,7 @@ class LocalError:
         return base64.b64encode(status.SerializeToString()).decode().rstrip("=")
 
 
+_BODY_TOO_LARGE = "The body is larger than this method takes."
 # Types and codes as services/inference answers them, so that a caller meets one set.
 _BAD, _SERVER = "invalid_request_error", "api_error"
 _SERVED_OF_OPENAI = (
@@ -88,7 +106,8 @@ _SERVED_OF_OPENAI = (
     "/v1/responses, /v1/responses/input_tokens and /v1/embeddings."
 )
 
-# Rows with response flags, or `unread`, precede the row of the same status without; the last one takes what is left.
+# Rows with response flags, `unread` or `large_body` precede the row of the same status without; the last one takes what
+# is left.
 LOCAL_ERRORS = (
     LocalError(
         400,
@@ -131,11 +150,21 @@ LOCAL_ERRORS = (
     LocalError(
         413,
         "REQUEST_TOO_LARGE",
-        "The body is larger than this method takes; GET / says how much that is.",
+        _BODY_TOO_LARGE,
         code_pb2.INVALID_ARGUMENT,
         _BAD,
         "request_too_large",
-        openai_message="The body is larger than this method takes.",
+        limit="max_large_body_bytes",
+        large_body=True,
+    ),
+    LocalError(
+        413,
+        "REQUEST_TOO_LARGE",
+        _BODY_TOO_LARGE,
+        code_pb2.INVALID_ARGUMENT,
+        _BAD,
+        "request_too_large",
+        limit="max_body_bytes",
     ),
     LocalError(
         415,

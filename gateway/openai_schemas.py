@@ -143,6 +143,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "object": {"const": "model"},
             "created": {"type": "integer", "description": "Unix time, seconds."},
             "owned_by": {"type": "string"},
+            "kind": {
+                "type": "string",
+                "enum": ["chat", "embedding"],
+                "description": "What it makes: answers or vectors. Not of OpenAI's API.",
+            },
         },
     },
     "openai.ModelList": {

@@ -2,8 +2,8 @@
 // The page is whole without this: it only fills in the address, copies commands and filters the list.
 for (const code of document.querySelectorAll("pre code")) {
   code.textContent = code.textContent
-    .replaceAll("http://127.0.0.1:8080", location.origin)
-    .replaceAll("127.0.0.1:8080", location.host);
+    .replaceAll("http://localhost:8080", location.origin)
+    .replaceAll("localhost:8080", location.host);
   const button = document.createElement("button");
   button.type = "button";
   button.className = "copy";

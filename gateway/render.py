@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import jinja2
 
-from gateway import contracts, envoy_words, routes, settings, static, web_app
+from gateway import bare_statuses, contracts, envoy_words, routes, settings, static, web_app
 from gateway.app_headers import APP_HEADERS, PAGE_METHODS
-from gateway.local_errors import LOCAL_ERRORS, OTHER_ERROR
+from gateway.local_errors import LOCAL_ERRORS, OTHER_ERROR, LocalError
 from gateway.settings import EdgeSettings
 
 HERE = Path(__file__).resolve().parent
@@ -62,7 +62,15 @@ def render(target: Target, edge: EdgeSettings) -> str:
         "routes": derived,
         "descriptor": str(edge.file(edge.descriptor)),
         "allowed_origins": _origins(edge.allowed_origins),
-        "local_errors": [*((error, "EQ") for error in LOCAL_ERRORS), (OTHER_ERROR, "GE")],
+        "local_errors": [*((_limited(error, edge), "EQ") for error in LOCAL_ERRORS), (OTHER_ERROR, "GE")],
+        "head_paths": [
+            binding.regex
+            for method in read.methods
+            if method.path in PAGE_METHODS
+            for binding in method.bindings
+            if binding.verb == "GET"
+        ],
+        "head_lua": _lua("head"),
         "openai_prefix": contracts.OPENAI_PREFIX,
         "files": [
             static.read("/reference", edge.file(edge.reference), "text/html; charset=utf-8", made_by="make proto"),
@@ -79,7 +87,10 @@ def render(target: Target, edge: EdgeSettings) -> str:
         "cookie_methods": COOKIE_METHODS,
         "page_methods": PAGE_METHODS,
         "page_headers": APP_HEADERS,
-        "responses_lua": _lua("responses").replace("WORDS_OF_ENVOY", envoy_words.as_lua()),
+        "responses_lua": _lua("responses")
+        .replace("WORDS_OF_ENVOY", envoy_words.as_lua())
+        .replace("BARE_STATUSES", bare_statuses.as_lua())
+        .replace("OPENAI_PREFIX_OF_PATHS", contracts.OPENAI_PREFIX),
         "stats_services": [
             {
                 "name": service.full_name,
@@ -108,6 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draft.write_text(text)
     draft.replace(chosen.out)
     return 0
+
+
+def _limited(error: LocalError, edge: EdgeSettings) -> LocalError:
+    return error.of_limit(getattr(edge, error.limit)) if error.limit else error
 
 
 def _origins(allowed: Sequence[str]) -> list[dict[str, Any]]:

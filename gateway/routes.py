@@ -71,6 +71,8 @@ class Routes:
     """Paths that are refused by name, so that no later rule lets them through."""
     transcoded_services: tuple[str, ...]
     large_bodies: tuple[LargeBody, ...]
+    large_paths: str
+    """RE2 of the paths with query of all that take a large body."""
     plain: tuple[Plain, ...]
     contradictions: str
     """RE2 of the paths with query whose query names a variable of the path, which it would override."""
@@ -93,6 +95,7 @@ def derive(
     """Routes of all services. ContractError names a service without a cluster, or a large or long method that does not
     exist. plain_areas: whose methods of raw bodies are called over plain HTTP."""
     known = {method.path: method for method in contracts.methods}
+    large_body_methods = tuple(large_body_methods)
     for setting, paths in (("large_body_methods", large_body_methods), ("long_methods", long_methods)):
         for path in paths:
             if path not in known:
@@ -126,6 +129,7 @@ def derive(
             for binding in known[path].bindings
             if binding.body
         ),
+        large_paths=_large_paths(known[path] for path in large_body_methods),
         plain=tuple(
             Plain(method.plain_path, plain_cluster(service.area), method.path in large_body_methods)
             for service in contracts.services
@@ -139,6 +143,11 @@ def derive(
         refusals=others,
         credential_paths=_credential_paths(contracts.methods),
     )
+
+
+def _large_paths(methods: Iterable[Method]) -> str:
+    regexes = dict.fromkeys(binding.regex for method in methods for binding in method.bindings if binding.body)
+    return f"(?:{'|'.join(regexes)})(?:\\?.*)?" if regexes else "/$^"
 
 
 def plain_cluster(area: str) -> str:

@@ -43,6 +43,14 @@ class EdgeSettings(BaseModel):
         "its methods of raw bodies are called there, at half the cost; without, over gRPC as all others",
     )
     listen_host: str = Field("127.0.0.1", description="address that the edge listens on")
+    listen_also: list[str] = Field(
+        default_factory=list, description="more addresses that it listens on, at the same port"
+    )
+    page_host: str | None = Field(
+        None,
+        description="host that people who ask for a page by 127.0.0.1 or ::1 are led to: passkeys and sessions of "
+        "browsers belong to one name; without, they stay where they are",
+    )
     data_dir: Path | None = Field(None, description="folder that relative file names below are looked up in")
 
     # What it reads.

@@ -1,8 +1,9 @@
 """`make test`: every test that needs no special machine, in two passes.
 
-First all that can share the machine, on as many workers as there are cores; what fails there is asked once more, alone
-(docs/decisions/0015). Then what kills processes or wants the machine for itself (marker `chaos`), whose failures stand.
-The environment that reaches them holds no provider's key: nobody's money is spent by a test.
+First all that can share the machine, on one worker more than there are cores, since tests wait as long as they compute;
+what fails there is asked once more, alone (docs/decisions/0015). Then what kills processes or wants the machine for
+itself (marker `chaos`), whose failures stand. The environment that reaches them holds no provider's key: nobody's money
+is spent by a test.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from tools.test_outcomes import FILE_VARIABLE, Outcomes, read_outcomes
 
 PROVIDER_VARIABLES = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "OLLAMA_HOST")
-WORKERS = max(2, os.cpu_count() or 2)
+WORKERS = max(2, os.cpu_count() or 2) + 1
 #: More failures than so many are no accident of a busy machine: nothing is asked again.
 AGAIN_MAX = 3
 #: Memory that the tests' files may take: clusters of PostgreSQL, some 60 MB each with what was written, and Redis's.
@@ -100,7 +101,7 @@ def free_memory_bytes() -> int:
 
 def run_shared(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> int:
     """The first pass, and once more alone what failed in it. Returns the exit code."""
-    spread = ["-n", str(WORKERS), "--dist", "loadfile", "-m", "not chaos"]
+    spread = ["-n", str(WORKERS), "-p", "tools.test_scheduling", "--no-loadscope-reorder", "-m", "not chaos"]
     code, first = run_recorded([*spread, *arguments], folder / "first.json", environment)
     if code != FAILED or first.others or not 0 < len(first.failed) <= AGAIN_MAX:
         return code

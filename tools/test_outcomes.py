@@ -1,6 +1,6 @@
 """A plugin of pytest: writes what became of each test as JSON, into the file that PROMPTMESH_OUTCOMES names.
 
-`pytest -p tools.test_outcomes`. It also says which folders of tests took how long, added up over the workers.
+`pytest -p tools.test_outcomes`. It also says which folders and files of tests took how long, added up over the workers.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 FILE_VARIABLE = "PROMPTMESH_OUTCOMES"
+SLOW_FILES = 20  # so many lines tell where the time went
 #: A failure in these phases is the test's own. What fails in a teardown was done by all tests that shared a fixture
 #: (the check of a mesh's logs), and a worker that died has no phase: asking one test again would say nothing of them.
 _OWN_PHASES = ("setup", "call")
@@ -44,7 +45,7 @@ class Recorder:
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._seconds["/".join(report.nodeid.split("::")[0].split("/")[:2])] += report.duration
+        self._seconds[report.nodeid.split("::")[0]] += report.duration
         if report.failed and report.when in _OWN_PHASES:
             self._outcomes.failed[report.nodeid] = report.longreprtext
         elif report.failed:
@@ -60,9 +61,13 @@ class Recorder:
         self._file.write_text(json.dumps(asdict(self._outcomes)))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        terminalreporter.section("seconds by folder")
-        for folder, seconds in sorted(self._seconds.items(), key=lambda one: -one[1]):
-            terminalreporter.write_line(f"{seconds:8.0f}  {folder}")
+        folders: defaultdict[str, float] = defaultdict(float)
+        for file, seconds in self._seconds.items():
+            folders[str(PurePosixPath(file).parent)] += seconds
+        for title, places in (("seconds by folder", folders), (f"the {SLOW_FILES} slowest files", self._seconds)):
+            terminalreporter.section(title)
+            for place, seconds in sorted(places.items(), key=lambda one: -one[1])[:SLOW_FILES]:
+                terminalreporter.write_line(f"{seconds:8.0f}  {place}")
 
 
 def pytest_configure(config: pytest.Config) -> None:

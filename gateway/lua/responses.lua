@@ -1,6 +1,9 @@
 -- Answers to callers that do not speak gRPC: the status that a handler of raw bodies asked for, what HTTP wants beside
 -- it, none of gRPC's headers, and our words where the edge itself refused in Envoy's.
 local WORDS = WORDS_OF_ENVOY
+-- By code of gRPC: reason, message, OpenAI's error, grpc-status-details-bin. 0: any other code.
+local BARE = BARE_STATUSES
+local OPENAI_PREFIX = "OPENAI_PREFIX_OF_PATHS"
 local SHOWN_MAX = 80
 
 -- Where the message of an error in JSON stands, its quotes left out; nil if there is none.
@@ -50,8 +53,31 @@ local function take_headers(headers, content_type)
   end
 end
 
+-- A status without details is the gRPC library's of a service, in its own words: it gets the shape of all others.
+-- The transcoder has taken gRPC's headers away by now, so that only the body shows it.
+local function shape_bare(handle, asked)
+  local body = handle:body()
+  if not body then return end
+  local code = tonumber(body:getBytes(0, body:length()):match('^{"code":(%d+),"message":".*","details":%[%]}$'))
+  if not code then return end
+  local row = BARE[code] or BARE[0]
+  local request_id, path = asked:match("^(%S*) %S* (.*)$")
+  local text = row[3]
+  if path:sub(1, #OPENAI_PREFIX) ~= OPENAI_PREFIX then
+    text = string.format(
+      '{"code":%d,"message":"%s","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"%s",' ..
+      '"domain":"promptmesh","metadata":{}},{"@type":"type.googleapis.com/google.rpc.RequestInfo","requestId":"%s",' ..
+      '"servingData":""}]}', code, row[2], row[1], request_id)
+  end
+  body:setBytes(text)
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
+  local asked = headers:get("x-promptmesh-asked")
+  if asked then
+    headers:remove("x-promptmesh-asked")
+  end
   local status = headers:get("x-promptmesh-http-status")
   if status then
     headers:remove("x-promptmesh-http-status")
@@ -62,6 +88,10 @@ function envoy_on_response(handle)
   end
   local content_type = headers:get("content-type")
   if content_type and content_type:find("application/grpc", 1, true) == 1 then
+    local bare = asked and BARE[tonumber(headers:get("grpc-status"))]
+    if bare and not headers:get("grpc-status-details-bin") then
+      headers:replace("grpc-status-details-bin", bare[4])
+    end
     return
   end
   if content_type then
@@ -79,7 +109,15 @@ function envoy_on_response(handle)
   headers:remove("grpc-accept-encoding")
   headers:remove("grpc-encoding")
   headers:remove("trailer")
-  if in_envoy_words then
+  if asked and asked:find(" head ", 1, true) then
+    -- Of nothing the compressor would make something: it is told to leave this answer as it is.
+    headers:replace("cache-control", (headers:get("cache-control") or "no-store") .. ", no-transform")
+    local body = handle:body()
+    if body then body:setBytes("") end
+    handle:headers():remove("content-length")
+  elseif in_envoy_words then
     reword(handle)
+  elseif asked and not status and headers:get(":status"):find("^[45]") then
+    shape_bare(handle, asked)
   end
 end

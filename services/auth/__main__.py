@@ -3,20 +3,39 @@ with `mail`: sends the mails that other processes of auth wrote (mail/worker.py)
 
 import sys
 
-from services.auth.audit.command import run_audit_command
-from services.auth.commands import run_command
-from services.auth.mail.settings import MailSettings
-from services.auth.mail.worker import main as send_mail
-from services.auth.main import main
-from services.auth.settings import AuthSettings
-from services.mesh.run import run
+from services.mesh.lean import lean_imports
+
+
+def _serve() -> None:
+    with lean_imports():
+        from services.auth.main import main
+        from services.auth.settings import AuthSettings
+        from services.mesh.run import run
+
+    run(AuthSettings, main)
+
+
+def _command(arguments: list[str]) -> int:
+    with lean_imports():
+        from services.auth.audit.command import run_audit_command
+        from services.auth.commands import run_command
+
+    return run_audit_command(arguments[1:]) if arguments[0] == "audit" else run_command(arguments)
+
+
+def _send_mail() -> None:
+    with lean_imports():
+        from services.auth.mail.settings import MailSettings
+        from services.auth.mail.worker import main
+        from services.mesh.run import run
+
+    run(MailSettings, main)
+
 
 if __name__ == "__main__":
     if sys.argv[1:] in ([], ["serve"]):
-        run(AuthSettings, main)
+        _serve()
     elif sys.argv[1:] == ["mail"]:
-        run(MailSettings, send_mail)
-    elif sys.argv[1] == "audit":
-        raise SystemExit(run_audit_command(sys.argv[2:]))
+        _send_mail()
     else:
-        raise SystemExit(run_command(sys.argv[1:]))
+        raise SystemExit(_command(sys.argv[1:]))

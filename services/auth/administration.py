@@ -14,6 +14,7 @@ from promptmesh.auth.v1 import administration_pb2 as pb
 from promptmesh.auth.v1 import auth_pb2
 
 from services.auth import store
+from services.auth.organisations import memberships
 from services.auth.store import SQL, Row
 from services.mesh import audit
 from services.mesh.access import tokens
@@ -90,6 +91,7 @@ class Administration:
                 await refuse_last_admin(conn, row["user_id"])
             changed = await store.suspend(conn, self._outbox, row["user_id"], until, request.reason)
             await self._record(conn, "user.suspend", row, request.reason, _suspension(row), _suspension(changed))
+            await self._teams_changed(conn, row)
             await self._tell(conn, row, "suspended", until=f"{until:%Y-%m-%d %H:%M} UTC", reason=request.reason)
         log.info("user suspended", user_id=row["user_id"], by=caller.user_id, until=until.isoformat())
         return store.administered_user_of(changed)
@@ -102,6 +104,7 @@ class Administration:
                 return store.administered_user_of(row)
             changed = await store.suspend(conn, self._outbox, row["user_id"], None, "")
             await self._record(conn, "user.restore", row, request.reason, _suspension(row), _suspension(changed))
+            await self._teams_changed(conn, row)
             await self._tell(conn, row, "restored", reason=request.reason)
         log.info("user restored", user_id=row["user_id"], by=caller.user_id)
         return store.administered_user_of(changed)
@@ -126,12 +129,40 @@ class Administration:
         return store.administered_user_of(row)
 
     async def revoke_api_keys(self, caller: Caller, request: pb.RevokeApiKeysRequest) -> int:
-        """Revokes every API key of a person; how many. USER_NOT_FOUND."""
+        """Revokes every API key that a person may know the secret of: their own, and those of the service accounts of
+        teams that nobody else owns; how many. USER_NOT_FOUND."""
         async with self._database.transaction() as conn:
             row = await taken(conn, caller, request.user_id)
+            teams = await self._held_teams(conn, row)
             revoked = await store.revoke_keys_of(conn, self._outbox, row)
             await self._record(conn, "user.revoke_api_keys", row, request.reason, None, {"revoked": revoked})
+            for team in await conn.fetch(SQL["solely_owned_teams"], row["user_id"], teams):
+                ended = await store.revoke_account_keys(conn, self._outbox, team["org_id"])
+                if ended:
+                    await audit.record(
+                        conn,
+                        self._outbox,
+                        "organisation.revoke_api_keys",
+                        memberships.party(team),
+                        subject_user_id=row["user_id"],
+                        org_id=team["org_id"],
+                        reason=request.reason,
+                        after={"revoked": ended},
+                    )
+                revoked += ended
         return revoked
+
+    async def _held_teams(self, conn: Connection, row: Row) -> list[str]:
+        """The teams that a person owns, locked."""
+        teams = [one["org_id"] for one in await conn.fetch(SQL["owned_teams"], row["user_id"])]
+        for org_id in teams:
+            await conn.execute(SQL["lock_organisation"], org_id)
+        return teams
+
+    async def _teams_changed(self, conn: Connection, row: Row) -> None:
+        """After a suspension began or ended: what it means for the teams that the person owns."""
+        for org_id in await self._held_teams(conn, row):
+            await memberships.owners_changed(conn, self._outbox, org_id)
 
     async def _record(
         self,

@@ -75,6 +75,7 @@ class ApiKeys:
         digest = body_digest(request) if request.request_id else None
         async with self._database.transaction() as conn:
             owner = await self._owner(conn, caller, request.service_account_id)
+            plan = await store.held_plan(conn, owner.org_id)
             if digest is not None:
                 await _refuse_repeated(conn, owner, request.request_id, digest)
             await self._refuse_too_many(conn, owner)
@@ -85,7 +86,7 @@ class ApiKeys:
                 *(request.request_id or None, digest, networks, list(request.models)),
             )
             assert row is not None
-            await store.tell_of_key(conn, self._outbox, row, owner.who)
+            await store.tell_of_key(conn, self._outbox, row, owner.who, plan)
             await record_act(conn, self._outbox, "api_key.create", row, after=_told(row))
         return auth_pb2.CreateApiKeyResponse(api_key=store.api_key_of(row), secret=secret)
 
@@ -115,10 +116,11 @@ class ApiKeys:
             found = await conn.fetchrow(SQL["api_key"], request.api_key_id)
             if found is None or not await _may_revoke(conn, caller, found):
                 raise no_such_key(request.api_key_id)
+            plan = await store.held_plan(conn, found["org_id"])
             row = await conn.fetchrow(SQL["revoke_api_key"], request.api_key_id)
             if row is not None:
                 who = {"display_name": found["user_name"], "roles": found["roles"]}
-                await store.tell_of_key(conn, self._outbox, row, who)
+                await store.tell_of_key(conn, self._outbox, row, who, plan)
                 await record_act(conn, self._outbox, "api_key.revoke", row)
             else:
                 row = await conn.fetchrow(SQL["api_key"], request.api_key_id)

@@ -75,6 +75,7 @@ class Confirmations:
         """
         async with self._database.transaction() as conn:
             user = await conn.fetchrow(SQL["share_user"], caller.user_id)
+            plan = await store.held_session_plan(conn, caller.session_id) if user else ""
             row = await conn.fetchrow(SQL["lock_session"], caller.session_id) if user else None
             if user is None or row is None or row["end_time"] is not None:
                 raise tokens.revoked()
@@ -86,7 +87,6 @@ class Confirmations:
             replaced = bool(password_hash) and user["password_hash"] != password_hash
             if not replaced:
                 refresh = Refresh("", row["refresh_expire_time"])
-                plan = await store.held_plan(conn, row["org_id"])
                 session = self._issuer.issue(
                     user,
                     caller.session_id,

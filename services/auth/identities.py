@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from promptmesh.auth.v1 import auth_pb2, events_pb2
 from promptmesh.auth.v1.auth_pb2 import WatchIdentitiesResponse
 
-from services.auth import store
+from services.auth import store, workload_accounts
 from services.auth.api_keys import ApiKeys
 from services.auth.store import RESTRICTION_MARGIN_S, SQL
+from services.mesh.access import keys
 from services.mesh.database import Database
 from services.mesh.errors import MeshError
 from services.mesh.events import Event, Tail
@@ -39,8 +40,15 @@ class IdentityFeed:
         self._database, self._tail, self._api_keys, self._options = database, tail, api_keys, options
 
     async def resolve(self, digest: bytes) -> auth_pb2.KeyIdentity:
-        """The identity behind an API key's digest. API_KEY_NOT_FOUND, DEPENDENCY_UNAVAILABLE."""
-        return await self._api_keys.resolve(digest)
+        """The identity behind an API key's digest, or a workload's. API_KEY_NOT_FOUND, DEPENDENCY_UNAVAILABLE."""
+        account_id = keys.account_of(digest)
+        if account_id is None:
+            return await self._api_keys.resolve(digest)
+        async with self._database.connection() as conn:
+            row = await conn.fetchrow(SQL["resolve_service_account"], account_id)
+        if row is None:
+            raise MeshError("API_KEY_NOT_FOUND", "There is no such service account.")
+        return workload_accounts.identity_of(row, row["plan"])
 
     async def report_uses(self, api_key_ids: Sequence[str]) -> None:
         """Keys were used just now."""
@@ -152,6 +160,8 @@ def message_of(event: Event, version: int, newest: Mapping[str, int]) -> WatchId
             message.org_changed.org_id = payload.org_id
             message.org_changed.plan = payload.plan
             message.org_changed.change_time.CopyFrom(payload.change_time)
+            if payload.HasField("suspend_time"):
+                message.org_changed.suspend_time.CopyFrom(payload.suspend_time)
     elif isinstance(payload, events_pb2.UserDeleted):
         message.user_changed.user_id = payload.user_id
         message.user_changed.change_time.CopyFrom(payload.delete_time)

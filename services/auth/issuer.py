@@ -42,6 +42,7 @@ class Issuer:
         self._access_lifetime = timedelta(seconds=access_lifetime_s)
         self._refresh_lifetime = timedelta(seconds=refresh_lifetime_s)
         self._session_lifetime = timedelta(seconds=session_lifetime_s)
+        self.session_lifetime_s = session_lifetime_s
 
     def end_of(self, create_time: datetime) -> datetime:
         """When a session that was opened then ends whatever happens."""

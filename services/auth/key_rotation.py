@@ -30,6 +30,7 @@ class KeyRotation:
         secret = keys.new_secret()
         async with self._database.transaction() as conn:
             who = await self._owner(conn, caller, request.api_key_id)
+            plan = await store.held_plan(conn, who["org_id"])
             before = await conn.fetchrow(SQL["lock_api_key"], request.api_key_id)
             if before is None or not _in_force(before, who["moment"]):
                 raise no_such_key(request.api_key_id)
@@ -41,9 +42,8 @@ class KeyRotation:
             assert row is not None, "the row is locked"
             kept = (row["digest"], row["previous_digest"])
             ended = [one for one in (before["digest"], before["previous_digest"]) if one and one not in kept]
-            await store.tell_of_key(
-                conn, self._outbox, row, {"display_name": who["user_name"], "roles": who["roles"]}, ended
-            )
+            told = {"display_name": who["user_name"], "roles": who["roles"]}
+            await store.tell_of_key(conn, self._outbox, row, told, plan, ended)
             await record_act(
                 conn,
                 self._outbox,

@@ -43,7 +43,7 @@ from services.mesh.settings import secret_bytes
 from services.mesh.telemetry.logs import get_logger
 
 log = get_logger()
-SERVES = (9, 9)  # lowest and highest of our migrations that this code serves
+SERVES = (10, 10)  # lowest and highest of our migrations that this code serves
 
 
 async def main(mesh: Mesh[AuthSettings]) -> None:
@@ -98,6 +98,7 @@ async def main(mesh: Mesh[AuthSettings]) -> None:
         accounts.throttle,
         reuse_s=settings.refresh_reuse_s,
         verification=accounts.verification,
+        sessions_max=settings.sessions_per_user_max,
     )
     mesh.background(
         "session purge",

@@ -17,6 +17,7 @@ from services.auth.key_rotation import KeyRotation
 from services.auth.sessions import Sessions
 from services.auth.signing_keys import SigningKeys
 from services.auth.users import Users
+from services.mesh.access import keys
 from services.mesh.call import current
 from services.mesh.errors import MeshError
 from services.mesh.streams import GuardHost, Item, guard
@@ -99,7 +100,7 @@ class Auth(pb_grpc.AuthServiceServicer):
         return await self._signing_keys.present()
 
     async def ResolveApiKey(self, request: pb.ResolveApiKeyRequest, context: Any) -> pb.KeyIdentity:
-        return await self._feed.resolve(request.digest)
+        return await self._feed.resolve(request.digest or keys.account_digest(request.service_account_id))
 
     async def ReportKeyUses(self, request: pb.ReportKeyUsesRequest, context: Any) -> empty_pb2.Empty:
         await self._api_keys.used(request.api_key_ids)

@@ -50,12 +50,13 @@ class Sessions:
         *,
         reuse_s: float,
         verification: bool,
+        sessions_max: int,
     ) -> None:
         """reuse_s: how long after a refresh its token is answered as before instead of ending the session.
-        verification: whether only who proved their address can log in."""
+        verification: whether only who proved their address can log in; sessions_max: open ones of a person."""
         self._database, self._outbox = database, outbox
         self._passwords, self._issuer, self._throttle = passwords, issuer, throttle
-        self._verification = verification
+        self._verification, self._sessions_max = verification, sessions_max
         self._reuse = timedelta(seconds=reuse_s)
         self._second_factor: SecondFactor | None = None
 
@@ -110,10 +111,11 @@ class Sessions:
         async with self._database.transaction() as conn:
             user_id = await conn.fetchval(SQL["session_owner"], token.session_id)
             user = await conn.fetchrow(SQL["share_user"], user_id) if user_id else None
+            plan = await store.held_session_plan(conn, token.session_id) if user else ""
             row = await conn.fetchrow(SQL["lock_session"], token.session_id) if user else None
             if user is None or row is None:
                 raise _expired() if token.ours else _invalid()
-            session = await self._refreshed(conn, token, user, row)
+            session = await self._refreshed(conn, token, user, row, plan)
         if session is None:  # raised outside, so that the end of the session is committed
             log.warning("a used refresh token came again", session_id=token.session_id, user_id=user_id)
             raise _revoked("it was used before")
@@ -195,7 +197,8 @@ class Sessions:
 
     async def open(self, conn: Connection, user: Row, methods: Sequence[str]) -> auth_pb2.Session:
         """A new session of a person. user: of the query `user_to_log_in`, in this transaction; methods: how they proved
-        who they are, as SessionInfo names them. SUSPENDED."""
+        who they are, as SessionInfo names them. Where they have as many as one may, the least recently used one ends:
+        nobody is kept out by sessions that they, or somebody with their password, opened. SUSPENDED."""
         store.refuse_suspended(user)
         now = user["moment"]
         plan = await store.held_plan(conn, user["org_id"])
@@ -223,6 +226,17 @@ class Sessions:
             org_id=user["org_id"],
             after={"methods": list(methods)},
         )
+        unused = await store.end_unused_sessions(
+            conn,
+            self._outbox,
+            user["user_id"],
+            kept=self._sessions_max - 1,
+            spared=session.session_id,
+            lifetime_s=self._issuer.session_lifetime_s,
+        )
+        for session_id in unused:
+            why = f"the least recently used of more than {self._sessions_max}"
+            await self._record(conn, "session.end", session_id, user["user_id"], why)
         return session
 
     async def _refused(self, found: Row | None, error: MeshError) -> None:
@@ -250,8 +264,11 @@ class Sessions:
         async with self._database.connection() as conn:
             await conn.execute(SQL["renew_password_hash"], found["user_id"], found["password_hash"], password_hash)
 
-    async def _refreshed(self, conn: Connection, token: RefreshToken, user: Row, row: Row) -> auth_pb2.Session | None:
-        """The session's next pair; None if the token was used before, which ends the session. row: locked."""
+    async def _refreshed(
+        self, conn: Connection, token: RefreshToken, user: Row, row: Row, plan: str
+    ) -> auth_pb2.Session | None:
+        """The session's next pair; None if the token was used before, which ends the session. row: locked; plan: of its
+        organisation."""
         now: datetime = user["moment"]
         present = hmac.compare_digest(row["refresh_digest"], token.digest)
         again = self._again(token, row) if token.ours else None
@@ -269,7 +286,6 @@ class Sessions:
         if min(row["refresh_expire_time"], end_time) <= now:
             raise _expired()
         store.refuse_suspended(user)
-        plan = await store.held_plan(conn, row["org_id"])
         if again is not None:
             session = self._issuer.issue(
                 user,

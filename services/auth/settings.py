@@ -54,6 +54,9 @@ class AuthSettings(FederationSettings, AuditSettings, MailSettings):
     session_retention_s: int = Field(default=86_400, ge=0)  # how long sessions that are over are kept
     session_purge_s: float = Field(default=300.0, gt=0)  # between two removals of those
 
+    # Open at once; a log-in beyond ends the least recently used one.
+    sessions_per_user_max: int = Field(default=100, ge=1, le=10_000)
+
     # The cookie with a browser's refresh token
     cookie_secure: bool = True  # false only where browsers reach the mesh by http:// on a host that is not localhost
     cookie_origins: Annotated[str, AfterValidator(_origins)] = ""  # beside the mesh's own, separated by commas
@@ -74,6 +77,7 @@ class AuthSettings(FederationSettings, AuditSettings, MailSettings):
 
     # Organisations
     organisations_max: int = Field(default=50, ge=1)  # of a person, their own included
+    teams_owned_max: int = Field(default=10, ge=0)  # of a person; each team has limits of its own
     members_max: int = Field(default=1000, ge=1)  # of an organisation, invitations under way included
     service_accounts_max: int = Field(default=100, ge=0)  # of an organisation
     invitation_lifetime_s: int = Field(default=7 * 86_400, ge=1)
@@ -88,7 +92,11 @@ class AuthSettings(FederationSettings, AuditSettings, MailSettings):
     def organisation_limits(self) -> OrganisationLimits:
         """What these settings allow of organisations."""
         return OrganisationLimits(
-            self.organisations_max, self.members_max, self.service_accounts_max, self.invitation_lifetime_s
+            organisations_max=self.organisations_max,
+            teams_owned_max=self.teams_owned_max,
+            members_max=self.members_max,
+            service_accounts_max=self.service_accounts_max,
+            invitation_lifetime_s=self.invitation_lifetime_s,
         )
 
     # Plans

@@ -1,6 +1,11 @@
 """What auth keeps, in the words of its contract: rows to messages, changes to events.
 
-A change and its event are one transaction, which is the caller's. Rows are locked in the order user, session, API key.
+A change and its event are one transaction, which is the caller's.
+
+Rows are locked in one order, or calls that come at once could wait for each other in a circle: plans, roles
+(`lock_roles`), user, organisation, session, service account, API key; of each kind by id. Who writes a session or a key
+in whose event or token the organisation's plan stands holds the organisation (`held_plan`) before that row, and
+`tell_of_key` takes the plan that it answered. A session's organisation changes under the lock of its person's row.
 """
 
 from __future__ import annotations
@@ -243,6 +248,23 @@ async def end_sessions_of(conn: Connection, outbox: Outbox, user_id: str, *, spa
     return await _ended(conn, outbox, await conn.fetch(SQL["end_sessions_of_user"], user_id, spared))
 
 
+async def end_sessions_by(conn: Connection, outbox: Outbox, user_id: str, method: str, *, spared: str) -> list[str]:
+    """Ends the sessions of a person (locked) that were opened by a way to log in, but one that is spared; their ids."""
+    rows = await conn.fetch(SQL["end_sessions_by"], user_id, method, spared)
+    await _ended(conn, outbox, rows)
+    return [row["session_id"] for row in rows]
+
+
+async def end_unused_sessions(
+    conn: Connection, outbox: Outbox, user_id: str, *, kept: int, spared: str, lifetime_s: int
+) -> list[str]:
+    """Ends the open sessions of a person (locked) beyond `kept`, the least recently used ones, but one that is spared;
+    their ids. lifetime_s: after which a session is over anyway."""
+    rows = await conn.fetch(SQL["end_unused_sessions"], user_id, kept, spared, float(lifetime_s))
+    await _ended(conn, outbox, rows)
+    return [row["session_id"] for row in rows]
+
+
 async def end_sessions_of_org(conn: Connection, outbox: Outbox, org_id: str, user_id: str | None) -> int:
     """Ends the sessions that act for an organisation, of one person or of all; how many there were."""
     return await _ended(conn, outbox, await conn.fetch(SQL["end_sessions_of_org"], org_id, user_id))
@@ -262,13 +284,13 @@ async def _ended(conn: Connection, outbox: Outbox, rows: Sequence[Row]) -> int:
 
 
 async def tell_of_key(
-    conn: Connection, outbox: Outbox, row: Row, who: Mapping[str, Any] | Row, ended: Sequence[bytes] = ()
+    conn: Connection, outbox: Outbox, row: Row, who: Mapping[str, Any] | Row, plan: str, ended: Sequence[bytes] = ()
 ) -> None:
     """Tells that a key was made, rotated or revoked.
 
-    who: `display_name` and `roles` of its person or service account; ended: digests that are good no more.
+    who: `display_name` and `roles` of its person or service account; plan: of its organisation, as `held_plan` answered
+    before the key was written; ended: digests that are good no more.
     """
-    plan = await held_plan(conn, row["org_id"])
     identity = key_identity_of(row, who["display_name"], who["roles"], plan)
     identity.ended_digests.extend(ended)
     changed = events_pb2.ApiKeyChanged(identity=identity)
@@ -284,11 +306,21 @@ async def revoke_keys_of_org(
     service_account_id: str | None = None,
 ) -> int:
     """Revokes the keys that act for an organisation: of a person, of a service account, or all; how many there were."""
-    rows = await conn.fetch(SQL["revoke_keys_of_org"], org_id, user_id, service_account_id)
+    return await _revoked(
+        conn, outbox, await conn.fetch(SQL["revoke_keys_of_org"], org_id, user_id, service_account_id)
+    )
+
+
+async def revoke_account_keys(conn: Connection, outbox: Outbox, org_id: str) -> int:
+    """Revokes the keys of all service accounts of a locked organisation; how many there were."""
+    return await _revoked(conn, outbox, await conn.fetch(SQL["revoke_account_keys"], org_id))
+
+
+async def _revoked(conn: Connection, outbox: Outbox, rows: Sequence[Row]) -> int:
     events = []
     for row in rows:
         changed = events_pb2.ApiKeyChanged(identity=key_identity_of(row, row["user_name"], row["roles"], ""))
-        events.append(NewEvent(org_id, row["api_key_id"], row["version"], changed))
+        events.append(NewEvent(row["org_id"], row["api_key_id"], row["version"], changed))
     await outbox.append(conn, events)
     return len(events)
 
@@ -302,6 +334,12 @@ async def held_plan(conn: Connection, org_id: str) -> str:
     return plan or ""
 
 
+async def held_session_plan(conn: Connection, session_id: str) -> str:
+    """The same, of the organisation that a session acts for. Its person is locked or shared, the session not yet."""
+    plan: str | None = await conn.fetchval(SQL["share_session_plan"], session_id)
+    return plan or ""
+
+
 async def add_plans(conn: Connection, users: Sequence[auth_pb2.User]) -> None:
     """Says of people which plan the organisations of their own have."""
     plans = {row["org_id"]: row["plan"] for row in await conn.fetch(SQL["plans_of"], [one.org_id for one in users])}
@@ -310,17 +348,29 @@ async def add_plans(conn: Connection, users: Sequence[auth_pb2.User]) -> None:
 
 
 def org_restriction_of(row: Row) -> auth_pb2.OrgRestriction:
-    """An organisation's plan since it changed, from a row of `organisations`."""
+    """An organisation's plan, and the suspension of its owners, since they changed, from a row of `organisations`."""
     restriction = auth_pb2.OrgRestriction(org_id=row["org_id"], plan=row["plan"])
     restriction.change_time.FromDatetime(row["plan_change_time"])
+    if row["suspend_time"] is not None:
+        restriction.suspend_time.FromDatetime(row["suspend_time"])
     return restriction
+
+
+async def tell_of_org(conn: Connection, outbox: Outbox, row: Row) -> None:
+    """Tells every service what org_restriction_of says. row: after the change, with its `version`."""
+    told = org_restriction_of(row)
+    changed = events_pb2.OrganisationPlanChanged(org_id=told.org_id, plan=told.plan, change_time=told.change_time)
+    if told.HasField("suspend_time"):
+        changed.suspend_time.CopyFrom(told.suspend_time)
+    await outbox.append(conn, [NewEvent(told.org_id, told.org_id, row["version"], changed)])
 
 
 async def revoke_keys_of(conn: Connection, outbox: Outbox, user: Row) -> int:
     """Revokes all API keys of a person, a row of `users`; how many were in force."""
+    plans = {row["org_id"]: row["plan"] for row in await conn.fetch(SQL["share_key_plans"], user["user_id"])}
     rows = await conn.fetch(SQL["revoke_api_keys"], user["user_id"])
     for row in rows:
-        await tell_of_key(conn, outbox, row, user)
+        await tell_of_key(conn, outbox, row, user, plans.get(row["org_id"], ""))
     return len(rows)
 
 

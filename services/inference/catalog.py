@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from services.inference.config import DEMO, DEMO_TOKENS_PER_SECOND, Config, ModelConfig, ProviderConfig
 from services.inference.provider_pool import ProviderPool
 from services.inference.providers.http import Client, Timeouts
-from services.inference.route_making import RouteMaker, default_name, for_examples
+from services.inference.route_making import RouteMaker, default_embedding, default_name, for_examples
 from services.inference.routing.route import Route
 from services.mesh.call import Caller
 from services.mesh.errors import MeshError
 
+NAMED_MOST = 5  # models that an error names
 _DEMO_PROVIDER = ProviderConfig(name=DEMO, kind="demo")
 
 
@@ -30,6 +31,7 @@ class Catalog:
     version: int
     routes: Mapping[str, Route]
     default: Route
+    default_embedding: Route
     examples: Route
     examples_daily_cap_nanos: int | None
     limit_defaults: Mapping[str, Mapping[str, int]]
@@ -40,17 +42,19 @@ class Catalog:
             return self.default
         found = self.routes.get(name)
         if found is None:
-            raise MeshError(
-                "MODEL_NOT_FOUND",
-                f"No model {name[:128]!r} is offered; ListModels (GET /v1/models) names those that are.",
-                metadata={"model": name[:128]},
-            )
+            raise _not_offered(name)
         return found
 
-    def route_for(self, name: str, caller: Caller) -> Route:
-        """The same for a caller whose API key may be made for some models alone; MeshError MODEL_REFUSED."""
+    def route_for(self, name: str, caller: Caller, *, embeds: bool | None = None) -> Route:
+        """The same for a caller. What belongs to other organisations is not there (MODEL_NOT_FOUND); an API key may be
+        made for some models alone (MODEL_REFUSED).
+
+        embeds: whether vectors are wanted, or answers; None: no matter. MeshError INVALID_FIELD for a model of the
+        other kind.
+        """
+        default = self.default_embedding if embeds else self.default
         if caller.models:
-            asked = name or self.default.name
+            asked = name or default.name
             if asked not in caller.models:
                 raise MeshError(
                     "MODEL_REFUSED",
@@ -58,11 +62,44 @@ class Catalog:
                     "may; its owner chose them.",
                     metadata={"model": asked[:128]},
                 )
-        return self.route(name)
+        found = self.route(name) if name else default
+        if found.organisations and caller.org_id not in found.organisations:
+            raise _not_offered(name)
+        if embeds is not None and found.embeds is not embeds:
+            raise self._wrong_kind(found, caller)
+        return found
+
+    def _wrong_kind(self, route: Route, caller: Caller) -> MeshError:
+        makes, wanted, way = (
+            ("vectors", "answers", "/v1/embeddings or Embed")
+            if route.embeds
+            else ("answers", "vectors", "/v1/chat/completions, /v1/responses or Generate")
+        )
+        others = [name for name in self.names_for(caller) if self.routes[name].embeds is not route.embeds]
+        named = ", ".join(others[:NAMED_MOST]) + (", …" if len(others) > NAMED_MOST else "")
+        instead = f"Of those offered make {wanted}: {named}." if others else f"No model on offer makes {wanted}."
+        return MeshError(
+            "INVALID_FIELD",
+            f"The model {route.name} makes {makes}, not {wanted}: call it by {way}. {instead}",
+            metadata={"param": "model"},
+        )
 
     def names_for(self, caller: Caller) -> list[str]:
         """Names that a caller may use, in order."""
-        return [name for name in self.routes if not caller.models or name in caller.models]
+        return [
+            name
+            for name, route in self.routes.items()
+            if (not caller.models or name in caller.models)
+            and (not route.organisations or caller.org_id in route.organisations)
+        ]
+
+
+def _not_offered(name: str) -> MeshError:
+    return MeshError(
+        "MODEL_NOT_FOUND",
+        f"No model {name[:128]!r} is offered; ListModels (GET /v1/models) names those that are.",
+        metadata={"model": name[:128]},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +192,7 @@ class Offers:
             version=self._version,
             routes=routes,
             default=routes[default_name(config)],
+            default_embedding=default_embedding(config, routes),
             examples=for_examples(routes[config.examples.model]),
             examples_daily_cap_nanos=config.examples.daily_cap_nanos,
             limit_defaults=config.limits.defaults(),

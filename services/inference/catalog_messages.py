@@ -14,6 +14,7 @@ def model_message(catalog: Catalog, route: Route) -> pb.Model:
     if not route.is_model:
         return pb.Model(
             name=route.name,
+            kind=_kind(route),
             max_output_tokens=route.output_tokens_max,
             is_default=is_default,
             targets=[pb.RouteTarget(model=target.name, weight=target.weight) for target in route.targets],
@@ -22,6 +23,7 @@ def model_message(catalog: Catalog, route: Route) -> pb.Model:
     target = route.targets[0]
     message = pb.Model(
         name=route.name,
+        kind=_kind(route),
         provider=target.provider.name,
         upstream_model=target.upstream_model,
         context_tokens=target.context_tokens,
@@ -32,3 +34,7 @@ def model_message(catalog: Catalog, route: Route) -> pb.Model:
         message.price.input_token_nanos = target.price.input_token_nanos
         message.price.output_token_nanos = target.price.output_token_nanos
     return message
+
+
+def _kind(route: Route) -> pb.ModelKind.ValueType:
+    return pb.MODEL_KIND_EMBEDDING if route.embeds else pb.MODEL_KIND_CHAT

@@ -52,7 +52,8 @@ class RouteMaker:
         # The demo is there under its name whatever the file says.
         targets.setdefault(DEMO, self._target(DEMO_MODEL))
         written = {*targets, *(route.name for route in self._config.routes)}
-        routes = {name: self._of_model(target) for name, target in targets.items()}
+        owners = {model.name: frozenset(model.organisations) for model in self._config.models}
+        routes = {name: self._of_model(target, owners.get(name, frozenset())) for name, target in targets.items()}
         routes |= {route.name: self._of_route(route, targets) for route in self._config.routes}
         routes |= {model.name: self._of_model(self._target(model)) for model in found if model.name not in written}
         return dict(sorted(routes.items()))
@@ -71,7 +72,7 @@ class RouteMaker:
             embeds=model.embeds,
         )
 
-    def _of_model(self, target: Target) -> Route:
+    def _of_model(self, target: Target, organisations: frozenset[str] = frozenset()) -> Route:
         defaults = self._config.defaults
         return Route(
             name=target.name,
@@ -81,6 +82,7 @@ class RouteMaker:
             cache=_cache(defaults.cache),
             moderation=_moderation(defaults.moderation, embeds=target.embeds),
             refuses_unknown=defaults.unknown_parameters == "refuse",
+            organisations=organisations,
         )
 
     def _of_route(self, route: RouteConfig, models: Mapping[str, Target]) -> Route:
@@ -102,18 +104,28 @@ class RouteMaker:
             canary=_canary(canary),
             max_output_tokens=route.max_output_tokens or 0,
             refuses_unknown=(route.unknown_parameters or defaults.unknown_parameters) == "refuse",
+            organisations=frozenset(route.organisations),
             is_model=False,
         )
 
 
 def default_name(config: Config) -> str:
-    """The route of calls that name none: the one that is marked, or else the first model that answers."""
+    """The route of calls that name none: the one that is marked, or else the first of everybody's that answers."""
     marked = [model.name for model in config.models if model.default]
     marked += [route.name for route in config.routes if route.default]
     if marked:
         return marked[0]
     # Without a word of the operator's, the default costs nobody anything.
-    return next((model.name for model in config.models if not model.embeds), DEMO)
+    return next((model.name for model in config.models if not model.embeds and not model.organisations), DEMO)
+
+
+def default_embedding(config: Config, routes: Mapping[str, Route]) -> Route:
+    """The route of calls that want vectors and name none: the default one if it makes them, or else the first of
+    everybody's models that does. Without any, the default one, which is refused for what it makes."""
+    default = routes[default_name(config)]
+    if default.embeds:
+        return default
+    return next((routes[model.name] for model in config.models if model.embeds and not model.organisations), default)
 
 
 def _own(model: Target, target: TargetConfig) -> Target:

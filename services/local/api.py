@@ -22,6 +22,7 @@ from promptmesh.auth.v1 import auth_pb2, auth_pb2_grpc
 from services.local.data_folder import DataFolder
 from services.local.errors import PlainError
 from services.local.files import read_json, write_private_json
+from services.local.ports import LOCALHOST, LOOPBACK, LOOPBACK_6
 from services.local.secrets import load_or_make_admin
 from services.local.state import read_state
 
@@ -31,6 +32,8 @@ EMAIL_SETTING, PASSWORD_SETTING = "PROMPTMESH_EMAIL", "PROMPTMESH_PASSWORD"
 CALL_TIMEOUT_S = 15.0
 # A kept access token that ends sooner than this is not used any more.
 TOKEN_MARGIN_S = 30.0
+
+_THIS_MACHINE = frozenset({LOCALHOST, LOOPBACK, LOOPBACK_6})
 
 # What gRPC answers for a server that is not there, where no mesh has said anything.
 _UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -172,11 +175,14 @@ def _channel(url: str) -> Iterator[grpc.Channel]:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ApiError(f"{URL_SETTING} is {url!r}; expected an address such as https://mesh.example.org.")
-    target = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    target = f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    # A proxy that the environment names is for other machines.
+    options = (("grpc.enable_http_proxy", 0),) if parts.hostname in _THIS_MACHINE else ()
     channel = (
-        grpc.secure_channel(target, grpc.ssl_channel_credentials())
+        grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
         if parts.scheme == "https"
-        else grpc.insecure_channel(target)
+        else grpc.insecure_channel(target, options)
     )
     with channel:
         yield channel

@@ -44,6 +44,7 @@ class Child:
         self.spec = spec
         self.state = ProcessState(spec.name, spec.port, spec.probe.kind, dict(spec.more_ports))
         self._log = data.log(spec.name)
+        self._log_start = 0
         self._folder = data.path
         self._changed = changed
         self._report = report
@@ -52,12 +53,20 @@ class Child:
 
     async def start(self) -> None:
         """Starts the process and waits until it serves; raises ChildError if it ends before, or takes too long."""
-        log_start = size_of(self._log)
+        await self.begin()
+        await self.until_it_serves()
+
+    async def begin(self) -> None:
+        """Starts the process."""
+        self._log_start = size_of(self._log)
         await self._spawn()
+
+    async def until_it_serves(self) -> None:
+        """Waits until the process that was begun serves; raises ChildError if it ends before, or takes too long."""
         ended = await self._wait_ready()
         if ended is None:
             return
-        said = tail(self._log, since=log_start)
+        said = tail(self._log, since=self._log_start)
         raise ChildError(
             self.spec.name,
             f"{self.spec.name} did not start: it {ended}.\n"

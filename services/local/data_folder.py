@@ -16,12 +16,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.local.errors import PlainError
+from services.local.program import program
 
 DATA_SETTING = "PROMPTMESH_DATA"
 
@@ -151,8 +153,8 @@ class DataFolder:
             if not _lock(descriptor):
                 raise AlreadyRunningError(
                     f"A mesh already runs on {self.path} (process {_read_pid(descriptor)}). "
-                    f"See it with `promptmesh status --data {self.path}`, stop it with `promptmesh down --data "
-                    f"{self.path}`, or start another one elsewhere with --data."
+                    f"See it with `{self._command('status')}`, stop it with `{self._command('down')}`, or start "
+                    f"another one elsewhere with --data."
                 )
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
@@ -178,10 +180,13 @@ class DataFolder:
         pid = self.running_pid()
         if pid is None:
             raise NotRunningError(
-                f"No mesh runs on {self.path}. Start it with `promptmesh up --data {self.path}`, "
+                f"No mesh runs on {self.path}. Start it with `{self._command('up')}`, "
                 f"or name another folder with --data or {DATA_SETTING}."
             )
         return pid
+
+    def _command(self, word: str) -> str:
+        return f"{program()} {word} --data {shlex.quote(str(self.path))}"
 
 
 def _lock(descriptor: int) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
-from services.local.data_folder import DataFolder, default_data_folder
+from services.local.data_folder import DATA_SETTING, DataFolder, default_data_folder
+from services.local.program import program
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -45,19 +46,8 @@ def text_or_stdin(text: str | None, what: str) -> str:
 
 
 def command_line(*words: str, data: DataFolder | None = None) -> str:
-    """A command as the reader can type it here: the name if it is on their path, else the way they called it."""
-    found = shutil.which("promptmesh")
-    program = "promptmesh"
-    if found is None or Path(found).resolve() != Path(sys.argv[0]).resolve():
-        own = Path(sys.argv[0])
-        if own.name == "promptmesh" and own.exists():
-            try:
-                program = str(own.resolve().relative_to(Path.cwd()))
-            except ValueError:
-                program = str(own.resolve())
-        elif found is None:
-            program = f"{sys.executable} -m services.local"
-    line = [program, *(shlex.quote(word) for word in words)]
-    if data is not None and data.path != default_data_folder():
+    """A command as the reader can type it here, in this terminal or in another one, whose environment differs."""
+    line = [program(), *(shlex.quote(word) for word in words)]
+    if data is not None and data.path != default_data_folder({**os.environ, DATA_SETTING: ""}):
         line += ["--data", shlex.quote(str(data.path))]
     return " ".join(line)

@@ -16,7 +16,7 @@ from services.local.embedded.binaries import envoy
 from services.local.embedded.postgres import PostgresCluster
 from services.local.embedded.redis import RedisServer
 from services.local.port_book import EDGE
-from services.local.ports import LOOPBACK
+from services.local.ports import LOCALHOST, LOOPBACK, LOOPBACK_6
 from services.local.probes import GrpcReady, HttpReady, PostgresReady, RedisReady, SmtpReady
 from services.local.secrets import ADMIN_EMAIL, Secrets
 from services.local.settings import SERVICES, MeshSettings
@@ -34,7 +34,10 @@ DATABASE_SETUP, EDGE_CONFIGURATION, BOOTSTRAP_ADMIN = "database-setup", "edge-co
 STOP_ORDER = ("service", EDGE, MAIL, "redis", POSTGRES)
 
 SMTP_HOST = "PROMPTMESH_SMTP_HOST"
+START_FILE = "PROMPTMESH_START_FILE"
+PUBLIC_URL = "PROMPTMESH_PUBLIC_URL"
 EDGE_GRACE_S = 5.0
+EDGE_HEALTH_RETRY_S = 0.1  # of what does not serve yet: on one machine a start waits for it
 REDIS_GRACE_S = 5.0
 POSTGRES_GRACE_S = 30.0  # a checkpoint
 PLAIN_HTTP = ("inference",)  # services with methods of raw bodies
@@ -117,7 +120,10 @@ class _Planner:
     def __init__(self, data: DataFolder, settings: MeshSettings, secrets: Secrets, ports: Mapping[str, int]) -> None:
         self._data, self._settings, self._secrets, self._ports = data, settings, secrets, ports
         self._embedded: list[ProcessSpec] = []
-        self._url = f"http://{LOOPBACK}:{ports[EDGE]}"
+        self._start_file = data.run / "start"
+        self._url = f"http://{LOCALHOST}:{ports[EDGE]}"
+        # Where callers from outside find it, if an operator put something in front.
+        self._public_url = settings.shared_environment.get(PUBLIC_URL, self._url)
 
     def plan(self, *, bootstrap_admin: bool) -> Plan:
         if not self._settings.database_url:
@@ -225,7 +231,7 @@ class _Planner:
             "PROMPTMESH_REDIS_CACHE_URL": self._redis_cache_url(),
             "PROMPTMESH_MESH_SECRET": self._secrets.mesh_secret,
             "PROMPTMESH_KEY_PEPPER": self._secrets.key_pepper,
-            "PROMPTMESH_PUBLIC_URL": self._url,
+            PUBLIC_URL: self._public_url,
             "PROMPTMESH_LOG_LEVEL": self._settings.log_level,
         }
         environment |= {f"PROMPTMESH_{one.upper()}_TARGET": self._target(one) for one in SERVICES}
@@ -260,8 +266,10 @@ class _Planner:
             command=_python(f"services.{service}"),
             port=self._ports[worker],
             probe=GrpcReady(self._ports[worker]),
-            environment=self._service_environment(service, worker),
-            depends_on=(*(one.name for one in self._embedded), DATABASE_SETUP),
+            environment=self._service_environment(service, worker) | {START_FILE: str(self._start_file)},
+            # Most of its start are imports, for which it needs nothing of what it waits for.
+            start_file=self._start_file,
+            held_until=(*(one.name for one in self._embedded), DATABASE_SETUP),
             more_ports={use: self._ports[f"{worker}-{use}"] for use in _uses(service)},
             prepare=prepare,
             service=service,
@@ -326,9 +334,13 @@ class _Planner:
         )
 
     def _edge_settings(self) -> dict[str, Any]:
+        here = "listen_host" not in self._settings.edge_settings
         return {
             "listen_host": LOOPBACK,
+            "listen_also": [LOOPBACK_6] if here and self._settings.ipv6 else [],
+            "page_host": LOCALHOST if self._public_url == self._url else None,
             "trusted_hops": 0,
+            "health_retry_interval_s": EDGE_HEALTH_RETRY_S,
             **self._settings.edge_settings,
             "edge_port": self._ports[EDGE],
             "admin_port": self._ports[EDGE_ADMIN],
@@ -345,7 +357,8 @@ class _Planner:
 
     def _edge(self) -> ProcessSpec:
         command = [str(envoy()), "--config-path", str(self._data.run / "edge.yaml")]
-        command += ["--use-dynamic-base-id", "--concurrency", str(self._settings.envoy_concurrency)]
+        # Nobody hands over from one Envoy to the next here, and what that would share stays behind in /dev/shm.
+        command += ["--disable-hot-restart", "--concurrency", str(self._settings.envoy_concurrency)]
         command += ["--log-level", "warning"]
         return ProcessSpec(
             name=EDGE,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from services.local.data_folder import DataFolder
 from services.local.errors import PlainError
 from services.local.files import read_json, write_private_json
-from services.local.ports import free_ports, is_free
+from services.local.ports import LOOPBACK_6, free_ports, has_ipv6, is_free
 from services.local.settings import DEFAULT_EDGE_PORT
 
 EDGE = "edge"
@@ -24,16 +24,16 @@ def choose_ports(data: DataFolder, names: Sequence[str], edge_port: int | None) 
     """
     stored = read_json(data.ports) or {}
     kept = {name: port for name, port in stored.items() if isinstance(port, int) and 0 < port < 65536}
-    ports = {name: kept[name] for name in names if name in kept and is_free(kept[name])}
+    ports = {name: kept[name] for name in names if name in kept and _is_free(name, kept[name])}
     if EDGE in names:
         if edge_port is not None:
-            if not is_free(edge_port):
+            if not _is_free(EDGE, edge_port):
                 raise PortTakenError(
                     f"Port {edge_port} is in use by another program. Choose another with --edge-port, or leave the "
                     f"option out and a free one is found. (`ss -ltnp` shows who listens.)"
                 )
             ports[EDGE] = edge_port
-        elif EDGE not in kept and is_free(DEFAULT_EDGE_PORT):
+        elif EDGE not in kept and _is_free(EDGE, DEFAULT_EDGE_PORT):
             ports[EDGE] = DEFAULT_EDGE_PORT
     taken = frozenset(ports.values())
     ports = {name: port for name, port in ports.items() if name == EDGE or port != ports.get(EDGE)}
@@ -43,3 +43,8 @@ def choose_ports(data: DataFolder, names: Sequence[str], edge_port: int | None) 
     if kept | ports != kept:
         write_private_json(data.ports, kept | ports)
     return ports
+
+
+def _is_free(name: str, port: int) -> bool:
+    """The edge listens on both addresses of `localhost`: else that name could lead to another program."""
+    return is_free(port) and (name != EDGE or not has_ipv6() or is_free(port, LOOPBACK_6))

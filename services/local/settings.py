@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from services.local.errors import PlainError
 from services.local.files import BadFileError, read_json
+from services.local.ports import has_ipv6
 
 SERVICES = ("auth", "prompts", "moderation", "inference")
 
@@ -74,6 +75,7 @@ class MeshSettings:
     edge_settings: Mapping[str, Any] = field(default_factory=dict)  # of gateway.settings.EdgeSettings
     shared_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     provider_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ipv6: bool = False  # whether this machine has ::1
 
     @classmethod
     def read(
@@ -125,6 +127,7 @@ class MeshSettings:
             edge_settings=edge,
             shared_environment=_shared_environment(environment),
             provider_environment=_provider_environment(environment),
+            ipv6=has_ipv6(),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from services.local.child_setup import Identity
 from services.local.probes import HttpReady, Probe
@@ -28,6 +29,8 @@ class ProcessSpec:
     probe: Probe
     environment: Mapping[str, str] = field(repr=False)
     depends_on: tuple[str, ...] = ()
+    start_file: Path | None = None  # it is started at once, and begins only when this file is there:
+    held_until: tuple[str, ...] = ()  # when all of these stand
     more_ports: Mapping[str, int] = field(default_factory=dict)
     stop_signal: signal.Signals = signal.SIGTERM
     stop_grace_s: float = SERVICE_GRACE_S
@@ -53,7 +56,7 @@ class TaskSpec:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole mesh; `depends_on` names processes and tasks of the same plan."""
+    """The whole mesh; `depends_on` and `held_until` name processes and tasks of the same plan."""
 
     processes: tuple[ProcessSpec, ...]
     tasks: tuple[TaskSpec, ...]

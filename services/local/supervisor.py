@@ -48,6 +48,9 @@ class Supervisor:
         """
         parts: list[ProcessSpec | TaskSpec] = [*self._plan.processes, *self._plan.tasks]
         _check_dependencies(parts)
+        for spec in self._plan.processes:
+            if spec.start_file is not None:
+                spec.start_file.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
         self._started = {part.name: loop.create_future() for part in parts}
         try:
@@ -90,8 +93,7 @@ class Supervisor:
         self._write_state()
 
     async def _start_part(self, part: ProcessSpec | TaskSpec) -> None:
-        for name in part.depends_on:
-            await asyncio.shield(self._started[name])
+        await self._stand(part.depends_on)
         begun = time.monotonic()
         if isinstance(part, TaskSpec):
             self.printed[part.name] = await run_task(part, self._data)
@@ -104,9 +106,17 @@ class Supervisor:
         self._report(self.state.done[-1])
         self._started[part.name].set_result(None)
 
+    async def _stand(self, names: Iterable[str]) -> None:
+        for name in names:
+            await asyncio.shield(self._started[name])
+
     async def _start_child(self, child: Child) -> None:
         try:
-            await child.start()
+            await child.begin()
+            if child.spec.start_file is not None:
+                await self._stand(child.spec.held_until)
+                child.spec.start_file.touch()
+            await child.until_it_serves()
         except ChildError as error:
             child.kill()
             taken = [port for port in (child.spec.port, *child.spec.more_ports.values()) if not is_free(port)]
@@ -142,7 +152,7 @@ class Supervisor:
 def _check_dependencies(parts: list[ProcessSpec | TaskSpec]) -> None:
     names = {part.name for part in parts}
     for part in parts:
-        unknown = set(part.depends_on) - names
+        unknown = {*part.depends_on, *getattr(part, "held_until", ())} - names
         assert not unknown, f"{part.name} depends on {unknown}, which the plan does not have"
 
 

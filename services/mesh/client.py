@@ -24,7 +24,8 @@ from services.mesh.reflection import all_service_descriptors
 RETRY_ATTEMPTS = 3
 _KEEPALIVE_MS = 30_000
 _KEEPALIVE_TIMEOUT_MS = 5_000
-_RECONNECT_MS = (100, 2_000)  # first, most
+# First, most. Short, since a service that starts or is back is missed by all others; a try costs one packet.
+_RECONNECT_MS = (50, 500)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Generic, TypeVar, cast
 
 import redis.asyncio as aioredis
@@ -44,6 +45,8 @@ from services.mesh.telemetry.traces import Tracing
 S = TypeVar("S", bound=MeshSettings)
 S_co = TypeVar("S_co", bound=MeshSettings, covariant=True)
 log = logs.get_logger()
+START_POLL_S = 0.02
+TOLD_POLL_S = 1.0  # of a tail that a relay tells: only in case the relay hangs
 
 
 class Mesh(Generic[S_co]):
@@ -184,7 +187,8 @@ class Mesh(Generic[S_co]):
     def tail(self, outbox: Outbox, options: TailOptions | None = None) -> Tail:
         """Follows this service's own log."""
         database, relay = self._relays[outbox]
-        tail = Tail(database, options)
+        # The relay beside it looks five times a second and tells it of what other workers numbered, too.
+        tail = Tail(database, replace(options or TailOptions(), poll_interval_s=TOLD_POLL_S))
         relay.on_sequenced(tail.sequenced)
         self.background("tail", tail.run)
         return tail
@@ -326,7 +330,7 @@ def run(settings_type: type[S], main: Callable[[Mesh[S]], Awaitable[None]]) -> N
 async def _run(settings: S, main: Callable[[Mesh[S]], Awaitable[None]]) -> int:
     stop = _Stop()  # first of all, so that no signal meets Python's own handling
     async with opened(settings) as mesh:
-        task = asyncio.ensure_future(main(mesh))
+        task = asyncio.ensure_future(_begin(mesh, main))
         stop.told(mesh, task)
         try:
             await asyncio.wait([task])
@@ -335,6 +339,14 @@ async def _run(settings: S, main: Callable[[Mesh[S]], Awaitable[None]]) -> int:
             await asyncio.wait([task])
             raise
         return _outcome(task)
+
+
+async def _begin(mesh: Mesh[S], main: Callable[[Mesh[S]], Awaitable[None]]) -> None:
+    file = mesh.settings.start_file
+    if file is not None:
+        while not file.exists():  # noqa: ASYNC110 -- a file tells nobody; a stat takes 2 µs
+            await asyncio.sleep(START_POLL_S)
+    await main(mesh)
 
 
 class _Stop:

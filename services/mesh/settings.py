@@ -101,6 +101,7 @@ class MeshSettings(BaseSettings):
 
     # This process
     worker: Annotated[str, AfterValidator(_worker)]  # stable name: "prompts-0"; on Kubernetes the pod's
+    start_file: Path | None = None  # nothing is begun before this file is there; None: at once
     worker_dir: Path | None = None  # a folder that outlives the process; None: there is none
     listen: Address = "127.0.0.1:0"  # gRPC
     http_listen: Address = "127.0.0.1:0"  # plain HTTP, of services that have methods of raw bodies
@@ -118,7 +119,7 @@ class MeshSettings(BaseSettings):
     edge_networks: Annotated[str, _checked(networks_of)] = (
         ""  # who may say a caller's address; none: whoever reaches us
     )
-    public_url: Annotated[str, AfterValidator(_public_url)] = "http://127.0.0.1:8080"  # of the edge
+    public_url: Annotated[str, AfterValidator(_public_url)] = "http://localhost:8080"  # of the edge
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
     failpoints_dir: Path | None = None

@@ -19,6 +19,9 @@ from services.mesh.errors import MeshError
 from services.mesh.ids import SYSTEM_CLOCK, Clock
 from services.mesh.telemetry import metrics
 
+FIRST_PAUSE_S_MAX = 0.25
+"""Between tries until the feed was there once: a process that has just started serves nothing without it."""
+
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
 log = logging.getLogger(__name__)
@@ -58,6 +61,7 @@ class Follower(Generic[M]):
         self.ready = asyncio.Event()  # set once the first message was applied; never cleared
         self._watch, self._apply, self._silence_s = watch, apply, silence_s
         self._backoff = backoff or Backoff(0.1, 3.0)
+        self._first_backoff = backoff or Backoff(0.05, FIRST_PAUSE_S_MAX)
         self._clock = clock
         self._heard: float | None = None  # monotonic
         self._connected_metric = metrics.FEED_CONNECTED.labels(name)
@@ -72,22 +76,26 @@ class Follower(Generic[M]):
         """Follows until cancelled."""
         told_away = False
         while True:
+            away = ""
             try:
                 await self._follow_once()
-                reason = "it ended"
+                # Long streams end by their age, and when their server drains. If it is gone, the next try says so.
+                away = "" if self.connected else "it ended"
             except ResyncError as gap:
                 log.info("feed %s has a gap (%s); asking for the whole state", self.name, gap)
                 self.version = 0
                 metrics.FEED_RESYNCS.labels(self.name).inc()
-                reason = "it had a gap"
             except (grpc.aio.AioRpcError, MeshError, OSError, TimeoutError) as error:
-                reason = error.code().name if isinstance(error, grpc.aio.AioRpcError) else str(error) or "silence"
+                away = error.code().name if isinstance(error, grpc.aio.AioRpcError) else str(error) or "silence"
             was_connected, self.connected = self.connected, False
             self._connected_metric.set(0)
-            if was_connected or not told_away:
-                log.warning("feed %s is away: %s; its last state stays in use", self.name, reason)
-            told_away = True
-            await asyncio.sleep(self._backoff.next_s())
+            if not away:
+                log.debug("feed %s is opened again", self.name)
+            elif was_connected or not told_away:
+                log.warning("feed %s is away: %s; its last state stays in use", self.name, away)
+            told_away = bool(away)
+            backoff = self._backoff if self.ready.is_set() else self._first_backoff
+            await asyncio.sleep(backoff.next_s())
 
     async def _follow_once(self) -> None:
         source = self._watch(self.version)

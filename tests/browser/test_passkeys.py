@@ -1,6 +1,6 @@
 """Passkeys end to end: Chromium's own virtual authenticator, a page of the app's origin, the mesh behind its edge.
 
-The mesh runs on 127.0.0.1, which is no domain: passkeys belong to `localhost`, by which the same pages are reached.
+The mesh runs on this machine, whose addresses are no domains: passkeys belong to `localhost`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest_asyncio
 from playwright.async_api import BrowserContext, CDPSession, Page
 
 from services.local.testing import LocalMesh
+from tests.browser.cable import laid_cable
 from tests.browser.people import PASSWORD, NewPerson, Person
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -89,7 +90,7 @@ class Browser:
 @pytest_asyncio.fixture(loop_scope="session")
 async def browser_at_home(context: BrowserContext, mesh: LocalMesh) -> AsyncIterator[Browser]:
     page = await context.new_page()
-    await page.goto(mesh.url.replace("127.0.0.1", "localhost"))
+    await page.goto(mesh.url)
     cdp = await context.new_cdp_session(page)
     await cdp.send("WebAuthn.enable")
     made = await cdp.send("WebAuthn.addVirtualAuthenticator", {"options": AUTHENTICATOR})
@@ -172,5 +173,6 @@ async def test_no_other_origin_gets_a_proof(browser_at_home: Browser, mesh: Loca
     person = await new_person("Edith")
     await browser_at_home.register(person)
     begun = await asyncio.to_thread(mesh.call, "POST", "/api/v1/factors:beginPasskeyProof", {})
-    await browser_at_home.page.goto(mesh.url)  # 127.0.0.1: the same server, another origin
-    assert (await browser_at_home.get(begun.body["options"])).startswith("SecurityError")
+    async with laid_cable(mesh.edge_port) as cable:  # the same server, another origin
+        await browser_at_home.page.goto(f"http://127.0.0.1:{cable.port}")
+        assert (await browser_at_home.get(begun.body["options"])).startswith("SecurityError")

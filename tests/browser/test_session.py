@@ -194,7 +194,7 @@ async def test_no_script_can_read_a_token_where_the_browser_keeps_things(tabs: T
     assert cookie.get("httpOnly") is True
     assert cookie.get("sameSite") == "Strict"
     assert cookie.get("path") == "/"
-    assert cookie.get("domain") == "127.0.0.1"  # of this host alone: without a dot before it
+    assert cookie.get("domain") == "localhost"  # of this host alone: without a dot before it
     assert cookie.get("secure") is True  # browsers hold this machine's own addresses for safe enough without TLS
 
 

@@ -111,7 +111,7 @@ async def _start(
     )
     with output.open("wb") as sink:
         return await asyncio.create_subprocess_exec(
-            *(str(envoy()), "-c", str(configuration), "--use-dynamic-base-id", "--concurrency", "1"),
+            *(str(envoy()), "-c", str(configuration), "--disable-hot-restart", "--concurrency", "1"),
             *("-l", "warning", "--file-flush-interval-msec", "50"),
             stdout=sink,
             stderr=sink,

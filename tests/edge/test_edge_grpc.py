@@ -19,7 +19,7 @@ from promptmesh.prompts.v1 import posts_pb2, posts_pb2_grpc
 
 from gateway import contracts
 from tests.edge.harness import Edge
-from tests.edge.toys import FLAKY_POST, MISSING_POST, QUIET_POST, SERVICE_NAMES, SLOW_POST, Seen
+from tests.edge.toys import BARE_POST, FLAKY_POST, MISSING_POST, QUIET_POST, SERVICE_NAMES, SLOW_POST, Seen
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -54,6 +54,29 @@ async def test_an_error_of_a_service_passes_with_its_details(channel: grpc.aio.C
 
     assert error.code() is grpc.StatusCode.NOT_FOUND
     assert _reason(error) == "POST_NOT_FOUND"
+
+
+async def test_what_the_grpc_library_answers_has_details(channel: grpc.aio.Channel) -> None:
+    error = await _error(posts_pb2_grpc.PostServiceStub(channel).GetPost(posts_pb2.GetPostRequest(post_id=BARE_POST)))
+
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert _reason(error) == "DEADLINE_TOO_SHORT"
+
+
+async def test_a_stream_whose_deadline_passes_midway_ends_with_that_status(edge: Edge) -> None:
+    """Asked by gRPC-Web, which shows what the edge itself sends: a native client has a timer of its own."""
+    message = posts_pb2.WatchPostRequest(post_id=QUIET_POST).SerializeToString()
+    headers = {**GRPC_WEB, "grpc-timeout": "300m"}
+
+    answer = await edge.ask(
+        "POST",
+        "/promptmesh.prompts.v1.PostService/WatchPost",
+        data=struct.pack(">BI", 0, len(message)) + message,
+        headers=headers,
+    )
+
+    assert answer.status == 200
+    assert b"grpc-status:4\r\n" in answer.body
 
 
 async def test_methods_for_services_alone_are_not_there(channel: grpc.aio.Channel, seen: Seen) -> None:

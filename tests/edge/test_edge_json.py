@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.edge.harness import Edge
-from tests.edge.toys import MISSING_POST, QUIET_POST, Seen
+from tests.edge.toys import BARE_POST, MISSING_POST, QUIET_POST, SLOW_POST, Seen
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -41,6 +41,23 @@ async def test_an_error_of_a_service_keeps_its_details(edge: Edge) -> None:
 
     assert (answer.status, answer.json["code"], answer.reason) == (404, 5, "POST_NOT_FOUND")
     assert answer.json["message"] == "There is no such post."
+
+
+async def test_what_the_grpc_library_answers_has_our_shape(edge: Edge) -> None:
+    answer = await edge.ask("GET", f"/api/v1/posts/{BARE_POST}")
+
+    assert (answer.status, answer.json["code"], answer.reason) == (504, 4, "DEADLINE_TOO_SHORT")
+    assert answer.json["details"][0]["domain"] == "promptmesh"
+    assert answer.json["details"][1]["requestId"] == answer.headers["x-request-id"]
+    assert b"library" not in answer.body
+    assert "x-promptmesh-asked" not in answer.headers
+
+
+async def test_a_stream_whose_deadline_passes_before_it_begins_has_our_shape(edge: Edge) -> None:
+    """The service has no timer of its own: the gRPC library ends the call."""
+    answer = await edge.ask("GET", f"/api/v1/posts/{SLOW_POST}:watch", headers={"grpc-timeout": "200m"})
+
+    assert (answer.status, answer.json["code"], answer.reason) == (504, 4, "DEADLINE_TOO_SHORT")
 
 
 async def test_retry_after_of_a_service_passes(edge: Edge) -> None:
@@ -216,7 +233,47 @@ async def test_a_body_beyond_the_limit_is_413(edge: Edge, seen: Seen) -> None:
     ):
         answer = await edge.post_bytes("/api/v1/posts", body.encode())
         assert (answer.status, answer.reason) == (413, "REQUEST_TOO_LARGE")
+        assert answer.json["details"][0]["metadata"] == {"limit": "max_body_bytes", "limit_bytes": "1048576"}
+        assert "1,048,576 bytes (max_body_bytes" in answer.json["message"]
     assert seen.calls == []
+
+
+async def test_sound_beyond_the_limit_of_large_bodies_is_told_that_one(edge: Edge, seen: Seen) -> None:
+    sound = {"audio": {"format": "wav", "data": "A" * 9_000_000}}
+    body = {"messages": [{"role": "MESSAGE_ROLE_USER", "parts": [sound]}]}
+
+    answer = await edge.post_bytes("/api/v1/generate?x=1", json.dumps(body).encode())
+
+    assert (answer.status, answer.reason) == (413, "REQUEST_TOO_LARGE")
+    assert answer.json["details"][0]["metadata"] == {"limit": "max_large_body_bytes", "limit_bytes": "8388608"}
+    assert seen.calls == []
+
+
+@pytest.mark.parametrize(("post", "status"), [(POST_ID, 200), (MISSING_POST, 404)])
+async def test_head_of_a_page_is_get_without_the_body(edge: Edge, seen: Seen, post: str, status: int) -> None:
+    whole = await edge.ask("GET", f"/p/{post}", headers={"accept-encoding": "identity"})
+    head = await edge.ask("HEAD", f"/p/{post}", headers={"accept-encoding": "identity"})
+
+    assert seen.calls == ["GetPostPage", "GetPostPage"]
+    assert (whole.status, head.status) == (status, status)
+    assert (len(whole.body), head.body) == (1300, b"")
+    changing = {"date", "x-request-id", "content-length", "transfer-encoding", "cache-control", "vary"}
+    assert {name: value for name, value in head.headers.items() if name.lower() not in changing} == {
+        name: value for name, value in whole.headers.items() if name.lower() not in changing
+    }
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+async def test_a_connection_goes_on_after_a_head(edge: Edge, encoding: str) -> None:
+    """Over one connection: a body that was sent all the same would be taken for the next answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    ask = f"HEAD /p/{POST_ID} HTTP/1.1\r\nhost: x\r\naccept-encoding: {encoding}\r\n\r\n"
+    writer.write(f"{ask}GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    answers = (await asyncio.wait_for(reader.read(), 10)).split(b"\r\n\r\n", 1)
+    writer.close()
+
+    assert answers[0].startswith(b"HTTP/1.1 200 OK")
+    assert answers[1].startswith(b"HTTP/1.1 200 OK")
 
 
 async def test_a_body_just_within_the_limit_is_taken(edge: Edge) -> None:

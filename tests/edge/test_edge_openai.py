@@ -82,7 +82,8 @@ async def test_a_body_of_8_mib_is_taken_and_more_is_413_in_openai_shape(edge: Ed
     assert (taken.status, taken.json["size"]) == (200, 8_000_008)
     assert refused.status == 413
     assert refused.json["error"] == {
-        "message": "The body is larger than this method takes.",
+        "message": "The body is larger than this method takes. It takes 8,388,608 bytes (max_large_body_bytes of the "
+        "edge).",
         "type": "invalid_request_error",
         "param": None,
         "code": "request_too_large",
@@ -147,6 +148,29 @@ async def test_a_deadline_that_passes_is_504(edge: Edge, seen: Seen) -> None:
 
     assert (answer.status, answer.json["error"]["code"]) == (504, "deadline_too_short")
     await asyncio.wait_for(seen.cancelled.wait(), 10)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        ("DEADLINE_EXCEEDED", 504, "deadline_too_short"),
+        ("UNAVAILABLE", 503, "dependency_unavailable"),
+        ("RESOURCE_EXHAUSTED", 429, "request_too_large"),
+        ("INTERNAL", 500, "internal_error"),
+    ],
+)
+async def test_what_the_grpc_library_answers_has_openai_shape(
+    edge: Edge, edge_settings: dict[str, Any], code: str, status: int, said: str
+) -> None:
+    if "http_clusters" in edge_settings:
+        pytest.skip("plain HTTP has no gRPC library that could answer")
+
+    answer = await edge.ask("POST", CHAT, json={"bare": code})
+
+    assert (answer.status, answer.json["error"]["code"]) == (status, said)
+    assert set(answer.json["error"]) == {"message", "type", "param", "code"}
+    assert b"library" not in answer.body
+    assert not [name for name in answer.headers if name.lower().startswith(("x-promptmesh", "grpc"))]
 
 
 async def test_the_official_client_reads_it_all(edge: Edge) -> None:

@@ -24,11 +24,13 @@ from promptmesh.inference.v1 import inference_pb2, inference_pb2_grpc, openai_pb
 from promptmesh.moderation.v1 import moderation_pb2, moderation_pb2_grpc
 from promptmesh.prompts.v1 import posts_pb2, posts_pb2_grpc
 
+from services.mesh.errors import MeshError
 from services.mesh.http import HttpFront, HttpOptions
 
 MISSING_POST = "00000000-0000-7000-8000-000000000404"
 SLOW_POST = "00000000-0000-7000-8000-000000000504"
 FLAKY_POST = "00000000-0000-7000-8000-000000000503"
+BARE_POST = "00000000-0000-7000-8000-000000000004"
 QUIET_POST = "00000000-0000-7000-8000-000000000001"
 LONG_BODY = "a prompt that compresses well. " * 200
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -71,6 +73,8 @@ class ToyPosts(posts_pb2_grpc.PostServiceServicer):
             await _abort(context, grpc.StatusCode.NOT_FOUND, "POST_NOT_FOUND", "There is no such post.")
         if request.post_id == SLOW_POST:
             await self._hang()
+        if request.post_id == BARE_POST:
+            await _library_answers(context, grpc.StatusCode.DEADLINE_EXCEEDED)
         if request.post_id == FLAKY_POST and self.seen.unavailable_left:
             self.seen.unavailable_left -= 1
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
@@ -101,10 +105,18 @@ class ToyPosts(posts_pb2_grpc.PostServiceServicer):
         self.seen.note("DeletePost", context)
         return Empty()
 
+    async def GetPostPage(self, request: posts_pb2.GetPostPageRequest, context: Any) -> HttpBody:
+        self.seen.note("GetPostPage", context)
+        if request.post_id == MISSING_POST:
+            await context.send_initial_metadata((("x-promptmesh-http-status", "404"),))
+        return HttpBody(content_type="text/html; charset=utf-8", data=b"<p>A page</p>" * 100)
+
     async def WatchPost(
         self, request: posts_pb2.WatchPostRequest, context: Any
     ) -> AsyncIterator[posts_pb2.WatchPostResponse]:
         self.seen.note("WatchPost", context)
+        if request.post_id == SLOW_POST:
+            await self._hang()
         yield posts_pb2.WatchPostResponse(
             cursor=1, post=posts_pb2.Post(post_id=request.post_id, title="Erste\nZeile ü")
         )
@@ -193,6 +205,8 @@ class ToyOpenAi(openai_pb2_grpc.OpenAiServiceServicer):
             wanted = {"fail": 400}
         if wanted.get("hang"):
             await self._hang()
+        if wanted.get("bare"):
+            await _library_answers(context, getattr(grpc.StatusCode, wanted["bare"]))
         if status := wanted.get("fail"):
             await context.send_initial_metadata((("x-promptmesh-http-status", str(status)), ("retry-after", "3")))
             error = {
@@ -263,7 +277,8 @@ async def start_toys() -> Toys:
     seen = Seen()
     openai = ToyOpenAi(seen)
     plain = {"/v1/chat/completions": _plainly(openai.ChatCompletions)}
-    front = HttpFront(plain, HttpOptions(body_bytes_max=MAX_MESSAGE_BYTES), lambda: True)
+    renders = {"/v1/chat/completions": _told_as_openai_does}
+    front = HttpFront(plain, HttpOptions(body_bytes_max=MAX_MESSAGE_BYTES), lambda: True, renders)
     await front.start()
     toys = Toys(seen, {}, {}, {}, front)
     for area in ("auth", "prompts", "moderation", "inference"):
@@ -280,6 +295,11 @@ async def start_toys() -> Toys:
         toys.servers[area] = server
         await server.start()
     return toys
+
+
+def _told_as_openai_does(error: MeshError, _headers: Any) -> tuple[HttpBody, list[tuple[str, str]]]:
+    said = {"message": error.message, "type": "api_error", "param": None, "code": error.reason.lower()}
+    return _body({"error": said}), [("x-promptmesh-http-status", "504")]
 
 
 def _plainly(handler: Any) -> Any:
@@ -315,6 +335,11 @@ async def _abort(
     if retry_after_s is not None:
         trailing.append(("retry-after", str(retry_after_s)))
     await context.abort(code, message, tuple(trailing))
+
+
+async def _library_answers(context: Any, code: grpc.StatusCode) -> None:
+    """As gRPC's library answers in place of a service: its own words, and no details."""
+    await context.abort(code, "words of the library")
 
 
 def _packed(message: Any) -> AnyMessage:

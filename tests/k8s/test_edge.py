@@ -41,7 +41,7 @@ def test_envoy_takes_what_its_pod_renders(overlay: str, tmp_path: Path) -> None:
             "validate",
             "-c",
             str(tmp_path / "edge.yaml"),
-            "--use-dynamic-base-id",
+            "--disable-hot-restart",
             "-l",
             "warning",
         ],

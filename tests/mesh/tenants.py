@@ -27,6 +27,7 @@ class Tenant:
     own_org: str
     org_id: str
     account_id: str
+    invitation_id: str
     key_id: str
     key: str
     session_id: str
@@ -46,6 +47,7 @@ class Tenant:
                 f"/api/v1/apiKeys?serviceAccountId={self.account_id}",
                 "/api/v1/organisations",
                 f"/api/v1/organisations/{self.org_id}/members",
+                f"/api/v1/organisations/{self.org_id}/invitations",
                 f"/api/v1/organisations/{self.org_id}/serviceAccounts",
                 f"/api/v1/posts/{self.post_id}",
             )
@@ -61,6 +63,8 @@ async def make_tenant(person: Person, moderator: Person) -> Tenant:
     path = f"/api/v1/organisations/{org_id}"
     account = (await person.ask("POST", f"{path}/serviceAccounts", {"displayName": f"Bot {mark}"})).ok()
     account_id = account["serviceAccountId"]
+    invited = {"email": f"{mark}@example.com", "role": "MEMBER_ROLE_MEMBER"}
+    invitation = (await person.ask("POST", f"{path}/invitations", invited)).ok()
     body = {"displayName": f"Key {mark}", "serviceAccountId": account_id}
     (await person.ask("POST", "/api/v1/apiKeys", body)).ok()
     other = await log_in(person.client, person.email, PASSWORD)
@@ -86,6 +90,7 @@ async def make_tenant(person: Person, moderator: Person) -> Tenant:
         me["orgId"],
         org_id,
         account_id,
+        invitation["invitationId"],
         made["apiKey"]["apiKeyId"],
         made["secret"],
         switched["sessionId"],
@@ -95,7 +100,7 @@ async def make_tenant(person: Person, moderator: Person) -> Tenant:
         called.headers["x-request-id"],
     )
     tenant.marks = [
-        *(mark, person.email, person.user_id, tenant.own_org, org_id, account_id, tenant.key_id),
+        *(mark, person.email, person.user_id, tenant.own_org, org_id, account_id, tenant.invitation_id, tenant.key_id),
         *(tenant.key[:11], tenant.session_id, tenant.post_id, tenant.case_id, tenant.record_id),
     ]
 
@@ -237,6 +242,13 @@ TABLE: Mapping[str, tuple[Try, ...]] = {
     "OrganisationService.ListMembers": (refused(lambda t: {"orgId": t.org_id}, _NO_ORG),),
     "OrganisationService.InviteMember": (
         refused(lambda t: {"orgId": t.org_id, "email": "x@example.com", "role": "MEMBER_ROLE_OWNER"}, _NO_ORG),
+    ),
+    "OrganisationService.ListInvitations": (
+        refused(lambda t: {"orgId": t.org_id}, _NO_ORG),
+        refused(lambda t: {"orgId": t.own_org}, _NO_ORG),
+    ),
+    "OrganisationService.RevokeInvitation": (
+        refused(lambda t: {"orgId": t.org_id, "invitationId": t.invitation_id}, _NO_ORG),
     ),
     "OrganisationService.AcceptInvitation": (refused(lambda t: {"token": "pml_x"}, "LINK_INVALID"),),
     "OrganisationService.SetMemberRole": (

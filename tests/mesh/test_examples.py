@@ -81,6 +81,8 @@ async def variables(
     org = (await founder.ask("POST", "/api/v1/organisations", {"displayName": "Examples"})).ok()
     accounts = f"/api/v1/organisations/{org['orgId']}/serviceAccounts"
     account = (await founder.ask("POST", accounts, {"displayName": "bot"})).ok()
+    invited = {"email": "mary@example.com", "role": "MEMBER_ROLE_MEMBER"}
+    invitation = (await founder.ask("POST", f"/api/v1/organisations/{org['orgId']}/invitations", invited)).ok()
     await log_in(admin.client, mesh.admin_email, mesh.admin_password)
     newest = (await admin.ask("GET", "/api/v1/sessions?pageSize=1")).ok()["sessions"][0]
     ada = examples.BODIES["AuthService_Register"]
@@ -91,6 +93,7 @@ async def variables(
         "LEAVING_TOKEN": leaving.token,
         "FOUNDING_TOKEN": founder.token,
         "ORG_ID": org["orgId"],
+        "INVITATION_ID": invitation["invitationId"],
         "SERVICE_ACCOUNT_ID": account["serviceAccountId"],
         "LINK_TOKEN": "pml_none",
         "STATE": "none",

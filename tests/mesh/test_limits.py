@@ -52,6 +52,8 @@ BASES: Mapping[str, Mapping[str, Any]] = {
     "OrganisationService.InviteMember": {"org_id": NOWHERE, "email": "limits@example.com", "role": 3},
     "OrganisationService.AcceptInvitation": {"token": "pml_none"},
     "OrganisationService.SetMemberRole": {"org_id": NOWHERE, "user_id": NOWHERE, "role": 3},
+    "OrganisationService.ListInvitations": {"org_id": NOWHERE},
+    "OrganisationService.RevokeInvitation": {"org_id": NOWHERE, "invitation_id": NOWHERE},
     "OrganisationService.RemoveMember": {"org_id": NOWHERE, "user_id": NOWHERE},
     "OrganisationService.CreateServiceAccount": {"org_id": NOWHERE, "display_name": "limits"},
     "OrganisationService.ListServiceAccounts": {"org_id": NOWHERE},

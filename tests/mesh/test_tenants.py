@@ -24,7 +24,7 @@ from tests.mesh.errors import fault_of, fault_of_rpc
 from tests.mesh.people import CLEAN, Person
 from tests.mesh.rules import new_message
 from tests.mesh.tenants import FOREIGN_FIELDS, SCOPES, TABLE, UNBUILT, Tenant, Try, make_tenant
-from tests.mesh.upstreams import MODEL
+from tests.mesh.upstreams import MODEL, PRIVATE
 from tests.mesh.wire import NotSayableError, open_methods, rest
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
@@ -213,6 +213,36 @@ async def test_a_key_may_call_its_models_alone(client: Client, intruder: Strange
     ):
         answer = await client.ask("POST", path, asked, token=key)
         assert fault_of(answer).brief == ("PERMISSION_DENIED", "MODEL_REFUSED"), path
+
+
+async def test_what_belongs_to_others_is_not_there(client: Client, intruder: Stranger) -> None:
+    """A model of another organisation, by every way in: as if it did not exist."""
+    token = intruder.person.token
+    listed = (await client.ask("GET", "/v1/models", token=token)).ok()
+    assert MODEL in (names := [one["id"] for one in listed["data"]])
+    assert PRIVATE not in names
+    native = (await client.ask("GET", "/api/v1/models", token=token)).ok()
+    assert PRIVATE not in [one["name"] for one in native["models"]]
+    for name in (PRIVATE, "nowhere"):
+        for path, asked in (
+            ("/v1/chat/completions", {"model": name, "messages": HELLO}),
+            ("/v1/embeddings", {"model": name, "input": "Hello."}),
+            ("/v1/responses", {"model": name, "input": "Hello."}),
+        ):
+            answer = await client.ask("POST", path, asked, token=token)
+            assert answer.status == 404, path
+            assert answer.json["error"]["code"] == "model_not_found"
+            assert answer.json["error"]["message"].replace(name, MODEL) == (
+                f"No model {MODEL!r} is offered; GET /v1/models lists those that are."
+            )
+        typed = {"model": name, "messages": [{"role": "MESSAGE_ROLE_USER", "content": "Hello."}]}
+        for path, asked in (
+            ("/api/v1/generate", typed),
+            ("/api/v1/models:countTokens", typed),
+            ("/api/v1/embed", {"model": name, "inputs": ["Hello."]}),
+        ):
+            answer = await client.ask("POST", path, asked, token=token)
+            assert fault_of(answer).brief == ("NOT_FOUND", "MODEL_NOT_FOUND"), path
 
 
 async def test_a_key_of_networks_is_good_from_there_alone(

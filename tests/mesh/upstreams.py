@@ -15,6 +15,7 @@ MODEL = "mock"  # what callers ask for; the default
 MODEL_WITH_SLASH = "acme/mock-large"
 VECTORS = "vectors"  # makes vectors
 CACHED = "cached"  # a route with a cache
+PRIVATE = "private"  # of an organisation that nobody in the tests is in
 WRITER = "writer"  # the model of examples
 # For tests of failures, one each: what fails is left alone for a while, which is no other test's business.
 FRAGILE = tuple(f"fragile-{number}" for number in range(20))
@@ -62,6 +63,10 @@ models:
     upstream_model: mock-embed
     embeds: true
     price: {{input_per_million_usd: "0.5"}}
+  - name: {PRIVATE}
+    provider: calls
+    upstream_model: mock-small
+    organisations: [01900000-0000-7000-8000-000000000001]
   - name: {WRITER}
     provider: examples
     upstream_model: mock-small

@@ -9,7 +9,7 @@ from services.auth.accounts.parts import FORGOT_PAGE, Parts
 from services.auth.accounts.requests import AccountRequests, RequestKind
 from services.auth.administration import NoSecondFactors, SecondFactors
 from services.auth.links import LinkKind
-from services.auth.organisations import service_accounts
+from services.auth.organisations.leaving import dispossess
 from services.auth.store import SQL, Row
 from services.auth.users import normal_email
 from services.mesh import audit
@@ -42,8 +42,8 @@ class NewPasswords:
         good), RATE_LIMITED.
 
         Who has the link has the mailbox: where the address was never proved, it is proved now, and what somebody else
-        may have made with it before is worth nothing: second factors, log-ins elsewhere, API keys and the service
-        accounts of the person's own organisation go too.
+        may have made with it before is worth nothing: second factors, log-ins elsewhere, API keys, teams and places
+        that it was used from go too.
         """
         parts = self._parts
         async with parts.database.connection() as conn:
@@ -65,14 +65,14 @@ class NewPasswords:
 
     async def _take_over(self, conn: Connection, user: Row) -> None:
         """Leaves nothing to whoever registered under the address of the person, who proves it now. user: locked."""
-        user_id, org_id, outbox = user["user_id"], user["org_id"], self._parts.outbox
-        await conn.fetchrow(SQL["lock_organisation"], org_id)
+        user_id, outbox = user["user_id"], self._parts.outbox
         await conn.execute(SQL["verify_email"], user_id)
+        await dispossess(conn, outbox, user)
         await self._factors.reset(conn, user_id)
         await conn.fetch(SQL["delete_identities_of_user"], user_id)
-        await service_accounts.delete_all(conn, outbox, org_id, Party("user", user_id, user["display_name"]))
+        await conn.execute(SQL["forget_stranger"], user_id)
+        await store.end_sessions_of(conn, outbox, user_id)
         await store.revoke_keys_of(conn, outbox, user)
-        await store.revoke_keys_of_org(conn, outbox, org_id)
 
     async def change(self, caller: Caller, request: accounts_pb2.ChangePasswordRequest) -> None:
         """Replaces the caller's password and ends their other sessions. PROOF_WRONG, PASSWORD_WEAK, RATE_LIMITED."""

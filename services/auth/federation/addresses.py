@@ -6,12 +6,9 @@ All other hosts come from the provider's own documents and must be public, at th
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Collection
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import SplitResult, urlsplit
-
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from services.auth.federation.faults import ProviderFault
 
@@ -63,24 +60,3 @@ def check_endpoint(url: str, what: str, *, plain: bool, trusted: Collection[str]
     if private and host not in trusted:
         raise ProviderFault(f"its {what} is at a private address; name the host in private_hosts if that is right")
     return url
-
-
-class PublicResolver(AbstractResolver):
-    """Resolves names as another does, to public addresses alone, but for hosts that the operator named."""
-
-    def __init__(self, inner: AbstractResolver, trusted: Collection[str]) -> None:
-        self._inner, self._trusted = inner, trusted
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        if host in self._trusted:
-            return found
-        public = [one for one in found if is_public(one["host"])]
-        if not public:
-            raise OSError(f"{host} is at a private address; name it in private_hosts if that is right")
-        return public
-
-    async def close(self) -> None:
-        await self._inner.close()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from services.auth.federation.addresses import check_endpoint, is_loopback, parts_of
 from services.auth.federation.config import ProviderConfig
 from services.auth.federation.faults import ProviderFault
-from services.auth.federation.fetch import Fetcher
 from services.auth.federation.id_tokens import ALGORITHMS, Key, find_key, keys_of
 from services.mesh.ids import Clock
+
+if TYPE_CHECKING:
+    from services.auth.federation.fetch import Fetcher
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 FAULT_KEPT_S = 2.0  # those who waited for an answer that failed fail with it, and do not ask one after another

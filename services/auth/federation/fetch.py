@@ -11,8 +11,8 @@ import aiohttp
 import orjson
 from pydantic import SecretStr
 
-from services.auth.federation.addresses import PublicResolver
-from services.auth.federation.faults import ProviderFault
+from services.auth.federation.faults import ProviderFault, is_error_code
+from services.auth.federation.resolver import PublicResolver
 
 ANSWER_BYTES_MAX = 256 * 1024  # documents of real providers have 1 to 10 KiB
 CONNECTIONS_MAX = 8  # at once, to one provider
@@ -109,8 +109,3 @@ def _error_of(data: bytes) -> str:
     """The code of an error (RFC 6749, section 5.2), where it is one that cannot upset a log."""
     error = (_document(data) or {}).get("error")
     return f" ({error})" if isinstance(error, str) and is_error_code(error) else ""
-
-
-def is_error_code(error: str) -> bool:
-    """Whether it is a word as errors have: `access_denied`."""
-    return 0 < len(error) <= 64 and error.isascii() and error.replace("_", "").isalnum()

@@ -90,7 +90,8 @@ class Identities:
         return federation_pb2.ListIdentitiesResponse(identities=[identity_of(row) for row in rows])
 
     async def unlink(self, caller: Caller, identity_id: str) -> None:
-        """Unlinks one of the caller's; they are told by mail. IDENTITY_PROVIDER_NOT_FOUND, LAST_WAY_IN."""
+        """Unlinks one of the caller's; they are told by mail. What was logged in to with it ends, but the session that
+        calls, and so do log-ins under way. IDENTITY_PROVIDER_NOT_FOUND, LAST_WAY_IN."""
         async with self._database.transaction() as conn:
             user = await _locked(conn, caller)
             row = await conn.fetchrow(SQL["delete_identity"], identity_id, caller.user_id)
@@ -104,6 +105,20 @@ class Identities:
                 raise MeshError(
                     "LAST_WAY_IN",
                     "This is your last way to log in. Set a password, add a passkey or link another provider first.",
+                )
+            method = f"oidc:{row['provider']}"
+            await conn.execute(SQL["end_log_ins_by"], caller.user_id, method)
+            for session_id in await store.end_sessions_by(
+                conn, self._outbox, caller.user_id, method, spared=caller.session_id
+            ):
+                await audit.record(
+                    conn,
+                    self._outbox,
+                    "session.end",
+                    Party("session", session_id),
+                    subject_user_id=caller.user_id,
+                    org_id=user["org_id"],
+                    reason="the identity that it was opened with was unlinked",
                 )
             await self._record(conn, "identity.unlink", user, row)
             await self._tell(conn, user, "identity_unlinked", row["provider"])

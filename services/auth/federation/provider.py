@@ -12,8 +12,7 @@ from urllib.parse import urlencode
 
 from services.auth.federation.config import ProviderConfig
 from services.auth.federation.discovery import Discovery, trusted_hosts
-from services.auth.federation.faults import ProviderFault
-from services.auth.federation.fetch import Fetcher, is_error_code
+from services.auth.federation.faults import ProviderFault, is_error_code
 from services.auth.federation.id_tokens import Expected, verify
 from services.auth.users import normal_email
 from services.mesh.ids import SYSTEM_CLOCK, Clock
@@ -63,6 +62,9 @@ class OidcProvider:
     def __init__(
         self, config: ProviderConfig, options: OidcOptions, redirect_uri: str, clock: Clock = SYSTEM_CLOCK
     ) -> None:
+        # The client of HTTP takes a tenth of auth's start to import: only where there is a provider to ask.
+        from services.auth.federation.fetch import Fetcher
+
         self.config = config
         self._secret, self._redirect_uri, self._clock = config.secret(), redirect_uri, clock
         self._fetcher = Fetcher(trusted_hosts(config), timeout_s=options.timeout_s)

@@ -1,8 +1,8 @@
 """Who belongs to an organisation, what they may do there, and what goes with them when they do no more.
 
-Rows are locked in the order user, organisation, session, API key. Whoever changes an organisation, its members or its
-accounts holds its row (`locked`); whoever makes something in its name shares it (`shared`): so no key and no session
-comes about beside the removal of its person.
+Whoever changes an organisation, its members or its accounts holds its row (`locked`); whoever makes something in its
+name shares it (`shared`): so no key and no session comes about beside the removal of its person. The order of all locks
+stands in services/auth/store.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from promptmesh.auth.v1 import events_pb2, organisations_pb2
 from promptmesh.auth.v1.organisations_pb2 import MemberRole
 
-from services.auth import store
+from services.auth import store, workload_accounts
 from services.auth.store import SQL, Row
 from services.mesh import audit
 from services.mesh.audit import Party
@@ -91,6 +91,16 @@ async def refuse_last_owner(conn: Connection, org_id: str, user_id: str) -> None
         )
 
 
+def refuse_above(own: Row, role: int) -> None:
+    """Raises MEMBER_ROLE_MISSING for an administrator who touches an owner, or makes one."""
+    if role == OWNER and own["role"] != OWNER:
+        raise MeshError(
+            "MEMBER_ROLE_MISSING",
+            "Only an owner makes, changes or removes an owner. Ask one.",
+            metadata={"org_id": own["org_id"], "role": ROLE_NAMES[OWNER]},
+        )
+
+
 async def remove(conn: Connection, outbox: Outbox, organisation: Row, user_id: str) -> None:
     """Takes a person out of a locked team: keys revoked, sessions ended, invitations that they sent gone."""
     org_id = organisation["org_id"]
@@ -98,6 +108,25 @@ async def remove(conn: Connection, outbox: Outbox, organisation: Row, user_id: s
     await drop_invitations(conn, org_id, user_id, None)
     await store.end_sessions_of_org(conn, outbox, org_id, user_id)
     await store.revoke_keys_of_org(conn, outbox, org_id, user_id=user_id)
+    await owners_changed(conn, outbox, org_id)
+
+
+async def owners_changed(conn: Connection, outbox: Outbox, org_id: str) -> None:
+    """Tells every service where all owners of a locked team are suspended now, or are not any more: its service
+    accounts are refused meanwhile, since nobody who may answer for them can."""
+    row = await conn.fetchrow(SQL["suspend_organisation"], org_id)
+    if row is None:
+        return
+    await store.tell_of_org(conn, outbox, row)
+    until = row["suspend_time"]
+    await audit.record(
+        conn,
+        outbox,
+        "organisation.suspend" if until is not None else "organisation.restore",
+        party(row),
+        org_id=row["org_id"],
+        after={"suspend_time": until.isoformat() if until is not None else None},
+    )
 
 
 async def drop_invitations(conn: Connection, org_id: str, user_id: str, role: int | None) -> None:
@@ -115,6 +144,7 @@ async def dissolve(conn: Connection, outbox: Outbox, organisation: Row) -> None:
     """Deletes a locked team with all that it has here, and tells the other services to."""
     org_id = organisation["org_id"]
     await store.end_sessions_of_org(conn, outbox, org_id, None)
+    await workload_accounts.tell_of_deleted(conn, outbox, await conn.fetch(SQL["list_service_accounts"], org_id))
     await store.revoke_keys_of_org(conn, outbox, org_id)
     await conn.execute(SQL["delete_organisation"], org_id)
     deleted = events_pb2.OrganisationDeleted(org_id=org_id)

@@ -26,9 +26,11 @@ from services.mesh.ids import uuid7
 
 @dataclass(frozen=True, slots=True)
 class OrganisationLimits:
-    """As many as there may be: organisations of a person, members (with invitations under way) and service accounts."""
+    """As many as there may be: organisations of a person, teams that they own, members (with invitations under way) and
+    service accounts."""
 
     organisations_max: int = 50
+    teams_owned_max: int = 10
     members_max: int = 1000
     service_accounts_max: int = 100
     invitation_lifetime_s: int = 7 * 86_400
@@ -51,6 +53,7 @@ class Organisations:
                     refuse_other_body(found["request_digest"] == digest, request.request_id, org_id=found["org_id"])
                     return organisation_of(await memberships.member_of(conn, found["org_id"], caller.user_id))
             await refuse_more_teams(conn, caller.user_id, self._limits.organisations_max)
+            await refuse_more_owned(conn, caller.user_id, self._limits.teams_owned_max)
             row = await conn.fetchrow(
                 SQL["insert_organisation"],
                 *(uuid7(), normal_name(request.display_name), caller.user_id),
@@ -91,6 +94,8 @@ class Organisations:
                     self._outbox,
                     "organisation.rename",
                     party(before),
+                    # Ones own is mostly called as its person is: their key seals it, and their erasure makes it go.
+                    subject_user_id=caller.user_id if before["personal"] else "",
                     org_id=before["org_id"],
                     before={"display_name": before["display_name"]},
                     after={"display_name": name},
@@ -112,7 +117,8 @@ class Organisations:
         live on it, switching to and fro, for as long as the session lasts.
         """
         async with self._database.transaction() as conn:
-            user = await conn.fetchrow(SQL["share_user"], caller.user_id)
+            # Not shared: who refreshes or confirms the session meanwhile reads which organisation it acts for.
+            user = await conn.fetchrow(SQL["lock_user"], caller.user_id)
             organisation = await memberships.shared(conn, request.org_id, caller.user_id)
             row = await conn.fetchrow(SQL["lock_session"], caller.session_id)
             if user is None or row is None or row["end_time"] is not None:
@@ -160,5 +166,17 @@ async def refuse_more_teams(conn: Connection, user_id: str, organisations_max: i
         raise MeshError(
             "ORGANISATION_LIMIT",
             f"{limit}. Leave or delete one that is no longer used.",
+            quota=[QuotaViolation(f"user:{user_id}", limit)],
+        )
+
+
+async def refuse_more_owned(conn: Connection, user_id: str, teams_owned_max: int) -> None:
+    """Raises ORGANISATION_LIMIT for somebody who owns as many teams as one may: each has limits of its own, so that who
+    owned any number would have any quota. Their row is locked."""
+    if await conn.fetchval(SQL["count_owned_teams"], user_id) >= teams_owned_max:
+        limit = f"{teams_owned_max} teams are as many as a person may own"
+        raise MeshError(
+            "ORGANISATION_LIMIT",
+            f"{limit}. Delete one that is no longer used, or leave it to another owner.",
             quota=[QuotaViolation(f"user:{user_id}", limit)],
         )

@@ -9,6 +9,7 @@ from promptmesh.auth.v1 import auth_pb2
 from promptmesh.auth.v1 import organisations_pb2 as pb
 from promptmesh.auth.v1 import organisations_pb2_grpc as pb_grpc
 
+from services.auth.organisations.invitations import Invitations
 from services.auth.organisations.members import Members
 from services.auth.organisations.organisations import Organisations
 from services.auth.organisations.service_accounts import ServiceAccounts
@@ -18,8 +19,11 @@ from services.mesh.call import current
 class OrganisationFace(pb_grpc.OrganisationServiceServicer):
     """OrganisationService."""
 
-    def __init__(self, organisations: Organisations, members: Members, accounts: ServiceAccounts) -> None:
-        self._organisations, self._members, self._accounts = organisations, members, accounts
+    def __init__(
+        self, organisations: Organisations, members: Members, invitations: Invitations, accounts: ServiceAccounts
+    ) -> None:
+        self._organisations, self._members, self._invitations = organisations, members, invitations
+        self._accounts = accounts
 
     async def CreateOrganisation(self, request: pb.CreateOrganisationRequest, context: Any) -> pb.Organisation:
         return await self._organisations.create(current().caller, request)
@@ -46,10 +50,17 @@ class OrganisationFace(pb_grpc.OrganisationServiceServicer):
         return await self._members.list(current().caller, request)
 
     async def InviteMember(self, request: pb.InviteMemberRequest, context: Any) -> pb.Invitation:
-        return await self._members.invite(current().caller, request)
+        return await self._invitations.invite(current().caller, request)
+
+    async def ListInvitations(self, request: pb.ListInvitationsRequest, context: Any) -> pb.ListInvitationsResponse:
+        return await self._invitations.list(current().caller, request)
+
+    async def RevokeInvitation(self, request: pb.RevokeInvitationRequest, context: Any) -> empty_pb2.Empty:
+        await self._invitations.revoke(current().caller, request)
+        return empty_pb2.Empty()
 
     async def AcceptInvitation(self, request: pb.AcceptInvitationRequest, context: Any) -> pb.Organisation:
-        return await self._members.accept(current().caller, request)
+        return await self._invitations.accept(current().caller, request)
 
     async def SetMemberRole(self, request: pb.SetMemberRoleRequest, context: Any) -> pb.Member:
         return await self._members.set_role(current().caller, request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from promptmesh.auth.v1 import organisations_pb2 as pb
 
-from services.auth import store
+from services.auth import store, workload_accounts
 from services.auth.organisations import memberships
 from services.auth.organisations.memberships import ADMIN
 from services.auth.organisations.organisations import OrganisationLimits
@@ -75,6 +75,7 @@ class ServiceAccounts:
             row = await conn.fetchrow(SQL["delete_service_account"], request.service_account_id, org_id)
             if row is None:
                 raise no_such_account(request.service_account_id)
+            await workload_accounts.tell_of_deleted(conn, self._outbox, [row])
             await store.revoke_keys_of_org(conn, self._outbox, org_id, service_account_id=row["service_account_id"])
             await audit.record(conn, self._outbox, "service_account.delete", _party(row), org_id=org_id)
 
@@ -82,7 +83,9 @@ class ServiceAccounts:
 async def delete_all(conn: Connection, outbox: Outbox, org_id: str, actor: Party) -> None:
     """Deletes all service accounts of a locked organisation; the caller revokes their keys. actor: whom the trail
     names."""
-    for row in await conn.fetch(SQL["delete_service_accounts_of_org"], org_id):
+    rows = await conn.fetch(SQL["delete_service_accounts_of_org"], org_id)
+    await workload_accounts.tell_of_deleted(conn, outbox, rows)
+    for row in rows:
         await audit.record(conn, outbox, "service_account.delete", _party(row), actor=actor, org_id=org_id)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.auth.accounts.wiring import AccountParts
 from services.auth.issuer import Issuer
+from services.auth.organisations.invitations import Invitations
 from services.auth.organisations.members import Members
 from services.auth.organisations.organisations import Organisations
 from services.auth.organisations.service import OrganisationFace
@@ -23,8 +24,11 @@ def organisations_of(
 ) -> OrganisationFace:
     """Makes the parts and starts their background job."""
     limits = mesh.settings.organisation_limits
-    members = Members(database, outbox, mesh.page_tokens(), accounts.mails, accounts.pages, limits)
-    mesh.background("invitation purge", lambda: members.purge(every_s=mesh.settings.invitation_purge_s))
+    invitations = Invitations(database, outbox, mesh.page_tokens(), accounts.mails, accounts.pages, limits)
+    mesh.background("invitation purge", lambda: invitations.purge(every_s=mesh.settings.invitation_purge_s))
     return OrganisationFace(
-        Organisations(database, outbox, issuer, limits), members, ServiceAccounts(database, outbox, limits)
+        Organisations(database, outbox, issuer, limits),
+        Members(database, outbox, mesh.page_tokens(), limits),
+        invitations,
+        ServiceAccounts(database, outbox, limits),
     )

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from promptmesh.auth.v1 import events_pb2
 from promptmesh.auth.v1 import plans_pb2 as pb
 
+from services.auth import store
 from services.auth.plans import parsing
 from services.auth.plans.parsing import PlansError, PlanSet
 from services.auth.store import SQL, Row
@@ -16,7 +16,7 @@ from services.mesh import audit
 from services.mesh.audit import Party
 from services.mesh.database import Connection, Database
 from services.mesh.errors import FieldViolation, MeshError
-from services.mesh.events import NewEvent, Outbox
+from services.mesh.events import Outbox
 from services.mesh.settings import SettingsError
 from services.mesh.telemetry.logs import get_logger
 
@@ -156,15 +156,13 @@ class Plans:
     async def _set(self, conn: Connection, org: Row, request: pb.SetPlanRequest) -> None:
         row = await conn.fetchrow(SQL["set_plan"], org["org_id"], request.plan)
         assert row is not None, "its row is locked"
-        changed = events_pb2.OrganisationPlanChanged(org_id=row["org_id"], plan=row["plan"])
-        changed.change_time.FromDatetime(row["plan_change_time"])
-        await self._outbox.append(conn, [NewEvent(row["org_id"], row["org_id"], row["version"], changed)])
+        await store.tell_of_org(conn, self._outbox, row)
         await audit.record(
             conn,
             self._outbox,
             "organisation.set_plan",
             Party("organisation", org["org_id"], org["display_name"]),
-            subject_user_id=request.user_id,
+            subject_user_id=org["owner_id"] or "",
             org_id=org["org_id"],
             reason=request.reason,
             before={"plan": org["plan"]},

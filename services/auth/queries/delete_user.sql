@@ -4,9 +4,11 @@ WITH links_gone AS (
 ), places_gone AS (
     DELETE FROM known_addresses WHERE user_id = $1
 ), mails_gone AS (
-    DELETE FROM mails WHERE user_id = $1
+    DELETE FROM mails WHERE user_id = $1 OR recipient = $2
 ), requests_gone AS (
     DELETE FROM account_requests WHERE user_id = $1 OR email = $2
+), invitations_gone AS (
+    DELETE FROM invitations WHERE email = $2 OR inviter_id = $1
 ), keys_gone AS (
     DELETE FROM api_keys WHERE user_id = $1
 ), sessions_gone AS (

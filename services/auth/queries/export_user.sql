@@ -13,6 +13,9 @@ SELECT jsonb_build_object(
           FROM factors AS f WHERE f.user_id = $1),
     'mails', (
         SELECT coalesce(jsonb_agg(to_jsonb(m) - 'body' ORDER BY m.mail_id), '[]') FROM mails AS m WHERE m.user_id = $1),
+    'invitations', (
+        SELECT coalesce(jsonb_agg(to_jsonb(i) - 'digest' - 'inviter_id' ORDER BY i.invitation_id), '[]')
+          FROM invitations AS i JOIN users AS u USING (email) WHERE u.user_id = $1),
     'links', (
         SELECT coalesce(jsonb_agg(to_jsonb(l) - 'digest' ORDER BY l.create_time), '[]')
           FROM links AS l WHERE l.user_id = $1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import Annotated
+from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -12,12 +13,23 @@ from services.inference.money import dollars_to_nanos
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$"
 
 
+def _canonical(value: str) -> str:
+    try:
+        return str(UUID(value))
+    except ValueError as error:
+        raise ValueError(f"must be the id of an organisation (a UUID), but is {value[:60]!r}") from error
+
+
 def _whole_nanos(value: Decimal) -> Decimal:
     dollars_to_nanos(value)
     return value
 
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+OrgId = Annotated[str, AfterValidator(_canonical)]
+ORGANISATIONS_MOST = 100  # that share a model or route of their own
+#: Whose it is: nobody else is offered it or told that it is there. Empty: everybody's.
+Organisations = Annotated[tuple[OrgId, ...], Field(max_length=ORGANISATIONS_MOST)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Share = Annotated[float, Field(ge=0, le=1)]
 PRICE_MOST_USD = 1_000_000  # a million tokens

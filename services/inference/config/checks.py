@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from services.inference.config.parts import DEMO, Config, ModelConfig, ProviderConfig
+from services.inference.config.policies import RouteConfig
 from services.inference.config.route_checks import check_routes
 from services.mesh.yaml_places import Document
 
@@ -68,8 +69,6 @@ def _check_model(model: ModelConfig, providers: Mapping[str, ProviderConfig], pl
         document.fault(f"{place}.name", "is taken by the built-in demo; choose another name")
     if demo and model.price is not None and not model.price.price().is_zero:
         document.fault(f"{place}.price", "a demo costs nothing; leave the price out")
-    if demo and model.embeds:
-        document.fault(f"{place}.embeds", "the demo makes no vectors")
     if not demo and model.upstream_model is None:
         document.fault(f"{place}.upstream_model", "is missing: the name that the provider gives the model")
     if model.embeds:
@@ -90,6 +89,13 @@ def _check_default(config: Config, document: Document) -> None:
     marked += [f"routes[{i}]" for i, route in enumerate(config.routes) if route.default]
     for place in marked[1:]:
         document.fault(f"{place}.default", f"{marked[0]} is the default already; there can be one")
+    named: list[tuple[str, ModelConfig | RouteConfig]] = [(f"models[{i}]", one) for i, one in enumerate(config.models)]
+    named += [(f"routes[{i}]", route) for i, route in enumerate(config.routes)]
+    for place, one in named:
+        if one.default and one.organisations:
+            document.fault(f"{place}.default", "the default is everybody's; this one has `organisations`")
+        if one.name == DEMO and one.organisations:
+            document.fault(f"{place}.organisations", "the demo is everybody's")
 
 
 def _check_examples(config: Config, providers: Mapping[str, ProviderConfig], document: Document) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from services.inference.config.base import Dollars, ExactDollars, Name, Part, Seconds
+from services.inference.config.base import Dollars, ExactDollars, Name, Organisations, Part, Seconds
 from services.inference.config.limits import LimitsConfig
 from services.inference.config.policies import (
     CacheConfig,
@@ -26,7 +26,13 @@ from services.inference.money import FREE, Price, dollars_to_nanos
 DEMO = "demo"  # name of the provider and of the model that are always there
 DEMO_TOKENS_PER_SECOND = 200.0
 # What a first start without a models.yaml applies: what is found is offered.
-DISCOVER_YAML = "# Offers what the inference service finds by itself (docs/models.md).\ndiscover: true\n"
+DISCOVER_YAML = """\
+# Offers what the inference service finds by itself (docs/models.md).
+discover: true
+models:
+  # Vectors without any model, for trying things out.
+  - {name: demo-embeddings, provider: demo, embeds: true}
+"""
 KEYS_MOST = 32  # of a provider, in variables
 
 # The *name* of an environment variable of the inference service, never the key.
@@ -115,6 +121,7 @@ class ModelConfig(Part):
     embeds: bool = False  # makes vectors, not answers
     concurrency: Concurrency | None = None  # calls at once, of a process
     on_leave: OnLeaveName = "abort"  # what becomes of a call whose caller has gone
+    organisations: Organisations = ()
     default: bool = False
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from services.inference.config.base import Name, Part, Seconds, Share
+from services.inference.config.base import Name, Organisations, Part, Seconds, Share
 
 StrategyName = Literal["least_busy", "lowest_cost", "lowest_latency", "weighted", "quality", "ordered"]
 MidstreamName = Literal["error", "restart"]
@@ -85,4 +85,5 @@ class RouteConfig(Part):
     canary: CanaryConfig | None = None
     max_output_tokens: OutputTokens | None = None
     unknown_parameters: UnknownParameters | None = None
+    organisations: Organisations = ()
     default: bool = False

@@ -42,7 +42,7 @@ def call_of(body: dict[str, Any], raw_bytes: int, catalog: Catalog, surface: int
     """The call that a checked body asks for. `raw_bytes`: of the body as it came."""
     call = current()
     get = body.get
-    route = catalog.route_for(get("model") or "", call.caller)
+    route = catalog.route_for(get("model") or "", call.caller, embeds=False)
     if route.refuses_unknown:
         refuse_unknown(body, KNOWN, route.name)
     cap = route.output_tokens_max

@@ -37,7 +37,7 @@ def call_of(data: bytes, catalog: Catalog) -> ModelCall:
     if body.get("input") is None:
         raise fault("input", "Missing required parameter: `input`.")
     call = current()
-    route = catalog.route_for(body.get("model") or "", call.caller)
+    route = catalog.route_for(body.get("model") or "", call.caller, embeds=True)
     if route.refuses_unknown:
         refuse_unknown(body, KNOWN, route.name)
     estimate, most = _sizes(body["input"])

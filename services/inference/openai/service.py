@@ -136,7 +136,8 @@ def _json_parts(call: ModelCall, data: bytes) -> list[httpbody_pb2.HttpBody]:
 
 def _model(route: Route) -> dict[str, Any]:
     owner = route.targets[0].provider.name if route.is_model else "promptmesh"
-    return {"id": route.name, "object": "model", "created": UNKNOWN_CREATED, "owned_by": owner}
+    kind = "embedding" if route.embeds else "chat"
+    return {"id": route.name, "object": "model", "created": UNKNOWN_CREATED, "owned_by": owner, "kind": kind}
 
 
 def _json(value: Any) -> httpbody_pb2.HttpBody:

@@ -40,11 +40,21 @@ class TokenUsage:
     estimated: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A call of a tool, as a model asks for it. `arguments`: JSON."""
+
+    name: str
+    arguments: str
+
+
 @dataclass(slots=True)
 class Piece:
-    """What arrived in one read: text to append, and near the end why the answer ended and what it took."""
+    """What arrived in one read: text to append, or a call of a tool, and near the end why the answer ended and what it
+    took."""
 
     text: str = ""
+    tool: ToolUse | None = None
     finish_reason: str = ""
     usage: TokenUsage | None = None
 

@@ -1,7 +1,7 @@
 """The demo: answers without any model, says so, and says the same about the same prompt every time.
 
-It needs no network, no key and no money, so that a newcomer sees the whole mesh at work; nobody should take what it
-writes for a model's answer.
+Where a form is asked for (JSON, a call of a tool), it gives a small answer of that form. It needs no network, no key
+and no money, so that a newcomer sees the whole mesh at work; nobody should take what it writes for a model's answer.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 
 from services.inference.providers.base import (
     AnswerRecord,
@@ -18,8 +19,10 @@ from services.inference.providers.base import (
     Piece,
     ProviderRequest,
     TokenUsage,
+    ToolUse,
     UpstreamCall,
 )
+from services.inference.providers.demo_tools import json_wanted, tool_wanted
 from services.inference.providers.demo_vectors import embeddings
 from services.inference.providers.openai_shapes import OpenAiAnswers, request_of
 from services.inference.usage import estimate_input_tokens
@@ -47,26 +50,29 @@ class Demo:
 
     async def complete(self, call: UpstreamCall, record: AnswerRecord) -> bytes:
         """See Provider."""
-        return await self._openai.complete(self._pieces(_request(call, record)), call, record)
+        return await self._openai.complete(self._pieces(_asked(call, record)), call, record)
 
     def stream(self, call: UpstreamCall, record: AnswerRecord) -> AsyncGenerator[Part, None]:
         """See Provider."""
-        return self._openai.stream(self._pieces(_request(call, record)), call, record)
+        return self._openai.stream(self._pieces(_asked(call, record)), call, record)
 
     async def embed(self, call: UpstreamCall, record: AnswerRecord) -> bytes:
         """See Provider. Texts that share words lie near each other; no more is meant by it."""
         return embeddings(call, record)
 
-    async def _pieces(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
+    async def _pieces(self, asked: _Asked) -> AsyncGenerator[Piece, None]:
         """A token of the demo is a word with the space before it."""
-        text = _before_stop(answer(request.messages), request.stop)
+        request, tool = asked.request, asked.tool
+        if tool is not None:
+            usage = TokenUsage(_input_tokens(request), len(_TOKEN.findall(tool.arguments)))
+            yield Piece(tool=tool, finish_reason="tool_calls", usage=usage)
+            return
+        text = _before_stop(answer(request.messages) if asked.json is None else asked.json, request.stop)
         tokens = _TOKEN.findall(text)
         cap = request.max_output_tokens or len(tokens)
         finish_reason = "length" if len(tokens) > cap else "stop"
         tokens = tokens[:cap]
-        usage = TokenUsage(
-            estimate_input_tokens(len(message.content.encode()) for message in request.messages), len(tokens)
-        )
+        usage = TokenUsage(_input_tokens(request), len(tokens))
         sent = 0
         loop = asyncio.get_running_loop()
         begin = loop.time()
@@ -79,11 +85,25 @@ class Demo:
         yield Piece(text="".join(tokens[sent:]), finish_reason=finish_reason, usage=usage)
 
 
-def _request(call: UpstreamCall, record: AnswerRecord) -> ProviderRequest:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A call, and the answer in the form that it asks for; both None: a text."""
+
+    request: ProviderRequest
+    tool: ToolUse | None
+    json: str | None
+
+
+def _asked(call: UpstreamCall, record: AnswerRecord) -> _Asked:
     if call.body.get("n") not in (None, 1):
         raise MeshError("INVALID_FIELD", "The demo gives one choice; `n` must be 1.", metadata={"param": "n"})
+    asked = _Asked(request_of(call), tool_wanted(call.body), json_wanted(call.body))
     record.sent = True
-    return request_of(call)
+    return asked
+
+
+def _input_tokens(request: ProviderRequest) -> int:
+    return estimate_input_tokens(len(message.content.encode()) for message in request.messages)
 
 
 def answer(messages: Sequence[ChatMessage]) -> str:

@@ -17,13 +17,15 @@ from services.inference.providers.base import (
     Piece,
     ProviderRequest,
     TokenUsage,
+    ToolUse,
     UpstreamCall,
 )
 from services.mesh.ids import uuid7
 
 
 class OpenAiAnswers:
-    """Turns a stream of pieces into `chat.completion` or `chat.completion.chunk` JSON. One choice, text only."""
+    """Turns a stream of pieces into `chat.completion` or `chat.completion.chunk` JSON. One choice: text, or calls of
+    tools."""
 
     def __init__(
         self,
@@ -38,16 +40,22 @@ class OpenAiAnswers:
     async def complete(self, pieces: AsyncGenerator[Piece, None], call: UpstreamCall, record: AnswerRecord) -> bytes:
         """A whole answer."""
         texts: list[str] = []
+        calls: list[dict[str, Any]] = []
         async with aclosing(pieces):
             async for piece in pieces:
                 texts.append(piece.text)
+                if piece.tool is not None:
+                    calls.append(self._tool_call(piece.tool))
                 _note(piece, record)
         self._check_whole(record)
         answer = self._head(call, "chat.completion")
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(texts), "refusal": None}
+        if calls:
+            message |= {"content": message["content"] or None, "tool_calls": calls}
         answer["choices"] = [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": "".join(texts), "refusal": None},
+                "message": message,
                 "logprobs": None,
                 "finish_reason": record.finish_reasons[0],
             }
@@ -61,12 +69,16 @@ class OpenAiAnswers:
     ) -> AsyncGenerator[Part, None]:
         """Server-sent events, `[DONE]` included."""
         head = self._head(call, "chat.completion.chunk")
-        first = True
+        first, calls = True, 0
         async with aclosing(pieces):
             async for piece in pieces:
                 _note(piece, record)
                 delta: dict[str, Any] = {"role": "assistant"} if first else {}
-                if piece.text or first:
+                if piece.tool is not None:
+                    delta |= {"content": None} if first else {}
+                    delta["tool_calls"] = [{"index": calls, **self._tool_call(piece.tool)}]
+                    calls += 1
+                elif piece.text or first:
                     delta["content"] = piece.text
                 if not delta and not piece.finish_reason:
                     continue
@@ -82,6 +94,10 @@ class OpenAiAnswers:
         if call.wants_usage and record.usage:
             yield _part({**head, "choices": [], "usage": usage_object(record.usage)})
         yield Part(b"data: [DONE]\n\n", [])
+
+    def _tool_call(self, tool: ToolUse) -> dict[str, Any]:
+        function = {"name": tool.name, "arguments": tool.arguments}
+        return {"id": f"call_{self._new_id()}", "type": "function", "function": function}
 
     def _head(self, call: UpstreamCall, kind: str) -> dict[str, Any]:
         return {
@@ -137,6 +153,8 @@ def text_of_content(content: Any) -> str:
 
 def _note(piece: Piece, record: AnswerRecord) -> None:
     record.output_bytes += len(piece.text.encode("utf-8", "surrogatepass"))
+    if piece.tool is not None:
+        record.output_bytes += len(piece.tool.name) + len(piece.tool.arguments.encode())
     if piece.finish_reason:
         record.finish_reasons[0] = piece.finish_reason
     if piece.usage:

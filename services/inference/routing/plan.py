@@ -149,7 +149,7 @@ class Plans:
             makes, instead = ("vectors", "answers") if embeds else ("answers", "vectors")
             raise MeshError(
                 "INVALID_FIELD",
-                f"The model {route.name} makes {instead}, not {makes}. Ask GET /v1/models which model does.",
+                f"The model {route.name} makes {instead}, not {makes}. GET /v1/models says which does (`kind`).",
                 metadata={"param": "model"},
             )
         return plan

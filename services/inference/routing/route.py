@@ -131,7 +131,13 @@ class Route:
     max_output_tokens: int = 0  # cap of the route on top of its targets'; 0: none
     refuses_unknown: bool = False  # parameters of a body that we do not know: refused, or passed on
     variant: str = ""  # "": as it was configured; else what the mesh made of it for a purpose of its own
+    organisations: frozenset[str] = frozenset()  # whose it is; empty: everybody's
     is_model: bool = field(default=True)  # stands for one model, not written as a route
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it makes vectors, not answers: all targets of a route are of one kind."""
+        return self.targets[0].embeds
 
     @property
     def output_tokens_max(self) -> int:

@@ -56,7 +56,7 @@ class Inference(pb_grpc.InferenceServiceServicer):
         A revoked credential ends the answer at once (CREDENTIAL_REVOKED) and aborts the provider. One that merely
         expires does not cut an answer under way, which the provider's total timeout bounds.
         """
-        call = generate_call(request, self._offers.catalog.route_for(request.model, current().caller))
+        call = generate_call(request, self._offers.catalog.route_for(request.model, current().caller, embeds=False))
         failure: MeshError | None = None
         began = False
         with UntilRevoked(self._access, call.caller) as until:
@@ -85,7 +85,7 @@ class Inference(pb_grpc.InferenceServiceServicer):
 
     async def Embed(self, request: pb.EmbedRequest, context: _Context) -> pb.EmbedResponse:
         """Vectors in the order of the texts."""
-        call = embed_call(request, self._offers.catalog.route_for(request.model, current().caller))
+        call = embed_call(request, self._offers.catalog.route_for(request.model, current().caller, embeds=True))
         with UntilRevoked(self._access, call.caller) as until:
             data = await until.answer(self._engine.complete(call))
         await context.send_initial_metadata(headers_of(call))

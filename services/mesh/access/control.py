@@ -84,7 +84,9 @@ class AccessControl:
         """
         credential = credential_of(metadata)
         if credential is None:
-            caller = workload or ANONYMOUS
+            caller = ANONYMOUS
+            if workload is not None:
+                caller = workload if workload.kind is CallerKind.SERVICE else await self._account_caller(workload)
             check_policy(policy, caller)
             return caller
         caller = await self.caller_of(credential)
@@ -136,7 +138,7 @@ class AccessControl:
         return self._unsuspended(self.identities.with_present_roles(caller))
 
     def _unsuspended(self, caller: Caller) -> Caller:
-        until = self.identities.suspended_until(caller.user_id)
+        until = self.identities.suspended_until(caller)
         if until is not None and until > self._clock.time():
             raise _refused(caller.kind.value, tokens.suspended(until))
         return caller
@@ -171,10 +173,22 @@ class AccessControl:
         self.key_uses.note(caller.api_key_id)
         return caller
 
+    async def _account_caller(self, workload: Caller) -> Caller:
+        """The service account that a certificate stands for, as it is now: with the plan of its organisation, and
+        refused where it was deleted or the organisation's owners are suspended. As an API key that never changes."""
+        known = self.identities.key(workload.key_digest)
+        if known is None or known.epoch != self.identities.epoch:
+            known = await self._resolve(workload.key_digest, known)
+        if known.revoked or known.caller.org_id != workload.org_id:
+            raise _refused("workload", tokens.revoked())
+        if self._grace_over():
+            raise _refused("workload", tokens.unverifiable())
+        return self._unsuspended(known.caller)
+
     async def _resolve(self, digest: bytes, stale: KnownKey | None) -> KnownKey:
         until = self._unknown_keys.get(digest)
         if until is not None and until > self._clock.monotonic():
-            raise _refused("api_key", _no_such_key())
+            raise _refused("api_key", _no_such_key(digest))
         epoch = self.identities.epoch
         try:
             identity = await resolved_once(self._flights, epoch, digest, self._source)
@@ -182,7 +196,7 @@ class AccessControl:
             if error.reason == "API_KEY_NOT_FOUND":
                 self._unknown_keys.put(digest, self._clock.monotonic() + self._unknown_ttl_s)
                 self.identities.forget_key(digest)
-                raise _refused("api_key", _no_such_key()) from None
+                raise _refused("api_key", _no_such_key(digest)) from None
             if stale is not None:
                 return stale  # auth is away: good for the grace time
             raise _refused("api_key", tokens.unverifiable()) from error
@@ -210,7 +224,7 @@ class AccessControl:
 
     def why_ended(self, caller: Caller) -> MeshError:
         """What to tell a caller whose credential is good no more: suspended, or revoked."""
-        until = self.identities.suspended_until(caller.user_id)
+        until = self.identities.suspended_until(caller)
         suspended = until is not None and until > self._clock.time()
         return tokens.suspended(until) if until is not None and suspended else tokens.revoked()
 
@@ -350,5 +364,10 @@ def _refused(kind: str, error: MeshError) -> MeshError:
     return error
 
 
-def _no_such_key() -> MeshError:
+def _no_such_key(digest: bytes) -> MeshError:
+    account_id = keys.account_of(digest)
+    if account_id is not None:
+        return tokens.invalid(
+            f"PROMPTMESH_WORKLOADS maps the certificate to {account_id}, and no service account is that."
+        )
     return tokens.invalid("There is no such API key.")

@@ -14,6 +14,7 @@ from ipaddress import ip_network
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from promptmesh.access.v1.access_pb2 import Role
 from promptmesh.auth.v1.auth_pb2 import (
     IdentityState,
     KeyIdentity,
@@ -32,6 +33,7 @@ from services.mesh.snapshots import ResyncError
 
 GRACE_S = 3600.0  # until auth says another
 KEYS_KNOWN_MAX = 100_000
+ACCOUNT_ROLES = frozenset({int(Role.ROLE_SERVICE)})  # of service accounts, and of nobody else
 FORGET_EVERY = 256  # messages between two looks for restrictions that can be forgotten
 
 
@@ -76,11 +78,14 @@ class Identities:
         self.jwks: dict[str, EllipticCurvePublicKey] = {}
         self._users: dict[str, PresentUser] = {}
         self._orgs: dict[str, tuple[float, str]] = {}  # organisation → time of the change, plan
+        # Organisations whose every owner is suspended → until when, as their service accounts are with them.
+        self._suspended_orgs: dict[str, float] = {}
         self._sessions: dict[str, float] = {}  # ended session → when to forget it
         self._keys: Lru[bytes, KnownKey] = Lru(keys_max)
         self._clock = clock
         self._messages = 0
-        self._ends: dict[str | bytes, set[Callable[[], None]]] = {}  # of a session, a person, a digest of an API key
+        # Of a session, a person, an organisation's service accounts, a digest of an API key.
+        self._ends: dict[str | bytes, set[Callable[[], None]]] = {}
         # Keys whose end somebody wants to be told: digest → caller, epoch in which auth last told of it.
         self._watched_keys: dict[bytes, tuple[Caller, int]] = {}
 
@@ -113,18 +118,21 @@ class Identities:
         elif kind == "session_ended":
             self._session_ended(message.session_ended)
         elif kind == "org_changed":
-            self._orgs[message.org_changed.org_id] = _plan_of(message.org_changed)
+            self._org_changed(message.org_changed)
 
     def _replace(self, state: IdentityState) -> None:
         self.epoch += 1
         self.jwks = public_keys(state.jwks.keys)
         self.grace_s = float(state.grace_seconds) or GRACE_S
-        known_users, known_sessions = self._users, self._sessions
+        known_users, known_sessions, known_orgs = self._users, self._sessions, self._suspended_orgs
         self._users = {one.user_id: _present(one) for one in state.users}
         self._orgs = {one.org_id: _plan_of(one) for one in state.orgs}
+        suspended = {one.org_id: _suspended_of(one) for one in state.orgs}
+        self._suspended_orgs = {org_id: until for org_id, until in suspended.items() if until is not None}
         self._sessions = {one.session_id: one.forget_time.ToNanoseconds() / 1e9 for one in state.sessions}
         self._end(session for session in self._sessions if session not in known_sessions)
         self._end(user for user, present in self._users.items() if known_users.get(user) != present)
+        self._end(org_id for org_id in self._suspended_orgs if org_id not in known_orgs)
 
     def _key_changed(self, identity: KeyIdentity) -> None:
         # Learned even if it was not known: an answer to a question asked before the change may still be under way.
@@ -138,6 +146,15 @@ class Identities:
     def _user_changed(self, restriction: UserRestriction) -> None:
         self._users[restriction.user_id] = _present(restriction)
         self._end([restriction.user_id])
+
+    def _org_changed(self, restriction: OrgRestriction) -> None:
+        self._orgs[restriction.org_id] = _plan_of(restriction)
+        until = _suspended_of(restriction)
+        if until is None:
+            self._suspended_orgs.pop(restriction.org_id, None)
+        else:
+            self._suspended_orgs[restriction.org_id] = until
+            self._end([restriction.org_id])
 
     def _session_ended(self, restriction: SessionRestriction) -> None:
         self._sessions[restriction.session_id] = restriction.forget_time.ToNanoseconds() / 1e9
@@ -154,10 +171,15 @@ class Identities:
         """Whether the session has ended though its tokens may still run."""
         return session_id in self._sessions
 
-    def suspended_until(self, user_id: str) -> float | None:
-        """Until when a person's credentials are refused, in seconds since the epoch; None: they are not."""
-        present = self._users.get(user_id)
-        return present.suspend_time if present is not None else None
+    def suspended_until(self, caller: Caller) -> float | None:
+        """Until when credentials of a person, or of a service account, are refused, in seconds since the epoch; None:
+        they are not."""
+        present = self._users.get(caller.user_id)
+        if present is not None:
+            return present.suspend_time
+        if self._suspended_orgs and caller.roles == ACCOUNT_ROLES:
+            return self._suspended_orgs.get(caller.org_id)
+        return None
 
     def with_present_roles(self, caller: Caller) -> Caller:
         """The caller with the roles and the plan of now, if they changed since the token was made."""
@@ -173,7 +195,7 @@ class Identities:
         """Whether what a caller was let in with is over by now: session ended, key revoked, or other roles."""
         if caller.key_digest:
             known = self.key(caller.key_digest)
-            until = self.suspended_until(caller.user_id)
+            until = self.suspended_until(caller)
             if until is not None and until > self._clock.time():
                 return True
             if known is None or known.caller is caller:
@@ -255,9 +277,11 @@ class Identities:
     # Ends
 
     def on_end(self, caller: Caller, told: Callable[[], None]) -> Callable[[], None]:
-        """Calls `told` when the caller's session, key or roles change. Returns what takes that back."""
+        """Calls `told` when the caller's session, key or roles change, or they are suspended. Returns what takes that
+        back."""
         ends = self._ends
-        subjects = [one for one in (caller.session_id, caller.key_digest, caller.user_id) if one]
+        org_id = caller.org_id if caller.roles == ACCOUNT_ROLES else ""
+        subjects = [one for one in (caller.session_id, caller.key_digest, caller.user_id, org_id) if one]
         for subject in subjects:
             listeners = ends.get(subject)
             if listeners is None:
@@ -327,6 +351,10 @@ def _present(restriction: UserRestriction) -> PresentUser:
         suspend_time = restriction.suspend_time.ToNanoseconds() / 1e9
     roles = frozenset(int(role) for role in restriction.roles)
     return PresentUser(restriction.change_time.ToNanoseconds() / 1e9, roles, suspend_time)
+
+
+def _suspended_of(restriction: OrgRestriction) -> float | None:
+    return restriction.suspend_time.ToNanoseconds() / 1e9 if restriction.HasField("suspend_time") else None
 
 
 def _plan_of(restriction: OrgRestriction) -> tuple[float, str]:

@@ -11,6 +11,7 @@ import hmac
 import secrets
 import string
 import zlib
+from uuid import UUID
 
 PREFIX = "pm_"
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -18,6 +19,7 @@ _ALPHABET_SET = frozenset(_ALPHABET)
 _RANDOM_CHARS = 40
 _CHECK_CHARS = 6  # 62^6 > 2^32
 _LENGTH = len(PREFIX) + _RANDOM_CHARS + _CHECK_CHARS
+_ACCOUNT = b"account:"
 _SHOWN_CHARS = len(PREFIX) + 8
 
 
@@ -42,6 +44,17 @@ def well_formed(secret: str) -> bool:
 def digest(pepper: bytes, secret: str) -> bytes:
     """What is stored and looked up instead of the secret: HMAC-SHA-256 under the mesh's pepper, 32 bytes."""
     return hmac.digest(pepper, secret.encode(), hashlib.sha256)
+
+
+def account_digest(service_account_id: str) -> bytes:
+    """What stands for the digest of a service account that is known by its certificate instead of a key: of another
+    length than those of secrets, so that no secret has it."""
+    return _ACCOUNT + UUID(service_account_id).bytes
+
+
+def account_of(digest: bytes) -> str | None:
+    """The service account that such a digest is of; None: it is a secret's."""
+    return str(UUID(bytes=digest[len(_ACCOUNT) :])) if len(digest) == len(_ACCOUNT) + 16 else None
 
 
 def prefix(secret: str) -> str:

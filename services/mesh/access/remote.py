@@ -14,6 +14,7 @@ from promptmesh.auth.v1.auth_pb2 import (
 )
 from promptmesh.auth.v1.auth_pb2_grpc import AuthServiceStub
 
+from services.mesh.access.keys import account_of
 from services.mesh.errors import error_of
 
 RESOLVE_TIMEOUT_S = 2.0
@@ -35,9 +36,13 @@ class RemoteIdentities:
     async def resolve(self, digest: bytes) -> KeyIdentity:
         """The identity behind a key's digest. Raises MeshError."""
         try:
-            identity: KeyIdentity = await self._auth.ResolveApiKey(
-                ResolveApiKeyRequest(digest=digest), timeout=RESOLVE_TIMEOUT_S
+            account_id = account_of(digest)
+            request = (
+                ResolveApiKeyRequest(service_account_id=account_id)
+                if account_id
+                else ResolveApiKeyRequest(digest=digest)
             )
+            identity: KeyIdentity = await self._auth.ResolveApiKey(request, timeout=RESOLVE_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise error_of(error) from error
         return identity

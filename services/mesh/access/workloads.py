@@ -16,6 +16,7 @@ from uuid import UUID
 
 from promptmesh.access.v1.access_pb2 import Role
 
+from services.mesh.access.keys import account_digest
 from services.mesh.access.scopes import scopes_of
 from services.mesh.addresses import EXTERNAL_ADDRESS, address_of
 from services.mesh.call import Caller, CallerKind
@@ -59,6 +60,7 @@ def _caller_of(spiffe_id: str, who: str) -> Caller:
             display_name=spiffe_id.rpartition("/")[2][:64],
             roles=_ACCOUNT_ROLES,
             scopes=scopes_of(_ACCOUNT_ROLES),
+            key_digest=account_digest(ids[0]),  # by which auth is asked for it
         )
     raise ValueError(f"{spiffe_id}: expected {_FORM}")
 

@@ -60,6 +60,9 @@ class ConsumerOptions:
     """Least time between two batches that are not full: under load more is done in one transaction."""
     block_s: float = 1.0
     keep_interval_s: float = 1.0
+    recheck_interval_s: float = 5.0
+    """How often PostgreSQL is asked where nothing moved: for checkpoints that another worker changed, and for dead
+    letters that an operator wants done again."""
     reclaim_interval_s: float = 5.0
     reclaim_idle_s: float = 15.0
     """An entry in hand for so long belongs to a worker that is gone."""
@@ -117,6 +120,9 @@ class Consumer:
         self._replayed_without_epoch: set[int] = set()
         self._in_hand: set[tuple[int, int]] = set()
         self._next_reclaim = 0.0
+        self._next_retry = 0.0
+        self._next_advance = 0.0
+        self._advanced: dict[int, Checkpoint] = {}  # what PostgreSQL was last told
         self._next_read = 0.0
         self._making_group = asyncio.Lock()
 
@@ -189,6 +195,7 @@ class Consumer:
                 return  # made by another loop or worker meanwhile
             log.warning("%s: the group is new, or Redis lost it; asking for a replay", self.group_name)
             await self._checkpoints.want_replay()
+            self._next_advance = 0.0
             await self._group.create()
 
     # Keeping
@@ -205,7 +212,9 @@ class Consumer:
             self._next_reclaim = now + self._options.reclaim_interval_s * random.uniform(0.8, 1.2)
             await self._reclaim()
             await self._group.forget_departed(self._options.departed_idle_s)
-        await retry_requested(self._database, self.group_name, self._decoder, self._handle)
+        if now >= self._next_retry:
+            self._next_retry = now + self._options.recheck_interval_s * random.uniform(0.8, 1.2)
+            await retry_requested(self._database, self.group_name, self._decoder, self._handle)
 
     async def _keep_checkpoints(self) -> None:
         progress = dict(enumerate(await self._group.progress()))
@@ -213,7 +222,11 @@ class Consumer:
             await self._make_group()
             return
         seen = {partition: Checkpoint(one.done, one.epoch) for partition, one in progress.items()}
+        now = time.monotonic()
+        if seen == self._advanced and not self._wanted and now < self._next_advance:
+            return  # a quiet group costs PostgreSQL nothing
         stored = await self._checkpoints.advance(seen)
+        self._advanced, self._next_advance = seen, now + self._options.recheck_interval_s * random.uniform(0.8, 1.2)
         for partition, one in progress.items():
             if self._wants_replay(partition, one, stored.get(partition)):
                 self._wanted[partition] = one.epoch
@@ -256,6 +269,7 @@ class Consumer:
             )
             # In this order: acknowledged, they no longer hold the checkpoint back.
             await self._checkpoints.want_replay(sorted({one.partition for one in gone}))
+            self._next_advance = 0.0
             await self._acknowledge(gone)
 
     # Replaying

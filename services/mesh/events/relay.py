@@ -234,7 +234,9 @@ class Relay:
                 raise answer
             if answer[0] == candidate:
                 STREAM_EPOCHS.inc()
-                log.warning(
+                # Nothing was ever published there: it is new, as at every first start, and nothing was lost.
+                log.log(
+                    logging.WARNING if heads[partition] else logging.INFO,
                     "stream %s begins a new epoch after position %d: it is new, or Redis lost data; consumers will ask "
                     "for a replay",
                     self._names.stream(partition),

@@ -138,7 +138,7 @@ async def test_pages_of_others_are_refused_and_end_nothing(browser: Browser, hea
         (("sec-fetch-site", "same-origin"),),
         (("origin", "https://mesh.example:8443"), AUTHORITY),
         (("origin", "http://MESH.example:8443"), AUTHORITY),  # a proxy in front ended TLS, or not
-        (("origin", "http://127.0.0.1:8080"),),  # PROMPTMESH_PUBLIC_URL
+        (("origin", "http://localhost:8080"),),  # PROMPTMESH_PUBLIC_URL
     ],
     ids=lambda headers: " ".join("=".join(one) for one in headers),
 )

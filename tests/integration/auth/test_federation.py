@@ -18,7 +18,7 @@ from services.auth.links import LinkKind, digest_of
 from services.mesh.errors import MeshError
 from tests.integration.auth.elsewhere import COOKIE, PROTECTED, Browser, query_of
 from tests.integration.auth.factors import ORIGIN, App
-from tests.integration.auth.world import PASSWORD, Client, Place, acts_of, client_of, reason_of
+from tests.integration.auth.world import PASSWORD, Client, Place, acts_of, client_of, reason_of, until_refused
 from tests.integration.support.service_process import ServiceProcess
 from tests.support.authenticator import Authenticator
 from tests.support.oidc_provider import RealProvider, running_provider
@@ -139,6 +139,29 @@ async def test_a_new_account_sets_a_password_and_then_may_unlink(
     assert [one.action for one in await acts_of(rows, identity.identity_id)] == ["identity.link", "identity.unlink"]
     browser.bearing("")
     assert (await logged_in(browser, provider, name)).WhichOneof("result") == "link_token"
+
+
+async def test_unlinking_ends_what_was_opened_with_it(
+    browser: Browser, provider: RealProvider, name: str, client: Client, rows: asyncpg.Connection
+) -> None:
+    first = (await logged_in(browser, provider, name)).session
+    second = (await logged_in(browser, provider, name)).session
+    browser.bearing(second.access_token)
+    await browser("ChangePassword", accounts_pb2.ChangePasswordRequest(new_password="an orange lamp in june"))
+    browser.bearing("")
+    third = (await logged_in(browser, provider, name)).session
+    by_password = await client.log_in(email_of(name), "an orange lamp in june")
+    browser.bearing(second.access_token)
+    (identity,) = (await browser("ListIdentities", pb.ListIdentitiesRequest())).identities
+
+    await browser("UnlinkIdentity", pb.UnlinkIdentityRequest(identity_id=identity.identity_id))
+
+    await until_refused(client.bearing(third.access_token))
+    for kept in (second, by_password):
+        await client.bearing(kept.access_token)("GetMe", auth_pb2.GetMeRequest())
+    (act,) = [act for act in await acts_of(rows, third.session_id) if act.action == "session.end"]
+    assert act.reason == "the identity that it was opened with was unlinked"
+    assert first.session_id != third.session_id
 
 
 async def test_the_last_passkey_of_who_has_nothing_else_stays(

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from promptmesh.auth.v1 import auth_pb2 as pb
 
+from services.auth.main import SERVES
 from services.auth.organisations.leaving import exported, leaving
 from services.auth.store import SQL
 from services.mesh.database import Database
@@ -27,7 +28,7 @@ async def teams(service: ServiceProcess, client: Client, rows: asyncpg.Connectio
 @pytest.fixture
 async def database(place: Place) -> AsyncIterator[Database]:
     opened = await Database.open(
-        place.environment["PROMPTMESH_DATABASE_URL"], schema="auth", application_name="test", serves=(9, 9)
+        place.environment["PROMPTMESH_DATABASE_URL"], schema="auth", application_name="test", serves=SERVES
     )
     yield opened
     await opened.close()

@@ -60,4 +60,3 @@ async def test_the_person_or_the_owner_is_mailed(
     assert f"{percent / 200:.2f} of 0.50 US dollars a day" in mails[0]["body"]
     mailed = await rows.fetch(f"DELETE FROM mails WHERE {of_limits} RETURNING user_id")
     assert [str(one["user_id"]) for one in mailed] == [session.user.user_id]
-    assert not await rows.fetchval("SELECT count(*) FROM mails")

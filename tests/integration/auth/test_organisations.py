@@ -12,11 +12,12 @@ import pytest
 from promptmesh.auth.v1 import auth_pb2
 from promptmesh.auth.v1 import organisations_pb2 as pb
 
-from services.mesh.errors import MeshError
+from services.mesh.errors import MeshError, QuotaViolation
 from tests.integration.auth.teams import ADMIN, MEMBER, OWNER, Teammate, Teams, teams_of
 from tests.integration.auth.world import Client, Place, client_of, reason_of, refusal_of, until_refused
 from tests.integration.support.service_process import ServiceProcess
 
+OWNED_LIMIT = "1 teams are as many as a person may own"
 NOWHERE = "0190b5d0-0000-7000-8000-000000000000"
 
 
@@ -334,6 +335,40 @@ async def test_limits(place: Place, rows: asyncpg.Connection) -> None:
             team = await teams.team(await teams.person())
             token = await teams.invitation(team, owner.session.user.email, MEMBER)
             assert await reason_of(owner("AcceptInvitation", token=token)) == "ORGANISATION_LIMIT"
+
+
+async def test_nobody_owns_more_teams_than_one_may(place: Place, rows: asyncpg.Connection) -> None:
+    with place.running(TEAMS_OWNED_MAX=1) as service:
+        async with client_of(service) as client, teams_of(service, client, rows) as teams:
+            person, other, third = await teams.person(), await teams.person(), await teams.person()
+            made = await asyncio.gather(
+                *(person("CreateOrganisation", display_name="x") for _ in range(4)), return_exceptions=True
+            )
+            assert len([one for one in made if isinstance(one, pb.Organisation)]) == 1
+            refused = [one for one in made if isinstance(one, MeshError)]
+            assert {one.reason for one in refused} == {"ORGANISATION_LIMIT"}
+            assert refused[0].quota == (QuotaViolation(f"user:{person.user_id}", OWNED_LIMIT),)
+
+            # Neither an invitation nor a new role is a way round it; as a member they may join.
+            theirs, another = await teams.team(other), await teams.team(third)
+            token = await teams.invitation(theirs, person.session.user.email, OWNER)
+            assert await reason_of(person("AcceptInvitation", token=token)) == "ORGANISATION_LIMIT"
+            await rows.execute("UPDATE invitations SET role = $2 WHERE org_id = $1", theirs, ADMIN)
+            await person("AcceptInvitation", token=token)
+            raised = other("SetMemberRole", org_id=theirs, user_id=person.user_id, role=OWNER)
+            assert await reason_of(raised) == "ORGANISATION_LIMIT"
+
+            # Two teams that make somebody an owner at once.
+            both = await teams.person()
+            for org_id in (theirs, another):
+                token = await teams.invitation(org_id, both.session.user.email, MEMBER)
+                await both("AcceptInvitation", token=token)
+            raised_at_once = await asyncio.gather(
+                other("SetMemberRole", org_id=theirs, user_id=both.user_id, role=OWNER),
+                third("SetMemberRole", org_id=another, user_id=both.user_id, role=OWNER),
+                return_exceptions=True,
+            )
+            assert sorted(getattr(one, "reason", "") for one in raised_at_once) == ["", "ORGANISATION_LIMIT"]
 
 
 async def test_a_session_that_ended_switches_no_more(teams: Teams) -> None:

@@ -66,7 +66,14 @@ class World:
         )
         nobody_logs_in: Any = None  # sessions are opened without a password, so nothing is throttled
         self.sessions = Sessions(
-            database, outbox, self.passwords, issuer, nobody_logs_in, reuse_s=REUSE_S, verification=False
+            database,
+            outbox,
+            self.passwords,
+            issuer,
+            nobody_logs_in,
+            reuse_s=REUSE_S,
+            verification=False,
+            sessions_max=100,
         )
         self.list = SessionList(database, outbox, PageTokens(b"key"), session_lifetime_s=LIFETIME_S)
 

@@ -255,7 +255,7 @@ def test_ctrl_c_ends_a_mesh_in_the_foreground(tmp_path: Path) -> None:
         line = process.stdout.readline()
         assert line, process.communicate()[1]
         summary = json.loads(line)
-        assert summary["url"].startswith("http://127.0.0.1:")
+        assert summary["url"].startswith("http://localhost:")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=COMMAND_TIMEOUT_S)
         assert process.returncode == 0

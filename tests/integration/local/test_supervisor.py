@@ -94,6 +94,52 @@ async def test_a_task_runs_after_what_it_depends_on_and_its_output_is_kept(data:
         assert [line.split(" (")[0] for line in said] == [f"redis-state on port {redis.port}", "the task"]
 
 
+async def test_a_process_that_is_held_is_started_at_once_and_begins_when_all_stand(data: DataFolder) -> None:
+    redis = redis_spec(data)
+    begin, begun = data.path / "begin", data.path / "begun"
+    begin.touch()  # of a mesh before
+    held = (
+        "import os, pathlib, sys, time; begin, begun, *command = sys.argv[1:]; pathlib.Path(begun).touch()\n"
+        "while not pathlib.Path(begin).exists(): time.sleep(0.01)\n"
+        "os.execv(command[0], command)"
+    )
+    redis = replace(
+        redis,
+        command=(sys.executable, "-I", "-c", held, str(begin), str(begun), *redis.command),
+        start_file=begin,
+        held_until=("task",),
+    )
+    # The task ends only once the held process was started, and fails if that has begun before.
+    waits = (
+        "import pathlib, time\n"
+        f"while not pathlib.Path({str(begun)!r}).exists(): time.sleep(0.01)\n"
+        f"assert not pathlib.Path({str(begin)!r}).exists()"
+    )
+    said: list[str] = []
+    async with running(data, Plan((redis,), (task(waits),), ""), said):
+        assert begin.exists()
+        assert [line.split(" (")[0] for line in said] == ["the task", f"redis-state on port {redis.port}"]
+
+
+async def test_what_is_held_for_a_task_that_fails_is_ended(data: DataFolder) -> None:
+    sleeps = replace(
+        redis_spec(data),
+        command=(sys.executable, "-I", "-c", "import time; time.sleep(600)"),
+        start_file=data.path / "begin",
+        held_until=("task",),
+    )
+    state = MeshState(os.getpid(), time.time())
+    supervisor = Supervisor(Plan((sleeps,), (task("raise SystemExit('no')"),), ""), data, state, lambda _: None)
+    try:
+        with pytest.raises(ChildError, match="the task"):
+            await supervisor.start()
+    finally:
+        pids = [one.pid for one in state.processes if one.pid]
+        await supervisor.stop()
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert not (data.path / "begin").exists()
+
+
 async def test_postgres_and_redis_are_restarted_when_killed_and_gone_after_stop(data: DataFolder) -> None:
     said: list[str] = []
     async with running(data, Plan((postgres_spec(data), redis_spec(data)), (), ""), said) as supervisor:

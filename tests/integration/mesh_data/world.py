@@ -53,6 +53,7 @@ FAST_CONSUMER = ConsumerOptions(
     interval_s=0.002,
     block_s=0.2,
     keep_interval_s=0.05,
+    recheck_interval_s=0.05,
     reclaim_interval_s=0.1,
     reclaim_idle_s=1.0,
     attempts=Attempts(failures=3, timeouts=5, starts=2),

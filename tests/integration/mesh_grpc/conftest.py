@@ -75,7 +75,7 @@ class Auth(auth_pb2_grpc.AuthServiceServicer):
         return self.watch(request.after_version)
 
     async def ResolveApiKey(self, request: Any, context: Any) -> auth_pb2.KeyIdentity:
-        return await self.resolve(request.digest)
+        return await self.resolve(request.digest or keys.account_digest(request.service_account_id))
 
     # What tests do
 

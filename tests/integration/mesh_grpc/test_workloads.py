@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,15 +12,18 @@ from typing import Any
 import grpc
 import pytest
 from promptmesh.access.v1.access_pb2 import Role
+from promptmesh.auth.v1 import auth_pb2
 from promptmesh.prompts.v1 import posts_pb2, posts_pb2_grpc
 
+from services.mesh.access import keys
+from services.mesh.access.scopes import scopes_of
 from services.mesh.access.workloads import Origins, networks_of, workloads_of
 from services.mesh.call import CallerKind
 from services.mesh.errors import MeshError, error_of
 from services.mesh.server import Server, ServerOptions
 from services.mesh.tls import TlsFiles
 from tests.integration.mesh_grpc.certificates import Authority
-from tests.integration.mesh_grpc.conftest import Posts, Service
+from tests.integration.mesh_grpc.conftest import PEPPER, WAIT_S, Posts, Service
 
 BATCH = "spiffe://example.org/ns/shop/sa/batch"
 PROMPTS = "spiffe://example.org/ns/mesh/sa/prompts"
@@ -26,6 +31,7 @@ ACCOUNT, ORG = "0190b5d0-0000-7000-8000-00000000000a", "0190b5d0-0000-7000-8000-
 WORKLOADS = f"{BATCH}=account:{ACCOUNT}@{ORG}, {PROMPTS}=service:prompts"
 NEW_POST = posts_pb2.CreatePostRequest(title="A title", body="A body")
 EDGE = "203.0.113.7"
+DIGEST = keys.account_digest(ACCOUNT)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +67,22 @@ class Running:
         return self.posts.calls[-1].caller
 
 
+@pytest.fixture(autouse=True)
+def account(service: Service) -> auth_pb2.KeyIdentity:
+    """The service account, as auth knows it."""
+    identity = auth_pb2.KeyIdentity(
+        digest=DIGEST,
+        org_id=ORG,
+        user_id=ACCOUNT,
+        display_name="Batch",
+        roles=[Role.ROLE_SERVICE],
+        scopes=sorted(scopes_of([Role.ROLE_SERVICE])),
+        plan="pro",
+    )
+    service.auth.api_keys[DIGEST] = identity
+    return identity
+
+
 @asynccontextmanager
 async def running(service: Service, authority: Authority, folder: Path, **origins: Any) -> AsyncIterator[Running]:
     files = TlsFiles(*authority.files(folder, *authority.issue("spiffe://example.org/ns/mesh/sa/server")))
@@ -89,6 +111,7 @@ async def test_a_certificate_stands_for_a_service_account(
         assert (caller.kind, caller.user_id, caller.org_id) == (CallerKind.API_KEY, ACCOUNT, ORG)
         assert caller.roles == {Role.ROLE_SERVICE}
         assert not caller.api_key_id
+        assert (caller.plan, caller.display_name) == ("pro", "Batch")
 
         assert await refused(one.create(PROMPTS)) == "AUDIENCE_MISMATCH"  # a service; this method is for people
         assert await refused(one.create(f"{BATCH}2")) == "CREDENTIAL_MISSING"
@@ -99,6 +122,59 @@ async def test_a_certificate_stands_for_a_service_account(
         assert with_key.api_key_id
         other = await one.create(BATCH, x_api_key=service.auth.api_key(("posts:write",)))
         assert other.api_key_id, "a credential comes before the certificate"
+
+
+async def test_an_account_is_as_it_is_now(
+    service: Service, account: auth_pb2.KeyIdentity, authority: Authority, tmp_path: Path
+) -> None:
+    async with running(service, authority, tmp_path) as one:
+        await one.create(BATCH)
+        asked = service.auth.resolved
+        await one.create(BATCH)
+        assert service.auth.resolved == asked, "what is known is not asked for again"
+        restriction = auth_pb2.OrgRestriction(org_id=ORG, plan="free")
+        restriction.change_time.GetCurrentTime()
+        service.auth._say(org_changed=restriction)
+        async with asyncio.timeout(WAIT_S):
+            while (await one.create(BATCH)).plan != "free":
+                pass
+        restriction.suspend_time.FromSeconds(int(time.time()) + 600)
+        service.auth._say(org_changed=restriction)
+        assert await until_refused(one) == "SUSPENDED"
+        restriction.ClearField("suspend_time")
+        service.auth._say(org_changed=restriction)
+        async with asyncio.timeout(WAIT_S):
+            while await reason_or_ok(one) == "SUSPENDED":
+                pass
+        account.revoked = True
+        service.auth._say(key_changed=account)
+        assert await until_refused(one) == "CREDENTIAL_REVOKED"
+
+
+@pytest.mark.parametrize(("org_id", "reason"), [(ACCOUNT, "CREDENTIAL_REVOKED"), ("", "CREDENTIAL_INVALID")])
+async def test_an_account_that_is_not_or_is_elsewhere(
+    service: Service, account: auth_pb2.KeyIdentity, authority: Authority, tmp_path: Path, org_id: str, reason: str
+) -> None:
+    account.org_id = org_id
+    if not org_id:
+        del service.auth.api_keys[DIGEST]
+    async with running(service, authority, tmp_path) as one:
+        assert await refused(one.create(BATCH)) == reason
+
+
+async def until_refused(one: Running) -> str:
+    async with asyncio.timeout(WAIT_S):
+        while (reason := await reason_or_ok(one)) == "":
+            pass
+    return reason
+
+
+async def reason_or_ok(one: Running) -> str:
+    try:
+        await one.create(BATCH)
+    except MeshError as error:
+        return error.reason
+    return ""
 
 
 async def test_certificates_of_another_ca_and_none_do_not_connect(
@@ -137,7 +213,7 @@ async def test_what_a_header_says_of_a_certificate_is_believed_by_setting_alone(
 
 async def test_a_key_of_networks(service: Service, authority: Authority, tmp_path: Path) -> None:
     secret = service.auth.api_key(("posts:write",))
-    identity = next(iter(service.auth.api_keys.values()))
+    identity = service.auth.api_keys[keys.digest(PEPPER, secret)]
     identity.allowed_networks.extend(["203.0.113.0/24", "2001:db8::/32"])
     async with running(service, authority, tmp_path) as one:
         assert await refused(one.create_plainly(x_api_key=secret)) == "ADDRESS_REFUSED"

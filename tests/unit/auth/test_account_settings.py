@@ -53,9 +53,28 @@ def test_defaults_of_sessions_are_those_of_the_docs(given: dict[str, Any]) -> No
     assert (settings.access_lifetime_s, settings.step_up_s) == (600, 600)
     assert (settings.refresh_lifetime_s, settings.session_lifetime_s) == (14 * 86_400, 30 * 86_400)
     assert (settings.refresh_reuse_s, settings.proof_tries_max) == (10, 5)
+    assert settings.sessions_per_user_max == 100
 
 
-@pytest.mark.parametrize("wrong", [{"smtp_tls": "ssl"}, {"smtp_port": 0}, {"reset_link_s": 59}, {"smtp_timeout_s": 0}])
+def test_defaults_of_organisations_are_those_of_the_docs(given: dict[str, Any]) -> None:
+    limits = load(AuthSettings, **given).organisation_limits
+    assert (limits.organisations_max, limits.teams_owned_max) == (50, 10)
+    assert (limits.members_max, limits.service_accounts_max) == (1000, 100)
+    assert limits.invitation_lifetime_s == 7 * 86_400
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"smtp_tls": "ssl"},
+        {"smtp_port": 0},
+        {"reset_link_s": 59},
+        {"smtp_timeout_s": 0},
+        {"sessions_per_user_max": 0},
+        {"sessions_per_user_max": 10_001},
+        {"teams_owned_max": -1},
+    ],
+)
 def test_what_cannot_be_is_refused(given: dict[str, Any], wrong: dict[str, Any]) -> None:
     [name] = wrong
     with pytest.raises(SettingsError, match=f"PROMPTMESH_{name.upper()}"):

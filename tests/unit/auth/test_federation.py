@@ -10,10 +10,11 @@ import pytest
 import yaml
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from services.auth.federation.addresses import PublicResolver, check_endpoint, is_public
+from services.auth.federation.addresses import check_endpoint, is_public
 from services.auth.federation.config import FILE_BYTES_MAX, PROVIDERS_MAX, SECRET_BYTES_MAX, read_providers
 from services.auth.federation.discovery import trusted_hosts
 from services.auth.federation.faults import ProviderFault
+from services.auth.federation.resolver import PublicResolver
 
 GOOD = {"provider": "acme", "display_name": "Acme", "issuer": "https://id.acme.example/a", "client_id": "mesh"}
 

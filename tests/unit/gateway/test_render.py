@@ -45,7 +45,7 @@ def test_envoy_takes_it_without_a_warning(tmp_path: Path, target: str, changes: 
     assert render.main(["--target", target, "--settings", str(tmp_path / "settings.json"), "--out", str(out)]) == 0
 
     validated = subprocess.run(
-        [str(envoy()), "--mode", "validate", "-c", str(out), "--use-dynamic-base-id", "-l", "warning"],
+        [str(envoy()), "--mode", "validate", "-c", str(out), "--disable-hot-restart", "-l", "warning"],
         capture_output=True,
         text=True,
         check=False,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from promptmesh.inference.v1 import inference_pb2 as pb
 
 from services.inference.catalog import Found, Offers
 from services.inference.catalog_messages import model_message
@@ -21,7 +23,9 @@ from services.inference.routing.route import (
     RetryPolicy,
     Strategy,
 )
+from services.mesh.call import Caller, CallerKind
 from services.mesh.errors import MeshError
+from services.mesh.ids import uuid7
 from tests.unit.inference.test_config import ROUTES
 
 ENVIRONMENT = {"ONE": "sk-one", "TWO": "sk-two", "THREE": "sk-three"}
@@ -111,6 +115,41 @@ def test_an_unknown_name_is_refused(offers: Offers) -> None:
     assert caught.value.reason == "MODEL_NOT_FOUND"
 
 
+def test_what_has_organisations_is_theirs_alone(offers: Offers) -> None:
+    ours, theirs = str(uuid7()), str(uuid7())
+    offers.configure(
+        1,
+        parse(
+            'providers: [{name: p, kind: openai, base_url: "http://x/v1"}]\n'
+            f"models:\n  - {{name: fine, provider: p, upstream_model: f, organisations: [{ours.upper()}]}}\n"
+            "  - {name: all, provider: p, upstream_model: a}\n"
+            f"routes:\n  - {{name: chat, targets: [{{model: fine}}], organisations: [{ours}, {theirs}]}}\n"
+            "  - {name: open, targets: [{model: fine}]}\n"
+        ),
+    )
+    catalog = offers.catalog
+    assert catalog.default.name == "all"  # the first is not everybody's
+    offered = {
+        ours: ["all", "chat", "demo", "fine", "open"],
+        theirs: ["all", "chat", "demo", "open"],
+        str(uuid7()): ["all", "demo", "open"],
+        "": ["all", "demo", "open"],  # a workload that acts for nobody
+    }
+    for org_id, names in offered.items():
+        caller = Caller(CallerKind.API_KEY, user_id="u", org_id=org_id)
+        assert catalog.names_for(caller) == names
+        for name in catalog.routes:
+            if name in names:
+                assert catalog.route_for(name, caller).name == name
+                continue
+            with pytest.raises(MeshError) as caught:
+                catalog.route_for(name, caller)
+            with pytest.raises(MeshError) as unknown:
+                catalog.route_for("nowhere", caller)
+            assert caught.value.reason == "MODEL_NOT_FOUND"
+            assert str(caught.value).replace(name, "nowhere") == str(unknown.value)
+
+
 def test_what_was_found_does_not_stand_above_what_was_written(offers: Offers) -> None:
     ollama = ProviderConfig(name="ollama", kind="openai", base_url="http://o/v1")
     models = tuple(ModelConfig(name=name, provider="ollama", upstream_model="up") for name in ("chat", "llama"))
@@ -188,3 +227,46 @@ def test_examples_go_their_route_as_jobs_that_are_tried_again_do(offers: Offers)
     assert (examples.retry.attempts_max, examples.midstream) == (2, Midstream.ERROR)
     assert examples.cache is None
     assert offers.catalog.route("writers").midstream is Midstream.RESTART
+
+
+VECTORS = """\
+models:
+  - {name: small, provider: demo}
+  - {name: vec, provider: demo, embeds: true}
+  - {name: vec2, provider: demo, embeds: true}
+"""
+ANYBODY = Caller(CallerKind.SESSION, user_id="u", org_id="o")
+
+
+def test_each_kind_of_call_has_a_default_of_its_own(offers: Offers) -> None:
+    offers.configure(1, parse(VECTORS))
+    catalog = offers.catalog
+    assert catalog.route_for("", ANYBODY, embeds=False).name == "small"
+    assert catalog.route_for("", ANYBODY, embeds=True).name == "vec"
+    assert model_message(catalog, catalog.route("vec")).kind == pb.MODEL_KIND_EMBEDDING
+    assert model_message(catalog, catalog.route("small")).kind == pb.MODEL_KIND_CHAT
+
+
+def test_a_model_of_the_other_kind_is_refused_with_what_to_use(offers: Offers) -> None:
+    offers.configure(1, parse(VECTORS))
+    with pytest.raises(
+        MeshError, match=r"vec makes vectors, not answers: call it by /v1/embeddings.*: demo, small"
+    ) as one:
+        offers.catalog.route_for("vec", ANYBODY, embeds=False)
+    with pytest.raises(
+        MeshError, match=r"small makes answers, not vectors: call it by /v1/chat.*make vectors: vec, vec2"
+    ):
+        offers.catalog.route_for("small", ANYBODY, embeds=True)
+    assert (one.value.reason, one.value.metadata) == ("INVALID_FIELD", {"param": "model"})
+
+
+def test_what_to_use_instead_is_only_what_the_key_may(offers: Offers) -> None:
+    offers.configure(1, parse(VECTORS))
+    caller = replace(ANYBODY, models=frozenset({"small", "vec2"}))
+    with pytest.raises(MeshError, match=r"make vectors: vec2\."):
+        offers.catalog.route_for("small", caller, embeds=True)
+
+
+def test_without_any_that_makes_vectors_it_says_so(offers: Offers) -> None:
+    with pytest.raises(MeshError, match=r"The model demo makes answers.*No model on offer makes vectors"):
+        offers.catalog.route_for("", ANYBODY, embeds=True)

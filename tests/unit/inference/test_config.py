@@ -32,6 +32,7 @@ from services.inference.config import (
 )
 from services.inference.config.limits import LimitsOfKind
 
+ORG = "01900000-0000-7000-8000-000000000001"
 ROUTES = """
 providers: [{name: p, kind: openai, base_url: "http://x/v1", api_key_env: ONE, api_key_envs: [TWO, THREE]}]
 models:
@@ -129,9 +130,17 @@ def test_the_guide_names_every_field() -> None:
     assert not {field for field in named if not re.search(rf"\b{field}\b", guide)}
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "{}", DISCOVER_YAML])
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}"])
 def test_next_to_nothing_is_good_too(text: str) -> None:
     assert parse(text).models == ()
+
+
+def test_a_first_start_without_a_file_offers_vectors_for_nothing() -> None:
+    config = parse(DISCOVER_YAML)
+    assert config.discover
+    assert [(model.name, model.provider, model.embeds) for model in config.models] == [
+        ("demo-embeddings", "demo", True)
+    ]
 
 
 def test_every_fault_is_named_by_place_and_line() -> None:
@@ -222,9 +231,33 @@ def test_every_fault_is_named_by_place_and_line() -> None:
             "providers[0].api_key_envs[0]",
             "mesh's own variables",
         ),
-        ("models: [{name: v, provider: demo, embeds: true}]", "models[0].embeds", "makes no vectors"),
         ("models: [{name: m, provider: demo, on_leave: wait}]", "models[0].on_leave", "'abort' or 'drain'"),
         ("models: [{name: m, provider: demo, concurrency: 0}]", "models[0].concurrency", "greater than or equal to 1"),
+        (
+            "models: [{name: m, provider: demo, organisations: [acme]}]",
+            "models[0].organisations[0]",
+            "must be the id of an organisation (a UUID), but is 'acme'",
+        ),
+        (
+            f"models: [{{name: m, provider: demo, default: true, organisations: [{ORG}]}}]",
+            "models[0].default",
+            "the default is everybody's",
+        ),
+        (
+            f"models: [{{name: demo, provider: demo, organisations: [{ORG}]}}]",
+            "models[0].organisations",
+            "the demo is everybody's",
+        ),
+        (
+            f"routes: [{{name: r, default: true, targets: [{{model: demo}}], organisations: [{ORG}]}}]",
+            "routes[0].default",
+            "the default is everybody's",
+        ),
+        (
+            f"models: [{{name: m, provider: demo, organisations: [{', '.join([ORG] * 101)}]}}]",
+            "models[0].organisations",
+            "at most 100",
+        ),
         ("defaults: {moderation: {restore: true}}", "defaults.moderation.restore", "nothing is masked"),
         ("limits: {keys: {}}", "limits.keys", "is not known here"),
         ("limits: {key: {usd_per_day: 0.0000000001}}", "limits.key.usd_per_day", "more than nine decimals"),

@@ -135,7 +135,7 @@ def test_any_json_is_taken_or_refused_with_400(value: Any) -> None:
 def catalog(**route: Any) -> Catalog:
     target = Target("m", Demo("demo", 0), "up", 0, 100, None)
     house = Route("m", (target,), 3, **route)
-    return Catalog(3, {"m": house}, house, house, None, {})
+    return Catalog(3, {"m": house}, house, house, house, None, {})
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from services.local.embedded.binaries import MissingBinaryError, envoy, postgres
 from services.local.errors import PlainError
 from services.local.group import cli
 
+PROGRAM = "promptmesh" if shutil.which("promptmesh") else f"{sys.executable} -m services.local"
 COMMANDS = ["up", "status", "logs", "down", "backup", "restore", "post", "watch", "chat", "admin", "config", "events"]
 COMMANDS += ["provider-keys", "usage"]
 
@@ -64,7 +66,7 @@ def test_without_a_mesh_it_says_how_to_start_one(command: list[str], tmp_path: P
     done = run(*command, "--data", str(tmp_path))
     assert done.returncode == 1
     assert done.stderr == (
-        f"Error: No mesh runs on {tmp_path}. Start it with `promptmesh up --data {tmp_path}`, or name another folder "
+        f"Error: No mesh runs on {tmp_path}. Start it with `{PROGRAM} up --data {tmp_path}`, or name another folder "
         f"with --data or PROMPTMESH_DATA.\n"
     )
 

@@ -11,10 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from services.local.data_folder import AlreadyRunningError, DataFolder, DataFolderError, default_data_folder
+from services.local.data_folder import (
+    AlreadyRunningError,
+    DataFolder,
+    DataFolderError,
+    NotRunningError,
+    default_data_folder,
+)
 from services.local.files import BadFileError
+from services.local.options import command_line
 from services.local.port_book import PortTakenError, choose_ports
-from services.local.ports import free_ports, is_free
+from services.local.ports import free_ports, has_ipv6, is_free
 from services.local.secrets import Secrets, load_or_make_admin, load_or_make_secrets, save_admin
 
 
@@ -29,7 +36,7 @@ def test_only_one_process_runs_a_folder(data: DataFolder) -> None:
     assert data.running_pid() is None
     with data.locked():
         assert data.running_pid() == os.getpid()
-        with pytest.raises(AlreadyRunningError, match=rf"process {os.getpid()}.*promptmesh down"), data.locked():
+        with pytest.raises(AlreadyRunningError, match=rf"process {os.getpid()}.* down --data"), data.locked():
             pass
     assert data.running_pid() is None
 
@@ -118,6 +125,30 @@ def test_an_edge_port_that_was_asked_for_is_that_or_an_error(data: DataFolder) -
         with pytest.raises(PortTakenError, match=f"Port {port} is in use"):
             choose_ports(data, ["edge"], port)
         assert choose_ports(data, ["edge"], None)["edge"] != port
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+def test_the_edge_has_its_port_on_both_addresses_of_localhost(data: DataFolder) -> None:
+    (port,) = free_ports(1)
+    with socket.create_server(("::1", port), family=socket.AF_INET6):
+        with pytest.raises(PortTakenError, match=f"Port {port} is in use"):
+            choose_ports(data, ["edge"], port)
+        assert choose_ports(data, ["auth-0"], None)
+    assert choose_ports(data, ["edge"], port)["edge"] == port
+
+
+def test_what_to_type_names_the_folder_and_the_program(data: DataFolder) -> None:
+    with pytest.raises(NotRunningError, match=f"up --data {data.path}`"):
+        data.require_running()
+
+
+def test_what_to_type_works_without_this_terminals_environment(
+    data: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMPTMESH_DATA", str(data.path))
+    assert command_line("status", data=data).endswith(f"status --data {data.path}")
+    monkeypatch.delenv("PROMPTMESH_DATA")
+    assert command_line("status", data=DataFolder(default_data_folder())).endswith("status")
 
 
 def test_an_edge_port_that_another_name_has_moves_the_other(data: DataFolder) -> None:

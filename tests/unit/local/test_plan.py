@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,14 @@ def plan_of(data: DataFolder, workers: int = 1, **environment: str) -> Plan:
     )
     ports = {name: 20_000 + index for index, name in enumerate(port_names(settings))}
     return make_plan(data, settings, Secrets(), ports, bootstrap_admin=True)
+
+
+def edge_settings_of(data: DataFolder, plan: Plan) -> dict[str, Any]:
+    """What the edge is rendered from."""
+    data.make()
+    next(one for one in plan.tasks if one.name == "edge-configuration").prepare()
+    settings: dict[str, Any] = json.loads((data.run / "edge-settings.json").read_text())
+    return settings
 
 
 def processes(plan: Plan) -> dict[str, ProcessSpec]:
@@ -57,14 +67,18 @@ def test_making_a_plan_touches_nothing(data: DataFolder) -> None:
 def test_services_wait_for_the_database_and_the_edge_for_its_configuration_only(data: DataFolder) -> None:
     plan = plan_of(data)
     for service in SERVICES:
-        assert set(processes(plan)[f"{service}-0"].depends_on) == {
-            "postgres",
-            "redis-state",
-            "redis-cache",
-            "database-setup",
-        }
+        spec = processes(plan)[f"{service}-0"]
+        assert spec.depends_on == ()
+        assert set(spec.held_until) == {"postgres", "redis-state", "redis-cache", "database-setup"}
+        # It imports meanwhile, and begins when it may.
+        assert spec.environment["PROMPTMESH_START_FILE"] == str(spec.start_file) == str(data.run / "start")
     assert processes(plan)["edge"].depends_on == ("edge-configuration",)
     assert {one.name: one.depends_on for one in plan.tasks}["database-setup"] == ("postgres",)
+
+
+def test_the_edge_leaves_nothing_in_shared_memory(data: DataFolder) -> None:
+    """Envoy shares a file in /dev/shm with the one that takes its place, and leaves it behind; nobody takes it here."""
+    assert "--disable-hot-restart" in processes(plan_of(data))["edge"].command
 
 
 def test_every_port_is_used_once(data: DataFolder) -> None:
@@ -80,6 +94,23 @@ def test_a_target_names_every_worker(data: DataFolder) -> None:
     assert environment["PROMPTMESH_AUTH_TARGET"] == f"ipv4:127.0.0.1:{ports[0]},127.0.0.1:{ports[1]}"
     assert environment["PROMPTMESH_WORKER"] == "prompts-1"
     assert environment["PROMPTMESH_LISTEN"] == f"127.0.0.1:{processes(plan)['prompts-1'].port}"
+
+
+def test_people_are_told_one_name_everywhere(data: DataFolder) -> None:
+    plan = plan_of(data)
+    url = f"http://localhost:{processes(plan)['edge'].port}"
+    assert plan.url == url
+    assert {one.environment.get("PROMPTMESH_PUBLIC_URL", url) for one in plan.processes} == {url}
+    edge = edge_settings_of(data, plan)
+    assert (edge["listen_host"], edge["page_host"]) == ("127.0.0.1", "localhost")
+
+
+def test_what_an_operator_put_in_front_is_the_address_in_mails(data: DataFolder) -> None:
+    public = "https://prompts.example.org"
+    plan = plan_of(data, PROMPTMESH_PUBLIC_URL=public)
+    assert processes(plan)["auth-0"].environment["PROMPTMESH_PUBLIC_URL"] == public
+    assert plan.url.startswith("http://localhost:"), "where this machine's commands call it"
+    assert edge_settings_of(data, plan)["page_host"] is None
 
 
 def test_only_inference_sees_the_providers_keys(data: DataFolder) -> None:

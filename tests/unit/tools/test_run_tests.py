@@ -77,7 +77,7 @@ def test_nothing_else_is_asked_again(shared: Any, code: int, outcomes: Outcomes)
 
 
 def shared_options() -> list[str]:
-    return ["--dist", "loadfile", "-m", "not chaos", "-k", "some"]
+    return ["-p", "tools.test_scheduling", "--no-loadscope-reorder", "-m", "not chaos", "-k", "some"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
     from promptmesh import Promptmesh
 
-    with Promptmesh("http://127.0.0.1:8080", api_key="pm_…") as client:
+    with Promptmesh("http://localhost:8080", api_key="pm_…") as client:
         print(client.inference.generate_text("Say hello."))
 
 `Promptmesh` for threads, `AsyncPromptmesh` for coroutines; `types` holds every message; PromptmeshError is what they

@@ -26,10 +26,10 @@ class Address:
 
 
 def address_of(text: str) -> Address:
-    """Parses `https://mesh.example.com` (TLS, port 443) or `http://127.0.0.1:8080` (plaintext, else port 80)."""
+    """Parses `https://mesh.example.com` (TLS, port 443) or `http://localhost:8080` (plaintext, else port 80)."""
     parts = urlsplit(text)
     if parts.scheme not in _PORTS or not parts.hostname or parts.path not in ("", "/") or parts.query:
-        raise ValueError(f"an address looks like https://mesh.example.com or http://127.0.0.1:8080, not {text!r}")
+        raise ValueError(f"an address looks like https://mesh.example.com or http://localhost:8080, not {text!r}")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return Address(f"{host}:{parts.port or _PORTS[parts.scheme]}", parts.scheme == "https")
 

@@ -137,7 +137,7 @@ def call_of(data: bytes, catalog: Catalog) -> tuple[Asked, ModelCall]:
     asked = read(data)
     body = asked.body
     call = current()
-    route = catalog.route_for(body.get("model") or "", call.caller)
+    route = catalog.route_for(body.get("model") or "", call.caller, embeds=False)
     if route.refuses_unknown:
         refuse_unknown(body, KNOWN, route.name)
     most = route.output_tokens_max

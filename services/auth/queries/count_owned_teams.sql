@@ -1,0 +1,1 @@
+SELECT count(*) FROM members WHERE user_id = $1 AND role = 1
