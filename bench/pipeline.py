@@ -86,6 +86,9 @@ class _Context:
     def time_remaining(self) -> float:
         return 5.0
 
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
     def set_trailing_metadata(self, trailers: Any) -> None:
         """Sends nothing."""
 

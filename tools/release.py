@@ -29,8 +29,8 @@ PLACES: tuple[tuple[str, str], ...] = (
     ("gateway/web/package-lock.json", '\n  "version": "{}",\n'),
     ("gateway/web/package-lock.json", '\n      "name": "@promptmesh/web",\n      "version": "{}",\n'),
     ("gateway/web/package-lock.json", '\n      "name": "@promptmesh/client",\n      "version": "{}",\n'),
-    ("k8s/overlays/local/kustomization.yaml", "name: promptmesh\n  newTag: {}\n"),
-    ("k8s/overlays/local/kustomization.yaml", "name: promptmesh-edge\n  newTag: {}\n"),
+    ("k8s/overlays/local/kustomization.yaml", "- name: promptmesh\n  newTag: {}\n"),
+    ("k8s/overlays/local/kustomization.yaml", "- name: promptmesh-edge\n  newTag: {}\n"),
     ("k8s/overlays/production/kustomization.yaml", "/promptmesh\n  newTag: {}\n"),
     ("k8s/overlays/production/kustomization.yaml", "/promptmesh-edge\n  newTag: {}\n"),
 )

@@ -15,6 +15,15 @@ def _serve() -> None:
     run(AuthSettings, main)
 
 
+def _send_mail() -> None:
+    with lean_imports():
+        from services.auth.mail.settings import MailSettings
+        from services.auth.mail.worker import main
+        from services.mesh.run import run
+
+    run(MailSettings, main)
+
+
 def _command(arguments: list[str]) -> int:
     with lean_imports():
         from services.auth.audit.command import run_audit_command

@@ -84,6 +84,7 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
         roll_back=guard.roll_back,
         plans=plans,
         outbox=outbox,
+        tracing=mesh.tracing,
     )
     parts.overrides.record_to(outbox)
     mesh.on_close("engine", parts.close)
@@ -111,6 +112,7 @@ async def main(mesh: Mesh[InferenceSettings]) -> None:
         Finisher(database, outbox, table.incarnation, batch_s=settings.finish_batch_ms / 1000),
         Budget(database),
         settings.runner_options,
+        tracing=mesh.tracing,
     )
     mesh.background("examples", runner.sweep_forever)
     mesh.consume("prompts", group="inference.examples", types=EVENT_TYPES, handle=ExampleRequests(runner))

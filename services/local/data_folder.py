@@ -6,6 +6,7 @@ admin.json              the first admin's email and password         (0600)
 ports.json              the ports chosen at the first start
 models.yaml             optional: models and providers
 postgres/               the PostgreSQL cluster
+prometheus/             what `up --observe` has measured
 workers/<worker>/       what a worker keeps on disk (journals)
 logs/<process>.log      what each process printed; .1, .2, .3 are older
 run/                    of this run only: lock, state.json, rendered configurations
@@ -90,6 +91,11 @@ class DataFolder:
     def postgres(self) -> Path:
         """The PostgreSQL cluster."""
         return self.path / "postgres"
+
+    @property
+    def prometheus(self) -> Path:
+        """What `up --observe` has measured."""
+        return self.path / "prometheus"
 
     @property
     def workers(self) -> Path:

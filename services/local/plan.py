@@ -15,6 +15,7 @@ from services.local.data_folder import DataFolder
 from services.local.embedded.binaries import envoy
 from services.local.embedded.postgres import PostgresCluster
 from services.local.embedded.redis import RedisServer
+from services.local.observe import specs as observe
 from services.local.port_book import EDGE
 from services.local.ports import LOCALHOST, LOOPBACK, LOOPBACK_6
 from services.local.probes import GrpcReady, HttpReady, PostgresReady, RedisReady, SmtpReady
@@ -31,7 +32,7 @@ DATABASE_SETUP, EDGE_CONFIGURATION, BOOTSTRAP_ADMIN = "database-setup", "edge-co
 
 # The order of ending. The edge takes no more clients first, but stands until the services have drained: their streams
 # end with a message of their own.
-STOP_ORDER = ("service", EDGE, MAIL, "redis", POSTGRES)
+STOP_ORDER = ("service", EDGE, observe.OBSERVE, MAIL, "redis", POSTGRES)
 
 SMTP_HOST = "PROMPTMESH_SMTP_HOST"
 START_FILE = "PROMPTMESH_START_FILE"
@@ -52,6 +53,7 @@ REDIS_CACHE_MB = 128
 def port_names(settings: MeshSettings) -> list[str]:
     """The names of the ports that a plan needs."""
     names = [EDGE, EDGE_ADMIN]
+    names += [observe.PROMETHEUS, observe.PAGE] if settings.observe else []
     names += [MAIL] if _catches_mail(settings) else []
     names += [] if settings.database_url else [POSTGRES]
     names += [] if settings.redis_url else [REDIS_STATE]
@@ -140,7 +142,7 @@ class _Planner:
             self._service(service, worker) for service in SERVICES for worker in _workers(service, self._settings)
         ]
         return Plan(
-            (*self._embedded, *mail, *services, self._edge()),
+            (*self._embedded, *mail, *services, self._edge(), *self._observers()),
             tuple(tasks),
             self._url,
             HttpReady(self._ports[EDGE], "/healthz"),
@@ -273,6 +275,18 @@ class _Planner:
             more_ports={use: self._ports[f"{worker}-{use}"] for use in _uses(service)},
             prepare=prepare,
             service=service,
+        )
+
+    def _observers(self) -> tuple[ProcessSpec, ...]:
+        if not self._settings.observe:
+            return ()
+        targets = [
+            (service, worker, self._ports[f"{worker}-metrics"])
+            for service in SERVICES
+            for worker in _workers(service, self._settings)
+        ]
+        return observe.processes(
+            self._data, self._ports, targets, self._ports[EDGE_ADMIN], self._settings.shared_environment
         )
 
     # What runs to its end

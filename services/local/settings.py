@@ -49,7 +49,7 @@ _OWN_VARIABLES = frozenset(
     f"PROMPTMESH_{name}"
     for name in (
         *("DATA", "DATABASE_URL", "REDIS_URL", "REDIS_CACHE_URL", "MODELS_FILE", "ENVOY_CONCURRENCY", "ENVOY"),
-        *("POSTGRES_BIN", "POSTGRES_USER", "REDIS_SERVER", "URL", "API_KEY", "EMAIL", "PASSWORD"),
+        *("PROMETHEUS", "POSTGRES_BIN", "POSTGRES_USER", "REDIS_SERVER", "URL", "API_KEY", "EMAIL", "PASSWORD"),
         "PROVIDER_KEY_SECRET",
     )
 )
@@ -68,6 +68,7 @@ class MeshSettings:
     edge_port: int | None = None  # None: the kept one, else 8080, else a free one
     log_level: str = "info"
     envoy_concurrency: int = 1
+    observe: bool = False  # Prometheus and its page run too
     database_url: str | None = field(default=None, repr=False)
     redis_url: str | None = field(default=None, repr=False)
     redis_cache_url: str | None = field(default=None, repr=False)
@@ -84,6 +85,7 @@ class MeshSettings:
         workers: int,
         edge_port: int | None,
         data: Path,
+        observe: bool = False,
         environment: Mapping[str, str] = os.environ,
         directory: Path | None = None,
     ) -> MeshSettings:
@@ -120,6 +122,7 @@ class MeshSettings:
             edge_port=edge_port,
             log_level=level,
             envoy_concurrency=int(concurrency),
+            observe=observe,
             database_url=environment.get(DATABASE_URL_SETTING) or None,
             redis_url=environment.get(REDIS_URL_SETTING) or None,
             redis_cache_url=environment.get(REDIS_CACHE_URL_SETTING) or None,

@@ -182,6 +182,7 @@ def local_mesh(
     models_yaml: str | None = None,
     edge: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
+    observe: bool = False,
 ) -> Iterator[LocalMesh]:
     """A mesh of its own in `data` (default: a folder that is removed afterwards), on free ports.
 
@@ -202,7 +203,7 @@ def local_mesh(
         }
         clean |= environment or {}
         arguments = ["up", "--detach", "--json", "--data", str(folder), "--workers", str(workers)]
-        arguments += ["--edge-port", str(free_port())]
+        arguments += ["--edge-port", str(free_port())] + (["--observe"] if observe else [])
         try:
             said = json.loads(_promptmesh(*arguments, environment=clean).stdout)
             mesh = LocalMesh(

@@ -10,22 +10,20 @@ import grpc
 from services.mesh.call import Call
 from services.mesh.methods import is_read
 from services.mesh.telemetry import logs, metrics
-from services.mesh.telemetry.traces import Tracing, end_span
+from services.mesh.telemetry.traces import Tracing, end_span, exemplar_of
 
 
 class MethodAccount:
     """The accounts of one method, its metrics looked up once."""
 
-    __slots__ = ("_durations", "_in_flight", "_labels", "_name", "_quiet", "_started", "method")
+    __slots__ = ("_durations", "_in_flight", "_name", "_quiet", "_started", "method")
 
     def __init__(self, method: str) -> None:
         self.method = method
-        service, _, name = method[1:].rpartition("/")
-        self._labels = (service, name)
         self._name = method[1:]
-        self._quiet = is_read(name)
-        self._started = metrics.RPC_STARTED.labels(service, name)
-        self._in_flight = metrics.RPC_IN_FLIGHT.labels(service, name)
+        self._quiet = is_read(method.rpartition("/")[2])
+        self._started = metrics.RPC_STARTED.labels(self._name)
+        self._in_flight = metrics.RPC_IN_FLIGHT.labels(self._name)
         self._durations: dict[grpc.StatusCode, Any] = {}
 
     def began(self, call: Call, tracing: Tracing) -> None:
@@ -35,7 +33,7 @@ class MethodAccount:
         self._in_flight.inc()
         if tracing.records(call.traceparent):
             span, call.traceparent = tracing.start_span(self._name, call.traceparent)
-            span.set_attributes({"rpc.system": "grpc", "rpc.service": self._labels[0], "rpc.method": self._labels[1]})
+            span.set_attributes({"rpc.system.name": metrics.RPC_SYSTEM, "rpc.method": self._name})
             call.span = span
 
     def ended(self, call: Call, code: grpc.StatusCode, reason: str) -> None:
@@ -44,12 +42,12 @@ class MethodAccount:
         self._in_flight.dec()
         duration = self._durations.get(code)
         if duration is None:
-            duration = self._durations[code] = metrics.RPC_DURATION.labels(*self._labels, code.name)
-        duration.observe(duration_s)
+            duration = self._durations[code] = metrics.RPC_DURATION.labels(metrics.RPC_SYSTEM, self._name, code.name)
+        duration.observe(duration_s, None if call.span is None else exemplar_of(call.traceparent))
         if reason:
-            metrics.RPC_ERRORS.labels(*self._labels, reason).inc()
+            metrics.RPC_ERRORS.labels(self._name, reason).inc()
         well = code is grpc.StatusCode.OK
         logs.access_line(call, code.name, duration_s, reason, quiet=well and self._quiet)
         if call.span is not None:
-            call.span.set_attribute("rpc.grpc.status_code", code.value[0])
+            call.span.set_attribute("rpc.response.status_code", code.name)
             end_span(call.span, "" if well else reason or code.name)

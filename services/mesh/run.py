@@ -178,7 +178,7 @@ class Mesh(Generic[S_co]):
     def outbox(self, database: Database) -> Outbox:
         """This service's outbox, with its relay, and Replay served for those who missed events."""
         outbox = Outbox(self.service, self.settings.event_partitions)
-        relay = Relay(database, outbox, self._event_streams())
+        relay = Relay(database, outbox, self._event_streams(), tracing=self.tracing)
         self._relays[outbox] = (database, relay)
         self._sources.append(EventSource(database))
         self.background("relay", relay.run)

@@ -12,6 +12,7 @@ from services.mesh.database import Database
 from services.mesh.errors import MeshError
 from services.mesh.events import NewEvent, Outbox
 from services.mesh.paging import PageTokens, page_size
+from services.moderation.metrics import DECISION, DECISIONS
 from services.moderation.store import SQL, case_of
 
 
@@ -77,6 +78,9 @@ class Cases:
                 after={"decision": _name(case.decision), "post_id": case.post_id, "revision": case.revision},
             )
         self._outbox.wake()
+        assert row is not None  # locked above
+        DECISIONS.labels(_name(case.decision).lower()).inc()
+        DECISION.observe(max(0.0, (row["resolve_time"] - row["create_time"]).total_seconds()))
         return case
 
 

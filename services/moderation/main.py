@@ -7,7 +7,7 @@ from promptmesh.moderation.v1 import moderation_pb2_grpc as pb_grpc
 from services.mesh.events.erasure import EVENT_TYPES as GONE_TYPES
 from services.mesh.events.erasure import Erasures
 from services.mesh.run import Mesh
-from services.moderation import store
+from services.moderation import queue, store
 from services.moderation.cases import Cases
 from services.moderation.policies import Policies
 from services.moderation.service import Moderation, PolicyAdmin
@@ -28,6 +28,7 @@ async def main(mesh: Mesh[ModerationSettings]) -> None:
     erasures = Erasures(database, store.erase)
     mesh.consume("auth", group="moderation.erasure", types=GONE_TYPES, handle=erasures)
     mesh.background("erasure", erasures.again)
+    mesh.background("queue", lambda: queue.watch(database))
     server = mesh.server(access)
     cases = Cases(database, outbox, mesh.page_tokens())
     server.add(pb_grpc.add_ModerationServiceServicer_to_server, Moderation(policies, cases))

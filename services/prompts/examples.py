@@ -12,7 +12,9 @@ from services.mesh.database import Connection, queries
 from services.mesh.events import Event, Outbox
 from services.mesh.ids import SYSTEM_CLOCK, Clock
 from services.prompts.changes import changed
+from services.prompts.metrics import EXAMPLE, EXAMPLE_OUTCOMES
 from services.prompts.rounds import rounds
+from services.prompts.waits import Waits
 
 SQL = queries("services.prompts")
 
@@ -30,6 +32,7 @@ class ExampleHandler:
     def __init__(self, outbox: Outbox, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._outbox = outbox
         self._clock = clock
+        self._waits = Waits()
 
     async def __call__(self, conn: Connection, events: Sequence[Event]) -> None:
         """Attaches examples in the caller's transaction."""
@@ -39,6 +42,7 @@ class ExampleHandler:
     def committed(self, events: Sequence[Event]) -> None:
         """Sends the changes on at once."""
         self._outbox.wake()
+        self._waits.committed(events)
 
     async def _attach(self, conn: Connection, events: Sequence[Event]) -> None:
         now = self._clock.now()
@@ -55,6 +59,11 @@ class ExampleHandler:
             now,
         )
         if rows:
+            since = {row["post_id"]: row["since"] for row in rows}
+            for event, one, example in zip(events, finished, examples, strict=True):
+                if one.post_id in since:
+                    series = EXAMPLE.labels(EXAMPLE_OUTCOMES[example.state])
+                    self._waits.made(event, series, since[one.post_id], now)
             posts = await conn.fetch(SQL["get_posts"], [row["post_id"] for row in rows])
             await self._outbox.append(conn, [changed(row, events_pb2.POST_CHANGE_EXAMPLE) for row in posts])
 

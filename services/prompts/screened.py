@@ -14,7 +14,9 @@ from services.mesh.database import Connection, queries
 from services.mesh.events import Event, NewEvent, Outbox
 from services.mesh.ids import SYSTEM_CLOCK, Clock
 from services.prompts.changes import changed, example_requested
+from services.prompts.metrics import POST_OUTCOMES, PUBLISH
 from services.prompts.rounds import rounds
+from services.prompts.waits import Waits
 
 SQL = queries("services.prompts")
 
@@ -44,17 +46,21 @@ class ScreenedHandler:
     def __init__(self, outbox: Outbox, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._outbox = outbox
         self._clock = clock
+        self._waits = Waits()
 
     async def __call__(self, conn: Connection, events: Sequence[Event]) -> None:
         """Applies verdicts in the caller's transaction."""
         for one_round in rounds(events):
-            await self._apply(conn, [event.payload for event in one_round])
+            await self._apply(conn, one_round)
 
     def committed(self, events: Sequence[Event]) -> None:
         """Sends the changes on at once."""
         self._outbox.wake()
+        self._waits.committed(events)
 
-    async def _apply(self, conn: Connection, verdicts: Sequence[Any]) -> None:
+    async def _apply(self, conn: Connection, events: Sequence[Event]) -> None:
+        now = self._clock.now()
+        verdicts: list[Any] = [event.payload for event in events]
         states = [_state(verdict) for verdict in verdicts]
         rows = await conn.fetch(
             SQL["apply_verdicts"],
@@ -62,12 +68,17 @@ class ScreenedHandler:
             [verdict.revision for verdict in verdicts],
             states,
             [_reasons(verdict) for verdict in verdicts],
-            self._clock.now(),
+            now,
             WRITING,
         )
         if not rows:
             return
         changed_ids = [row["post_id"] for row in rows]
+        since = {row["post_id"]: row["since"] for row in rows}
+        for event, verdict, state in zip(events, verdicts, states, strict=True):
+            if verdict.post_id in since:
+                series = PUBLISH.labels(POST_OUTCOMES[state], _decided_by(verdict))
+                self._waits.made(event, series, since[verdict.post_id], now)
         posts = await conn.fetch(SQL["get_posts"], changed_ids)
         tagged = [
             row["post_id"]
@@ -93,6 +104,12 @@ def _state(verdict: moderation_events_pb2.PostScreened) -> int:
             "the event."
         )
     return state
+
+
+def _decided_by(verdict: moderation_events_pb2.PostScreened) -> str:
+    """Who decided: the policy opens a case for what it holds, and a person ends it."""
+    held = verdict.verdict == moderation_pb2.VERDICT_HOLD
+    return "moderator" if verdict.case_id and not held else "policy"
 
 
 def _reasons(verdict: moderation_events_pb2.PostScreened) -> str | None:

@@ -100,20 +100,6 @@ async def _usage(page: Page, world: World) -> None:
     await _visit(page, "/usage")
 
 
-async def _team(page: Page, world: World) -> None:
-    made = await world.ada.call("POST", "/api/v1/organisations", {"displayName": "Analytical Engines"})
-    path = f"/api/v1/organisations/{made['orgId']}/serviceAccounts"
-    await world.ada.call("POST", path, {"displayName": "Nightly reports"})
-    await log_in(page, world.ada)
-    await _visit(page, f"/team?org={made['orgId']}")
-
-
-async def _teams(page: Page, world: World) -> None:
-    await log_in(page, world.ada)
-    await _visit(page, "/team")
-    await page.locator("header button[aria-label*='ccount of']:visible").click()
-
-
 async def _suspend(page: Page, world: World) -> None:
     await log_in(page, world.admin)
     await _visit(page, "/admin/users")
@@ -154,8 +140,6 @@ PAGES: dict[str, Callable[[Page, World], Awaitable[object]]] = {
     "forgot-password": _forgot,
     "reset-password": _reset,
     "usage": _usage,
-    "team": _team,
-    "teams-menu": _teams,
     "users-menu": _suspend,
     "user-suspend": _suspending,
     "audit": _audit,

@@ -16,14 +16,16 @@ from typing import Any
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
 from services.local.testing import LocalMesh, local_mesh
-from tests.browser import pictures_of_accounts, pictures_of_posts, pictures_of_tools
+from tests.browser import pictures_of_accounts, pictures_of_posts, pictures_of_states, pictures_of_tools
 from tests.browser.admin_pages import fill_admin_pages
-from tests.browser.people import Person
+from tests.browser.people import PATIENCE_S, POLL_S, Person
 from tests.browser.tabs import log_in, settled
 from tests.mesh.upstreams import Upstreams, models_yaml, running_upstreams
+from tests.support.provider import Behaviour
 from tools.chromium import CHROMIUM, FLAGS
 
 OUT = Path("out") / "screenshots"
+READY = "EXAMPLE_STATE_READY"
 DESK: ViewportSize = {"width": 1200, "height": 900}
 PHONE: ViewportSize = {"width": 360, "height": 740}
 LOOKS: dict[str, tuple[ViewportSize, Any]] = {
@@ -45,6 +47,15 @@ class World:
     admin: Person
 
 
+#: What the model answers to each of POSTS.
+EXAMPLES = (
+    "You lend Ben your bicycle **until Friday**. Ben gives you two comics today, and fills the tyres before he brings "
+    "it back. If it breaks meanwhile, Ben pays.",
+    "Late light on the code:\n*one small name is spelt aright,*\nand the tests are green.",
+    "1. **An empty list gives zero.** It told us that nobody had thought of no orders.\n2. **One order gives its own "
+    "price.** It told us that the sum began at one.\n3. **Order does not matter.**",
+    "## Fried rice with cabbage\n\n1. Cut the cabbage into ribbons.\n2. Fry it hard until it browns.\n3. Add the rice.",
+)
 #: Pages longer than a screen that are worth seeing whole.
 WHOLE = frozenset({"account", "account-secured", "status", "keys", "key-made", "team", "usage"})
 POSTS = (
@@ -218,18 +229,30 @@ PAGES: dict[str, Callable[[Page, World], Awaitable[object]]] = {
     "status-go-back": _status_back,
     **pictures_of_accounts.PAGES,
     **pictures_of_posts.PAGES,
+    **pictures_of_states.PAGES,
     **pictures_of_tools.PAGES,
 }
 
 
 async def _world(mesh: LocalMesh, upstreams: Upstreams) -> World:
     ada = await asyncio.to_thread(Person.register, mesh, "Ada Lovelace", "ada", ())
-    posts = [await ada.publish(title, body, tags) for title, tags, body in POSTS]
+    posts = []
+    for (title, tags, body), example in zip(POSTS, EXAMPLES, strict=True):
+        upstreams.examples.default = Behaviour(text=example)
+        posts.append(await _with_example(ada, await ada.publish(title, body, tags)))
+    upstreams.examples.default = Behaviour()
     for post in posts[:2]:
         await ada.call("POST", f"/api/v1/posts/{post['postId']}:like", {})
     admin = await asyncio.to_thread(Person.admin, mesh)
     await fill_admin_pages(mesh, ada, admin)
     return World(mesh, upstreams, ada, posts, admin)
+
+
+async def _with_example(author: Person, post: dict[str, Any]) -> dict[str, Any]:
+    async with asyncio.timeout(PATIENCE_S):
+        while (post := await author.call("GET", f"/api/v1/posts/{post['postId']}"))["example"]["state"] != READY:
+            await asyncio.sleep(POLL_S)
+    return post
 
 
 async def _take(browser: Browser, world: World, name: str, look: str) -> None:

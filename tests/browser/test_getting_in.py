@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import uuid
 
 import pytest
 from playwright.async_api import expect
 
 from tests.browser.people import PASSWORD, NewPerson
 from tests.browser.tabs import Tabs, accessible
+from tests.browser.wire import UNAUTHENTICATED, refuse
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -38,6 +40,7 @@ async def test_a_wrong_password_is_told_and_what_was_typed_stays(tabs: Tabs, new
     await page.locator("#main").get_by_role("button", name="Log in", exact=True).click()
 
     await expect(page.get_by_role("alert")).to_be_visible()
+    await expect(page.get_by_role("alert")).not_to_contain_text("Request")  # one's own mistake: nothing for an operator
     await expect(page.get_by_label("E-mail")).to_have_value(ada.email)
 
     await page.reload()
@@ -46,6 +49,19 @@ async def test_a_wrong_password_is_told_and_what_was_typed_stays(tabs: Tabs, new
     await page.get_by_label("Password", exact=True).fill(ada.password)
     await page.keyboard.press("Enter")
     await expect(page).to_have_url(re.compile("/account$"))
+
+
+async def test_where_an_address_must_be_proved_first_registering_says_where_to_look(tabs: Tabs) -> None:
+    page = await tabs.open("/register")
+    # A mesh with PROMPTMESH_EMAIL_VERIFICATION=required takes the registration, and refuses the log-in until then.
+    await page.route("**/CreateSession", lambda route: refuse(route, UNAUTHENTICATED, "LOGIN_FAILED", "It is wrong."))
+    await page.get_by_label("Name").fill("Ada")
+    await page.get_by_label("E-mail").fill(f"proving-{uuid.uuid4().hex[:8]}@example.com")
+    await page.get_by_label("Password", exact=True).fill("a long enough password")
+    await page.locator("#main").get_by_role("button", name="Register").click()
+    await expect(page.get_by_role("heading", name="Look into your mail")).to_be_visible()
+    await expect(page.get_by_text("enter the password that you chose")).to_be_visible()
+    await accessible(page)
 
 
 async def test_fields_that_the_server_refuses_say_so_beside_them(tabs: Tabs) -> None:

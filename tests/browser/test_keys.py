@@ -12,7 +12,7 @@ from playwright.async_api import Locator, Page, expect
 
 from services.local.testing import LocalMesh
 from tests.browser.people import NewPerson, Person
-from tests.browser.tabs import Tabs, accessible, settled
+from tests.browser.tabs import Tabs, accessible, copied, settled
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -46,8 +46,8 @@ async def test_a_key_is_made_its_secret_shown_once_and_revoked(
     await accessible(page)
     await expect(row(page, "Build server")).to_contain_text("In force")
     await expect(row(page, "Build server")).to_contain_text("Use models")
-    await expect(row(page, "Build server")).to_contain_text(re.compile("ends in [23] months"))
-    assert (await asyncio.to_thread(mesh.call, "GET", "/api/v1/posts", token=secret)).status == 200
+    await expect(row(page, "Build server")).to_contain_text("ends in 3 months")
+    assert (await asyncio.to_thread(mesh.call, "GET", "/v1/models", token=secret)).status == 200
 
     await page.get_by_role("button", name="I have stored it").click()
     await expect(page.get_by_role("region", name="Secret", exact=True)).to_have_count(0)
@@ -69,11 +69,12 @@ async def test_a_key_is_made_its_secret_shown_once_and_revoked(
     await expect(row(page, "Build server")).to_contain_text("Revoked")
     await expect(page.get_by_role("button", name="Revoke Build server")).to_have_count(0)
     async with asyncio.timeout(20):
-        while (await asyncio.to_thread(mesh.call, "GET", "/api/v1/posts", token=secret)).status != 401:
+        while (await asyncio.to_thread(mesh.call, "GET", "/v1/models", token=secret)).status != 401:
             await asyncio.sleep(0.05)
 
 
 async def test_the_program_beside_the_secret_runs_as_it_stands(tabs: Tabs, new_person: NewPerson) -> None:
+    await tabs.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = await tabs.open("/keys", person=await new_person("Ada"))
     secret = await make(page, "My program")
     shell = await page.get_by_role("region", name="In your shell").inner_text()
@@ -95,8 +96,13 @@ async def test_the_program_beside_the_secret_runs_as_it_stands(tabs: Tabs, new_p
     assert running.returncode == 0, errors.decode()
     assert "Hello from the provider" in out.decode()
 
+    block = page.get_by_role("tabpanel", name="Python")
+    await copied(page, block.get_by_role("button", name="Copy"))
+    await expect(block.get_by_role("button")).to_have_text("Copied")
     await page.get_by_role("tab", name="TypeScript").click()
     await expect(page.get_by_role("region", name="TypeScript")).to_contain_text('import OpenAI from "openai"')
+    # Another text than the one that was copied.
+    await expect(page.get_by_role("tabpanel", name="TypeScript").get_by_role("button")).to_have_text("Copy")
 
 
 async def test_what_is_not_allowed_is_said_at_its_field(tabs: Tabs, new_person: NewPerson) -> None:
@@ -104,8 +110,9 @@ async def test_what_is_not_allowed_is_said_at_its_field(tabs: Tabs, new_person: 
     await page.get_by_role("button", name="Make a key").click()
     dialog = page.get_by_role("dialog", name="Make an API key")
     await expect(dialog.get_by_text("This is what costs money.")).to_be_visible()
-    for scope in ("Use models", "Read posts", "Write posts"):
-        await dialog.get_by_role("checkbox", name=scope).uncheck()
+    for scope in ("Read posts", "Write posts", "Read usage", "Screen texts"):
+        await expect(dialog.get_by_role("checkbox", name=scope)).not_to_be_checked()
+    await dialog.get_by_role("checkbox", name="Use models").uncheck()
     await dialog.get_by_role("button", name="Make the key").click()
     await expect(dialog.get_by_text("Give it a name")).to_be_visible()
     await expect(dialog.get_by_text("Allow one thing at least.")).to_be_visible()
@@ -179,4 +186,4 @@ async def test_a_key_is_restricted_and_rotated_with_an_overlap(
     assert new != old
     await expect(row(page, "Build server")).to_contain_text("the secret before ends")
     for secret in (old, new):
-        assert (await asyncio.to_thread(mesh.call, "GET", "/api/v1/posts", token=secret)).status == 200
+        assert (await asyncio.to_thread(mesh.call, "GET", "/v1/models", token=secret)).status == 200

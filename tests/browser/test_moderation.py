@@ -125,6 +125,66 @@ async def test_a_decision_is_sent_once_it_cannot_be_taken_back(tabs: Tabs, new_p
     await expect(page.get_by_role("button", name="Undo")).to_have_count(0)
 
 
+async def test_a_decision_outlives_its_page(tabs: Tabs, new_person: NewPerson) -> None:
+    ada, grace = await new_person("Ada"), await new_person("Grace", roles=MODERATOR)
+    titles = [a_title(), a_title()]
+    posts = [await hold(ada, title) for title in titles]
+    page = await queue(tabs, grace, titles[0])
+    await page.keyboard.press("r")
+    await expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    await page.reload()  # within the time in which it could be taken back: it is sent at once
+    rejected = await ada.until(posts[0], "POST_STATE_REJECTED")
+    assert rejected["reasons"]
+    await settled(page)
+    listed = page.get_by_role("navigation", name="Queue")
+    await expect(listed.get_by_role("button", name=titles[1])).to_be_visible()
+    await expect(listed.get_by_role("button", name=titles[0])).to_have_count(0)
+
+    # A tab that is closed sends it too.
+    await listed.get_by_role("button", name=titles[1]).click()
+    await expect(heading(page, titles[1])).to_be_visible()
+    await page.keyboard.press("a")
+    await expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    await page.close(run_before_unload=True)
+    await ada.until(posts[1], "POST_STATE_PUBLISHED")
+
+
+async def test_a_decision_that_was_kept_is_sent_when_the_page_stands_again(tabs: Tabs, new_person: NewPerson) -> None:
+    ada, grace = await new_person("Ada"), await new_person("Grace", roles=MODERATOR)
+    title = a_title()
+    post = await hold(ada, title)
+    page = await queue(tabs, grace, title)
+    # The page goes without a word to anybody, as where its process is ended.
+    await page.evaluate("addEventListener('pagehide', (event) => event.stopImmediatePropagation(), { capture: true })")
+    await page.keyboard.press("r")
+    await expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    kept = await page.evaluate("JSON.stringify({...sessionStorage})")
+    assert title in kept
+    await page.goto("about:blank")
+    assert (await case_of(grace, post))["state"] == "CASE_STATE_OPEN"
+    await page.goto("/moderation")
+    await expect(page.get_by_role("log")).to_contain_text(f"“{title}”: your decision is sent.")
+    await ada.until(post, "POST_STATE_REJECTED")
+    assert title not in await page.evaluate("JSON.stringify({...sessionStorage})")
+
+
+async def test_a_post_that_a_moderator_rejected_does_not_say_that_one_will_look(
+    tabs: Tabs, new_person: NewPerson
+) -> None:
+    tabs.allow("404")  # what the server says of a page that is not published
+    ada, grace = await new_person("Ada"), await new_person("Grace", roles=MODERATOR)
+    post = await hold(ada, a_title())
+    page = await tabs.open(f"/p/{post['postId']}", person=ada)
+    reasons = page.get_by_role("list", name="Reasons")
+    await expect(reasons).to_contain_text("This tries to override a model's instructions. (prompt injection)")
+    await expect(page.get_by_text("A moderator decides")).to_be_visible()
+    case = await case_of(grace, post)
+    await grace.call("POST", f"/api/v1/moderation/cases/{case['caseId']}:resolve", {"decision": "VERDICT_REJECT"})
+    await expect(page.get_by_text("Change what is named and send it again")).to_be_visible()
+    await expect(reasons).to_contain_text("This tries to override a model's instructions.")
+    await expect(page.get_by_text("moderator will look")).to_have_count(0)
+
+
 async def test_a_case_shows_what_was_found_where_and_hides_nothing(tabs: Tabs, new_person: NewPerson) -> None:
     ada, grace = await new_person("Ada"), await new_person("Grace", roles=MODERATOR)
     title = a_title()

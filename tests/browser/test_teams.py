@@ -68,6 +68,13 @@ async def test_a_team_is_made_joined_and_left(tabs: Tabs, new_person: NewPerson,
     await expect(page.get_by_role("listitem").filter(has_text=TEAM)).to_contain_text("You act for it")
     await page.reload()
     await expect(page.get_by_role("listitem").filter(has_text=TEAM)).to_contain_text("You act for it")
+    # Where something is made, shown or spent for the team, the page says so, and the header does everywhere.
+    for path in ("/keys", "/usage", "/write", "/playground"):
+        await page.goto(path)
+        await expect(page.locator("#main header").get_by_role("link", name=f"for {TEAM}", exact=True)).to_be_visible()
+        await expect(page.get_by_role("banner").get_by_role("link", name=f"You act for {TEAM}")).to_be_visible()
+        await accessible(page)
+    await page.get_by_role("banner").get_by_role("link", name=f"You act for {TEAM}").click()
     await page.get_by_role("button", name=f"Open {TEAM}").click()
     await expect(members.get_by_role("listitem")).to_have_count(2)
     await expect(page.get_by_role("button", name="Invite")).to_have_count(0)
@@ -82,6 +89,7 @@ async def test_a_team_is_made_joined_and_left(tabs: Tabs, new_person: NewPerson,
     await log_in(page, bob)
     await page.goto("/team")
     await expect(page.get_by_role("list", name="Teams").get_by_role("listitem")).to_have_count(1)
+    await expect(page.get_by_role("link", name="You act for")).to_have_count(0)
 
 
 async def test_a_service_account_gets_a_key(tabs: Tabs, new_person: NewPerson, mesh: LocalMesh) -> None:
@@ -111,6 +119,7 @@ async def test_a_service_account_gets_a_key(tabs: Tabs, new_person: NewPerson, m
     await page.goto(f"/team?org={made['orgId']}")
     await page.get_by_role("button", name="Delete the team").click()
     dialog = page.get_by_role("dialog", name="Delete the team?")
+    await expect(dialog).to_contain_text("you too, is logged out and logs in again")
     await dialog.get_by_label("To confirm").fill("Robots")
     await dialog.get_by_role("button", name="Delete the team for ever").click()
     await expect(page.get_by_role("list", name="Teams").get_by_role("listitem")).to_have_count(1)

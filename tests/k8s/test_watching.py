@@ -14,7 +14,11 @@ import pytest
 from tests.k8s.built import MESHED, containers, labels, needs_kubectl, of_kind, selects
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = re.compile(r"\b(?:promptmesh|rpc_server)_\w+")
+OURS = re.compile(r"\b(?:promptmesh|rpc_server|gen_ai)_\w+")
+LABELS_OF_OURS = re.compile(r"\b(?:gen_ai_(?:operation_name|provider_name|request_model|token_type))\b")
+RECORDED = re.compile(r"\bpromptmesh:\w+(?::\w+)?")
+NOT_OURS = re.compile(r"\b(?:vllm:|up\{|process_|envoy_|vector\()")
+"""What engines, the client library, Envoy and Prometheus itself make."""
 SUFFIXES = {"Counter": ("_total",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", "_count")}
 pytestmark = [needs_kubectl, pytest.mark.parametrize("overlay", MESHED)]
 
@@ -41,12 +45,15 @@ def named(overlay: str) -> dict[str, str]:
     found = {}
     for rule in of_kind(overlay, "PrometheusRule"):
         for group in rule["spec"]["groups"]:
-            found |= {each["alert"]: each["expr"] for each in group["rules"]}
+            for number, each in enumerate(group["rules"]):
+                found[f"{group['name']} {number} {each.get('alert') or each['record']}"] = each["expr"]
     for config in of_kind(overlay, "ConfigMap"):
         if config["metadata"].get("labels", {}).get("grafana_dashboard") == "1":
             for text in config["data"].values():
-                for panel in json.loads(text)["panels"]:
-                    found |= {f"{panel['title']} {one['refId']}": one["expr"] for one in panel["targets"]}
+                dashboard = json.loads(text)
+                for panel in dashboard["panels"]:
+                    where = f"{dashboard['uid']} {panel['title']}"
+                    found |= {f"{where} {one['refId']}": one["expr"] for one in panel["targets"]}
     for scaled in of_kind(overlay, "ScaledObject"):
         for number, trigger in enumerate(scaled["spec"]["triggers"]):
             if "query" in trigger["metadata"]:
@@ -56,16 +63,27 @@ def named(overlay: str) -> dict[str, str]:
 
 def test_every_metric_is_one_that_we_make(overlay: str) -> None:
     expressions = named(overlay)
-    assert len(expressions) > 15
+    assert len(expressions) > 100
     for where, expression in expressions.items():
-        names = set(OURS.findall(expression))
-        assert names or "vllm:" in expression, where
+        names = set(OURS.findall(expression)) - set(LABELS_OF_OURS.findall(expression)) - recorded(overlay)
+        assert names or NOT_OURS.search(expression) or "promptmesh:slo_" in expression, where
         assert names <= made(), f"{where}: {names - made()}"
+
+
+def test_every_recorded_series_is_one_that_a_rule_records(overlay: str) -> None:
+    read = {name for expression in named(overlay).values() for name in RECORDED.findall(expression)}
+    assert read <= recorded(overlay), read - recorded(overlay)
+
+
+def recorded(overlay: str) -> set[str]:
+    """Names of the series that rules make."""
+    groups = [group for rule in of_kind(overlay, "PrometheusRule") for group in rule["spec"]["groups"]]
+    return {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
 
 
 def test_every_alert_says_what_is_wrong(overlay: str) -> None:
     for rule in of_kind(overlay, "PrometheusRule"):
-        for each in (one for group in rule["spec"]["groups"] for one in group["rules"]):
+        for each in (one for group in rule["spec"]["groups"] for one in group["rules"] if "alert" in one):
             assert each["annotations"]["summary"].endswith((".", "?"))
             assert each["labels"]["severity"] in ("page", "ticket")
 

@@ -1,10 +1,12 @@
 /**
  * The client of Promptmesh.
  *
- * `createPromptmesh` makes typed clients of all services, `Session` logs people in and keeps them logged in, `watchFeed`
- * and `watchPost` resume by themselves, `pages` iterates lists. Messages, enums and schemas are exported by their names.
+ * `createPromptmesh` makes typed clients of the services (`@promptmesh/client/accounts` has those of accounts and
+ * administration), `Session` logs people in and keeps them logged in, `watchFeed` and `watchPost` resume by themselves,
+ * `pages` iterates lists. Messages, enums and schemas are exported by their names.
  */
-export { createPromptmesh, type Promptmesh, type PromptmeshOptions } from "./client.js";
+export { createPromptmesh, type Promptmesh } from "./client.js";
+export type { PromptmeshOptions } from "./options.js";
 export {
   SecondFactorRequired,
   Session,
@@ -40,14 +42,7 @@ export type { Session as SessionTokens } from "./gen/promptmesh/auth/v1/auth_pb.
 export { Surface, SurfaceSchema } from "./gen/promptmesh/moderation/v1/moderation_pb.js";
 export { Surface as ReceiptSurface } from "./gen/promptmesh/inference/v1/receipt_pb.js";
 export * from "./gen/promptmesh/access/v1/access_pb.js";
-export * from "./gen/promptmesh/auth/v1/accounts_pb.js";
-export * from "./gen/promptmesh/auth/v1/administration_pb.js";
-export * from "./gen/promptmesh/auth/v1/audit_pb.js";
 export * from "./gen/promptmesh/auth/v1/auth_pb.js";
-export * from "./gen/promptmesh/auth/v1/factors_pb.js";
-export * from "./gen/promptmesh/auth/v1/federation_pb.js";
-export * from "./gen/promptmesh/auth/v1/organisations_pb.js";
-export * from "./gen/promptmesh/auth/v1/plans_pb.js";
 export * from "./gen/promptmesh/inference/v1/inference_pb.js";
 export * from "./gen/promptmesh/inference/v1/limits_pb.js";
 export * from "./gen/promptmesh/inference/v1/provider_keys_pb.js";

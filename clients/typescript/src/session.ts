@@ -1,18 +1,18 @@
 /** A person's session: who is logged in, and an access token that is always fresh. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { createServiceClient, type ServiceClient } from "./calls.js";
-import { PromptmeshError, sessionStaysOpen } from "./errors.js";
+import { connectionFailed, PromptmeshError, sessionStaysOpen } from "./errors.js";
 import {
   AuthService,
   type SecondFactorChallenge,
   type Session as Tokens,
   type User,
 } from "./gen/promptmesh/auth/v1/auth_pb.js";
-import { FactorService, type ProofSchema } from "./gen/promptmesh/auth/v1/factors_pb.js";
-import { FederationService, type LinkedIdentity } from "./gen/promptmesh/auth/v1/federation_pb.js";
-import { OrganisationService } from "./gen/promptmesh/auth/v1/organisations_pb.js";
+import type { FactorService, ProofSchema } from "./gen/promptmesh/auth/v1/factors_pb.js";
+import type { FederationService, LinkedIdentity } from "./gen/promptmesh/auth/v1/federation_pb.js";
+import type { OrganisationService } from "./gen/promptmesh/auth/v1/organisations_pb.js";
 import { getPasskey } from "./passkeys.js";
-import { createMeshTransport, type Credentials } from "./transport.js";
+import { createMeshTransport, type Credentials, type Transport } from "./transport.js";
 import { openTabs, type Tabs } from "./tabs.js";
 
 /** An access token is renewed so long before it ends. */
@@ -64,6 +64,13 @@ export interface ProviderLogIn {
   readonly linked?: LinkedIdentity;
 }
 
+/** Clients that are made when they are first needed. */
+interface Seldom {
+  readonly factors: ServiceClient<typeof FactorService>;
+  readonly federation: ServiceClient<typeof FederationService>;
+  readonly organisations: ServiceClient<typeof OrganisationService>;
+}
+
 /** Required wherever the cookie is set or used: other sites cannot make a browser send it. */
 const CSRF_HEADER = { "x-csrf-protection": "1" };
 
@@ -102,9 +109,7 @@ interface Access {
  */
 export class Session implements Credentials {
   readonly #auth: ServiceClient<typeof AuthService>;
-  readonly #factors: ServiceClient<typeof FactorService>;
-  readonly #federation: ServiceClient<typeof FederationService>;
-  readonly #organisations: ServiceClient<typeof OrganisationService>;
+  readonly #transport: Transport;
   readonly #cookie: boolean;
   readonly #tabs: Tabs | undefined;
   readonly #listeners = new Set<(session: Session) => void>();
@@ -120,11 +125,8 @@ export class Session implements Credentials {
   onStepUp: StepUp | undefined;
 
   constructor(options: SessionOptions) {
-    const transport = createMeshTransport(options);
-    this.#auth = createServiceClient(AuthService, transport);
-    this.#factors = createServiceClient(FactorService, transport);
-    this.#federation = createServiceClient(FederationService, transport);
-    this.#organisations = createServiceClient(OrganisationService, transport);
+    this.#transport = createMeshTransport(options);
+    this.#auth = createServiceClient(AuthService, this.#transport);
     this.onStepUp = options.onStepUp;
     this.#cookie = (options.keep ?? (typeof document === "undefined" ? "memory" : "cookie")) === "cookie";
     if (this.#cookie) this.#tabs = openTabs(options.baseUrl, (tokens) => this.#hear(tokens));
@@ -170,21 +172,24 @@ export class Session implements Credentials {
 
   /** Logs in with a passkey of this browser alone. Rejects with its DOMException where the person gives up. */
   async logInWithPasskey(): Promise<User> {
-    const { options, challengeToken } = await this.#factors.beginPasskeyProof({});
+    const { factors } = await this.#seldom();
+    const { options, challengeToken } = await factors.beginPasskeyProof({});
     return this.#complete(challengeToken, { case: "passkey", value: await getPasskey(options) });
   }
 
   /** Where to send the browser for a log-in by an identity provider, or, where somebody is logged in, to link theirs. */
   async beginProviderLogIn(provider: string): Promise<string> {
+    const { federation } = await this.#seldom();
     const headers = { ...(await this.#own()), ...this.#headers() };
-    return (await this.#federation.beginFederatedLogin({ provider }, { headers })).authorizationUrl;
+    return (await federation.beginFederatedLogin({ provider }, { headers })).authorizationUrl;
   }
 
   /** Takes the provider's answer. Throws SecondFactorRequired as `logIn` does. LINK_INVALID, IDENTITY_PROVIDER_FAILED. */
   async completeProviderLogIn(answer: ProviderAnswer): Promise<ProviderLogIn> {
+    const { federation } = await this.#seldom();
     const headers = { ...(await this.#own()), ...this.#headers() };
     const request = { ...answer, cookie: this.#cookie };
-    const { result } = await this.#alone(() => this.#federation.completeFederatedLogin(request, { headers }));
+    const { result } = await this.#alone(() => federation.completeFederatedLogin(request, { headers }));
     if (result.case === "session") return { user: this.#loggedIn(result.value) };
     if (result.case === "linkToken") return { linkToken: result.value };
     return result.case === "linked" ? { linked: result.value } : {};
@@ -192,9 +197,10 @@ export class Session implements Credentials {
 
   /** Makes the session act for another of the person's organisations, in all tabs. */
   async switchOrganisation(orgId: string): Promise<void> {
+    const { organisations } = await this.#seldom();
     await this.#renewing?.catch(() => {});
     const headers = await this.#own();
-    const tokens = await this.#alone(() => this.#organisations.switchOrganisation({ orgId }, { headers }));
+    const tokens = await this.#alone(() => organisations.switchOrganisation({ orgId }, { headers }));
     this.#take(tokens, this.#refreshToken);
     this.#tabs?.tell(tokens);
   }
@@ -213,17 +219,19 @@ export class Session implements Credentials {
    * proofs end the session. `challengeToken`: of BeginPasskeyProof, with a passkey alone.
    */
   async confirm(proof: ProofInit, challengeToken = ""): Promise<void> {
+    const { factors } = await this.#seldom();
     // Not beside a renewal, whose refresh token must not be lost.
     await this.#renewing?.catch(() => {});
     const headers = await this.#own();
-    const tokens = await this.#alone(() => this.#factors.confirmSession({ proof: { proof }, challengeToken }, { headers }));
+    const tokens = await this.#alone(() => factors.confirmSession({ proof: { proof }, challengeToken }, { headers }));
     this.#take(tokens, this.#refreshToken); // which stays
     this.#tabs?.tell(tokens);
   }
 
   /** The same with a passkey of this browser. */
   async confirmWithPasskey(): Promise<void> {
-    const { options, challengeToken } = await this.#factors.beginPasskeyProof({}, { headers: await this.#own() });
+    const { factors } = await this.#seldom();
+    const { options, challengeToken } = await factors.beginPasskeyProof({}, { headers: await this.#own() });
     await this.confirm({ case: "passkey", value: await getPasskey(options) }, challengeToken);
   }
 
@@ -325,9 +333,26 @@ export class Session implements Credentials {
   }
 
   async #complete(challengeToken: string, proof: ProofInit): Promise<User> {
+    const { factors } = await this.#seldom();
     const request = { challengeToken, proof: { proof }, cookie: this.#cookie };
     const options = { headers: this.#headers() };
-    return this.#opened(await this.#alone(() => this.#factors.completeSession(request, options)));
+    return this.#opened(await this.#alone(() => factors.completeSession(request, options)));
+  }
+
+  /** Loaded apart: who calls models, or only reads the feed, does not need their contracts. */
+  async #seldom(): Promise<Seldom> {
+    let services: typeof import("./session_services.js");
+    try {
+      services = await import("./session_services.js");
+    } catch (caught) {
+      throw connectionFailed("", caught);
+    }
+    const { FactorService, FederationService, OrganisationService } = services;
+    return {
+      factors: createServiceClient(FactorService, this.#transport),
+      federation: createServiceClient(FederationService, this.#transport),
+      organisations: createServiceClient(OrganisationService, this.#transport),
+    };
   }
 
   /** Throws SecondFactorRequired where more is to be proved. */

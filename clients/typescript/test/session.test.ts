@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { createPromptmesh, SecondFactorRequired, Session, type SessionOptions } from "@promptmesh/client";
+import { createAccounts } from "@promptmesh/client/accounts";
 import {
   CreateSessionRequestSchema,
   RefreshSessionRequestSchema,
@@ -442,5 +443,6 @@ test("two tabs share one session: log-in, one renewal for both, log-out", async 
 
 test("a key and a session at once are refused", () => {
   const { session } = open();
-  assert.throws(() => createPromptmesh({ baseUrl: toy.url, session, apiKey: "pm_x" }), /not both/);
+  assert.throws(() => createPromptmesh({ baseUrl: toy.url, session, apiKey: "pm_x" }), /createPromptmesh .* not both/);
+  assert.throws(() => createAccounts({ baseUrl: toy.url, session, apiKey: "pm_x" }), /createAccounts .* not both/);
 });

@@ -12,6 +12,7 @@ from services.inference.cache.answers import Ticket
 from services.inference.engine import money
 from services.inference.engine.call import AnswerInfo, AttemptRecord, ModelCall
 from services.inference.engine.metrics import Metrics
+from services.inference.engine.spans import operation_of, trace_attempts
 from services.inference.engine.texts import OutputText, input_text
 from services.inference.ledger.ledger import Ledger
 from services.inference.ledger.record import AttemptEntry, CallRecord
@@ -20,6 +21,7 @@ from services.inference.routing.route import Target
 from services.mesh.call import current_or_none
 from services.mesh.ids import uuid7
 from services.mesh.telemetry.logs import get_logger
+from services.mesh.telemetry.traces import Tracing, exemplar_of
 
 MICROS = 1_000_000
 _OUTCOMES = {pb.OUTCOME_OK: "ok", pb.OUTCOME_CANCELLED: "cancelled"}
@@ -30,10 +32,13 @@ log = get_logger()
 class Accounts:
     """Opens a record before a call goes to a provider and closes it whatever becomes of it."""
 
-    def __init__(self, ledger: Ledger, *, wall_time_ns: Callable[[], int] = time_ns) -> None:
+    def __init__(
+        self, ledger: Ledger, *, tracing: Tracing | None = None, wall_time_ns: Callable[[], int] = time_ns
+    ) -> None:
         self._ledger = ledger
         self._wall_time_ns = wall_time_ns
         self._metrics = Metrics()
+        self._tracing = tracing
         self._time = asyncio.get_running_loop().time
 
     def open(self, call: ModelCall) -> CallRecord:
@@ -80,6 +85,7 @@ class Accounts:
     ) -> None:
         """What the call took stands in `call` afterwards, and in the ledger."""
         end_ns = self._wall_time_ns()
+        operation = operation_of(call)
         input_tokens = output_tokens = 0
         cost_nanos: int | None = 0
         estimated = False
@@ -92,7 +98,7 @@ class Accounts:
             output_tokens += usage.output_tokens
             estimated = estimated or usage.estimated
             cost_nanos = None if cost is None or cost_nanos is None else cost_nanos + cost
-            self._metrics.of(attempt.target.provider.name, attempt.target.name).took(usage, cost)
+            self._metrics.of(operation, attempt.target.provider.name, attempt.target.name).took(usage, cost)
         taken = input_tokens or output_tokens
         call.usage = TokenUsage(input_tokens, output_tokens, estimated)
         call.cost_nanos = cost_nanos
@@ -115,6 +121,8 @@ class Accounts:
         record.cost_nanos = cost_nanos
         self._ledger.finish(record)
         self._log(call, outcome, reason)
+        if self._tracing is not None:
+            trace_attempts(self._tracing, call, info, record.record_id)
 
     def close_free(
         self, call: ModelCall, ticket: Ticket, record: CallRecord, outcome: pb.Outcome.ValueType, reason: str
@@ -171,15 +179,28 @@ class Accounts:
         reason: str,
         end_ns: int,
     ) -> None:
-        metrics = self._metrics.of(target.provider.name, target.name)
-        metrics.ended(_OUTCOMES.get(outcome) or reason.lower(), (end_ns - record.begin_time_ns) / 1e9)
+        metrics = self._metrics.of(operation_of(call), target.provider.name, target.name)
+        exemplar = self._exemplar()
+        error_type = "" if outcome == pb.OUTCOME_OK else _OUTCOMES.get(outcome) or reason.lower()
+        metrics.ended(error_type, (end_ns - record.begin_time_ns) / 1e9, exemplar)
         if call.streamed and info.first_token_time is not None and info.attempts:
-            metrics.first_token(info.first_token_time - info.attempts[-1].begin_time)
+            attempt = info.attempts[-1]
+            metrics.first_token(info.first_token_time - attempt.begin_time, exemplar)
+            if outcome == pb.OUTCOME_OK and len(info.attempts) == 1:
+                metrics.rest(max(0.0, attempt.end_time - info.first_token_time), call.usage.output_tokens)
         took = call.usage.input_tokens + call.usage.output_tokens
         if record.reserved_tokens and took > record.reserved_tokens:
             metrics.over_reserved()
         if reason == "PROVIDER_CREDENTIAL_REFUSED":
             log.error("a provider refused our credential", provider=target.provider.name, model=target.name)
+
+    def _exemplar(self) -> dict[str, str] | None:
+        if self._tracing is None:
+            return None
+        around = current_or_none()
+        if around is None or not around.traceparent or not self._tracing.records(around.traceparent):
+            return None
+        return exemplar_of(around.traceparent)
 
     def _log(self, call: ModelCall, outcome: pb.Outcome.ValueType, reason: str) -> None:
         around = current_or_none()

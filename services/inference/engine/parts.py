@@ -38,6 +38,7 @@ from services.mesh.database import Database
 from services.mesh.events import Outbox
 from services.mesh.plans import Plans
 from services.mesh.redis import Redis
+from services.mesh.telemetry.traces import Tracing
 
 NANOS_PER_SECOND = 1e9
 
@@ -73,6 +74,7 @@ class EngineParts:
         roll_back: Callable[[Route, str], None] = _nobody,
         plans: Plans | None = None,
         outbox: Outbox | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._offers = offers
         self._limits_poll_s = limits_poll_s
@@ -96,7 +98,7 @@ class EngineParts:
             # Limits and journal call this life of the process by one name, so that what it leaves can be settled.
             new_id=lambda: self.limits.incarnation,
         )
-        accounts = Accounts(self.ledger)
+        accounts = Accounts(self.ledger, tracing=tracing)
         self._drains = Drains()
         self._stalls = LoopStalls()
         health = Health(stalled=self._stalls.stalled)

@@ -25,7 +25,7 @@ BEFORE_FINISH = Failpoint("examples.before_finish")
 AFTER_FINISH = Failpoint("examples.after_finish")
 GROUP_MAX = 128
 EXAMPLES = Counter("promptmesh_examples", "Examples that ended, by how.", ("outcome",))
-_OUTCOMES: Mapping[int, str] = {
+OUTCOMES: Mapping[int, str] = {
     events_pb2.EXAMPLE_OUTCOME_READY: "ready",
     events_pb2.EXAMPLE_OUTCOME_FAILED: "failed",
     events_pb2.EXAMPLE_OUTCOME_WITHHELD: "withheld",
@@ -114,7 +114,7 @@ class Finisher:
         AFTER_FINISH.hit()
         for ending in group:
             if ending.event is not None:
-                EXAMPLES.labels(_OUTCOMES.get(ending.event.outcome, "unknown")).inc()
+                EXAMPLES.labels(OUTCOMES.get(ending.event.outcome, "unknown")).inc()
         return True
 
     async def _commit_surely(self, group: list[Ending], backoff: Backoff) -> None:

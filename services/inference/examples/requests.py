@@ -11,8 +11,10 @@ from services.inference.cleaning import clean
 from services.inference.examples.job import ExampleJob
 from services.inference.examples.runner import ExampleRunner
 from services.mesh.database import Connection, queries
+from services.mesh.events.context import traceparent_for
 from services.mesh.events.envelope import Event
 from services.mesh.failpoints import Failpoint
+from services.mesh.telemetry.traces import is_sampled
 
 SQL = queries("services.inference")
 EVENT_TYPES = (ExampleRequested, PostDeleted)
@@ -87,6 +89,8 @@ class ExampleRequests:
         for job, state in zip(jobs, states, strict=True):
             if job.post_id in accepted and state == RUNNING:
                 self._accepted[job.post_id, job.revision] = job
+            elif job.post_id in accepted and job.traceparent and is_sampled(job.traceparent):
+                self._runner.remember_trace(job)
         while len(self._accepted) > FORGOTTEN_MAX:
             self._accepted.popitem(last=False)
 
@@ -98,5 +102,5 @@ def _job(event: Event, payload: ExampleRequested) -> ExampleJob:
         revision=payload.revision,
         title=clean(payload.title),
         body=clean(payload.body),
-        traceparent=event.traceparent,
+        traceparent=traceparent_for(event.aggregate_id),  # below the handling of the event
     )

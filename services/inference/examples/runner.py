@@ -9,8 +9,9 @@ that lost a row without noticing finishes nothing.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from prometheus_client import Gauge
@@ -18,16 +19,20 @@ from prometheus_client import Gauge
 from services.inference.catalog import Catalog, Offers
 from services.inference.engine.call import ModelCall
 from services.inference.examples.budget import Budget, CapReachedError, Settlement
-from services.inference.examples.finisher import Ending, Finisher
+from services.inference.examples.finisher import OUTCOMES, Ending, Finisher
 from services.inference.examples.job import ExampleJob, call_for
 from services.inference.examples.table import ExampleTable
 from services.inference.examples.writer import FAILURE, FAILURES, PASSING, Writer, failed
 from services.inference.money import dollars
 from services.mesh.backoff import Backoff
+from services.mesh.call import Call, enter
 from services.mesh.errors import MeshError
+from services.mesh.ids import uuid7
+from services.mesh.telemetry.traces import Tracing
 
 # Rows that end free room for rows that wait; looking for those is bundled.
 CLAIM_PAUSE_S = 0.01
+TRACES_MAX = 10_000  # of rows that others may run
 UNDER_WAY = Gauge("promptmesh_examples_under_way", "Examples that this process writes.")
 
 _log = structlog.get_logger(__name__)
@@ -64,6 +69,8 @@ class ExampleRunner:
         finisher: Finisher,
         budget: Budget,
         options: RunnerOptions | None = None,
+        *,
+        tracing: Tracing | None = None,
     ) -> None:
         self._table = table
         self._offers = offers
@@ -71,11 +78,13 @@ class ExampleRunner:
         self._finisher = finisher
         self._budget = budget
         self._options = options or RunnerOptions()
+        self._tracing = tracing or Tracing("", "", 0.0)
         self._slots = asyncio.Semaphore(self._options.streams_max)
         self._running: dict[str, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._queued = True  # whether rows may wait in the table; at a start nobody knows
+        self._traces: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._stopped = False
         self._time: Callable[[], float] = asyncio.get_running_loop().time
 
@@ -120,6 +129,12 @@ class ExampleRunner:
     def expect_queued(self) -> None:
         """Rows wait in the table."""
         self._queued = True
+
+    def remember_trace(self, job: ExampleJob) -> None:
+        """Of a job that waits in the table, whose rows keep no trace: it has its request's if this process runs it."""
+        self._traces[job.post_id, job.revision] = job.traceparent
+        if len(self._traces) > TRACES_MAX:
+            self._traces.popitem(last=False)
 
     def wake(self) -> None:
         """Looks for rows that wait, if there may be some and there is room."""
@@ -193,7 +208,8 @@ class ExampleRunner:
 
     def _launch_all(self, jobs: Sequence[ExampleJob]) -> None:
         for job in jobs:
-            self.launch(job)
+            known = self._traces.pop((job.post_id, job.revision), "")
+            self.launch(replace(job, traceparent=known) if known else job)
 
     def _cancel_all(self) -> None:
         for running in self._running.values():
@@ -208,7 +224,14 @@ class ExampleRunner:
 
     async def _run(self, job: ExampleJob) -> None:
         async with self._slots:
-            await self._finisher.end(await self._ending(job))
+            with self._tracing.span("write example", job.traceparent) as inside:
+                # What the model and moderation are asked for it, and what is logged meanwhile, is of its post's trace.
+                enter(Call(uuid7(), "/examples/write", traceparent=inside))
+                ending = await self._ending(job)
+                if ending.event is not None:
+                    outcome = OUTCOMES.get(ending.event.outcome, "unknown")
+                    _log.info("an example is written", post_id=job.post_id, revision=job.revision, outcome=outcome)
+            await self._finisher.end(ending)
 
     async def _ending(self, job: ExampleJob) -> Ending:
         catalog = self._offers.catalog

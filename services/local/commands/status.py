@@ -11,6 +11,7 @@ import click
 
 from services.local.data_folder import DataFolder, NotRunningError
 from services.local.memory import pss_bytes
+from services.local.observe.specs import READY_PATHS
 from services.local.options import data_option, json_option
 from services.local.plan import REDIS_STATE
 from services.local.probes import GrpcReady, HttpReady, PostgresReady, Probe, RedisReady, SmtpReady
@@ -110,6 +111,8 @@ def _probe(process: ProcessState, data: DataFolder, secrets: Secrets) -> Probe:
         return RedisReady(process.port, secrets.redis_password if state else secrets.redis_cache_password)
     if process.probe == "smtp":
         return SmtpReady(process.port)
+    if process.probe in READY_PATHS:
+        return HttpReady(process.port, READY_PATHS[process.probe])
     if process.probe == "http":
         return HttpReady(process.more_ports["admin"], "/ready")
     return GrpcReady(process.port)

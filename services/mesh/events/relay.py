@@ -27,11 +27,14 @@ from services.mesh.database import Database, queries
 from services.mesh.errors import MeshError
 from services.mesh.events.metrics import OUTBOX_PENDING, RELAY_BATCH, RELAY_FAILURES, STREAM_EPOCHS
 from services.mesh.events.outbox import Outbox
+from services.mesh.events.spans import trace_published
 from services.mesh.events.streams import Script, StreamNames, run_script
 from services.mesh.failpoints import Failpoint
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+    from services.mesh.telemetry.traces import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -80,14 +83,16 @@ class Relay:
         options: RelayOptions | None = None,
         *,
         new_epoch: Callable[[], str] = lambda: uuid.uuid4().hex,
+        tracing: Tracing | None = None,
     ) -> None:
-        """streams: from `connect_streams`."""
+        """streams: from `connect_streams`. tracing: told of events that are traced."""
         self._database = database
         self._outbox = outbox
         self._streams = streams
         self._names = StreamNames(outbox.producer)
         self._options = options or RelayOptions()
         self._new_epoch = new_epoch
+        self._tracing = tracing
         self._woken = asyncio.Event()
         self._to_publish = asyncio.Event()
         self._listeners: list[Callable[[int], None]] = []
@@ -217,6 +222,8 @@ class Relay:
                 RELAY_BATCH.labels("publish").observe(len(positions))
         if positions:
             self._published = positions[-1]
+            if self._tracing is not None:
+                trace_published(self._tracing, row["envelopes"])
         return len(positions)
 
     async def _send(self, pairs: dict[int, list[Any]], heads: list[int], log_head: int) -> None:

@@ -1,19 +1,28 @@
-"""Prometheus metrics of the kit, on a port of their own. Names follow OpenTelemetry's where it has one."""
+"""Prometheus metrics of the kit, on a port of their own; docs/observability.md tells them all.
+
+Names and labels are those of OpenTelemetry's semantic conventions, as Prometheus writes them, where it has one
+(`rpc.server.call.duration` is `rpc_server_call_duration_seconds`), else `promptmesh_…`. A label takes its values from
+the contracts, the configuration or a list in the code, never from what callers send.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, start_http_server
+
+# In OpenMetrics each series would bring a second one that says when it began; nobody asks for those.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # From a cache hit to the longest unary call; a stream's whole life falls in the last ones.
 _DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
-_RPC = ("rpc_service", "rpc_method")
+RPC_SYSTEM = "grpc"
+_RPC = ("rpc_method",)  # with its service: promptmesh.prompts.v1.PostService/GetPost
 
 RPC_DURATION = Histogram(
-    "rpc_server_duration_seconds",
+    "rpc_server_call_duration_seconds",
     "How long calls took, until their last message.",
-    (*_RPC, "rpc_grpc_status_code"),
+    ("rpc_system_name", *_RPC, "rpc_response_status_code"),
     buckets=_DURATION_BUCKETS_S,
 )
 RPC_STARTED = Counter("rpc_server_started", "Calls that began.", _RPC)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,11 @@ def valid(traceparent: str) -> bool:
     return len(traceparent) == 55 and _TRACEPARENT.fullmatch(traceparent) is not None
 
 
+def exemplar_of(traceparent: str) -> dict[str, str]:
+    """Labels of an exemplar: a measurement that names the trace it is of."""
+    return {"trace_id": traceparent[3:35], "span_id": traceparent[36:52]}
+
+
 def is_sampled(traceparent: str) -> bool:
     """Whether the flag of a valid traceparent says that the trace is recorded."""
     return int(traceparent[53:55], 16) & 1 == 1
@@ -55,12 +60,20 @@ class Tracing:
             return incoming
         return new_traceparent(self._ratio > 0.0 and random.random() < self._ratio)
 
+    @property
+    def recording(self) -> bool:
+        """Whether anything is recorded at all."""
+        return self._tracer is not None
+
     def records(self, traceparent: str) -> bool:
         """Whether spans of this trace are recorded here."""
         return self._tracer is not None and is_sampled(traceparent)
 
-    def start_span(self, name: str, traceparent: str, kind: str = "SERVER") -> tuple[Span, str]:
-        """Starts a span below `traceparent`, and returns it with the traceparent for what happens inside."""
+    def start_span(
+        self, name: str, traceparent: str, kind: str = "SERVER", start_ns: int | None = None
+    ) -> tuple[Span, str]:
+        """Starts a span below `traceparent`, and returns it with the traceparent for what happens inside.
+        start_ns: when it began, since the epoch; None: now."""
         from opentelemetry import trace
 
         parent = trace.SpanContext(
@@ -73,6 +86,7 @@ class Tracing:
             name,
             context=trace.set_span_in_context(trace.NonRecordingSpan(parent)),
             kind=trace.SpanKind[kind],
+            start_time=start_ns,
         )
         own = span.get_span_context()
         return span, f"00-{own.trace_id:032x}-{own.span_id:016x}-01"
@@ -94,6 +108,24 @@ class Tracing:
             raise
         end_span(span, "")
 
+    def record(
+        self,
+        name: str,
+        traceparent: str,
+        *,
+        kind: str,
+        begin_ns: int,
+        end_ns: int,
+        attributes: Mapping[str, str | int | float | bool],
+        error: str = "",
+    ) -> None:
+        """A span of what is over, below `traceparent` if that is recorded. Times since the epoch, in nanoseconds."""
+        if not valid(traceparent) or not self.records(traceparent):
+            return
+        span, _ = self.start_span(name, traceparent, kind, begin_ns)
+        span.set_attributes(attributes)
+        end_span(span, error, end_ns)
+
     def close(self) -> None:
         """Sends what is recorded and stops."""
         if self._provider is not None:
@@ -112,10 +144,11 @@ class Tracing:
         self._tracer = self._provider.get_tracer("promptmesh")
 
 
-def end_span(span: Span, error: str) -> None:
-    """Ends a span; `error` is what went wrong, "" if nothing did."""
+def end_span(span: Span, error: str, end_ns: int | None = None) -> None:
+    """Ends a span; `error` is what went wrong, "" if nothing did. end_ns: when it ended, since the epoch; None: now."""
     if error:
         from opentelemetry.trace import Status, StatusCode
 
+        span.set_attribute("error.type", error)
         span.set_status(Status(StatusCode.ERROR, error))
-    span.end()
+    span.end(end_time=end_ns)

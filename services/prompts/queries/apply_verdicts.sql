@@ -1,12 +1,13 @@
 -- Moderation's verdicts, at most one a post: post ($1), revision ($2), state ($3), reasons ($4); at $5, with an example
 -- that begins as $6. A verdict counts only for the very revision that was screened, while that still waits: this
 -- condition is what keeps the unscreened unseen. Rows are locked in one order everywhere, so that batches cannot
--- deadlock. Answers which posts changed.
+-- deadlock. Answers which posts changed, and
+-- since when they waited.
 WITH verdict AS (
     SELECT v.post_id, v.revision, v.state, v.reasons
     FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::text[]) AS v (post_id, revision, state, reasons)
 ), locked AS MATERIALIZED (
-    SELECT p.post_id FROM posts AS p JOIN verdict AS v ON v.post_id = p.post_id ORDER BY p.post_id FOR UPDATE OF p
+    SELECT p.post_id, p.update_time FROM posts AS p JOIN verdict AS v ON v.post_id = p.post_id ORDER BY p.post_id FOR UPDATE OF p
 )
 UPDATE posts AS p
 SET
@@ -22,4 +23,4 @@ SET
 FROM verdict AS v
 JOIN locked ON locked.post_id = v.post_id
 WHERE p.post_id = v.post_id AND p.revision = v.revision AND p.state IN (1, 3) AND p.state <> v.state
-RETURNING p.post_id
+RETURNING p.post_id, locked.update_time AS since

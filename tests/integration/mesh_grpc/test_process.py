@@ -137,6 +137,36 @@ async def test_an_armed_failpoint_kills_the_process(tmp_path: Path, redis_url: s
     assert (tmp_path / "prompts:test.started.hit").exists()
 
 
+async def test_a_process_that_is_told_to_wait_begins_when_the_file_is_there(tmp_path: Path, redis_url: str) -> None:
+    armed, begin = tmp_path / "prompts:test.started", tmp_path / "begin"
+    armed.touch()  # what main() does first ends the process
+    process = await start(
+        tmp_path,
+        PROMPTMESH_REDIS_URL=redis_url,
+        PROMPTMESH_FAILPOINTS_DIR=str(tmp_path),
+        PROMPTMESH_START_FILE=str(begin),
+    )
+    started = await line_of(process, "starting")
+    reader, writer = await asyncio.open_connection("127.0.0.1", started["metrics_port"])
+    writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+    assert b"200 OK" in await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert armed.exists()
+    begin.touch()
+    await asyncio.wait_for(process.communicate(), WAIT_S)
+    assert process.returncode == -signal.SIGKILL
+    assert not armed.exists()
+
+
+async def test_a_process_that_waits_can_be_stopped(tmp_path: Path, redis_url: str) -> None:
+    process = await start(tmp_path, PROMPTMESH_REDIS_URL=redis_url, PROMPTMESH_START_FILE=str(tmp_path / "begin"))
+    await line_of(process, "starting")
+    process.send_signal(signal.SIGTERM)
+    await asyncio.wait_for(process.communicate(), WAIT_S)
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("variable", ["PROMPTMESH_AUTH_TARGET"])
 async def test_a_target_that_is_missing_is_named(tmp_path: Path, redis_url: str, variable: str) -> None:
     process = await start(tmp_path, PROMPTMESH_REDIS_URL=redis_url, **{variable: ""})

@@ -56,7 +56,7 @@ export function EmptyState(props: { title: string; children?: ComponentChildren;
   );
 }
 
-/** What went wrong, what to do, and the id that an operator finds it by. */
+/** What went wrong, what to do, and, of a fault of the mesh, the id that an operator finds it by. */
 export function ErrorNote({ error, retry, title }: { error: unknown; retry?: () => void; title?: string }) {
   const problem = problemOf(error);
   return (

@@ -1,18 +1,13 @@
 /* Text of people and models. It becomes elements by this code alone, never HTML: what looks like a tag is text.
-   Markdown that is understood: paragraphs, headings, lists, quotes, code, emphasis, links to http(s) addresses. */
+   `markdown.ts` says which Markdown is understood. */
 import type { ComponentChildren } from "preact";
+import { FENCE, HEADING, INLINE, ITEM, QUOTE } from "./markdown";
 import css from "./Prose.module.css";
 
 export function Prose({ text, plain = false }: { text: string; plain?: boolean }) {
   if (plain) return <div class={css["plain"]}>{text}</div>;
   return <div class={css["prose"]}>{blocks(text)}</div>;
 }
-
-// Each in linear time: after `\s` comes what cannot be a space, and `[^]` is what `.` is not, U+2028 too.
-const FENCE = /^(`{3,}|~{3,})(?![`~])\s*(?:\S+\s*)?$/;
-const HEADING = /^(#{1,6})\s+(\S[^]*)$/;
-const ITEM = /^\s{0,3}([-*+]|\d{1,9}[.)])\s+(\S[^]*)?$/;
-const QUOTE = /^>\s?(.*)$/;
 
 function blocks(text: string): ComponentChildren[] {
   const lines = text.replace(/\r\n?/g, "\n").split("\n");
@@ -57,10 +52,6 @@ function blocks(text: string): ComponentChildren[] {
 }
 
 const starts = (line: string): boolean => FENCE.test(line) || HEADING.test(line) || ITEM.test(line) || QUOTE.test(line);
-
-// Code, strong, emphasis, [text](address), bare address. No part is unbounded next to another: linear on any input.
-const INLINE =
-  /(`[^`\n]{1,1000}`)|(\*\*[^*\n]{1,1000}\*\*)|(\*[^*\s\n][^*\n]{0,1000}\*)|\[([^\]\n]{1,500})\]\((https?:\/\/[^\s()<>]{1,2000})\)|(https?:\/\/[^\s<>"'()]{1,2000})/g;
 
 function inline(text: string): ComponentChildren[] {
   const out: ComponentChildren[] = [];

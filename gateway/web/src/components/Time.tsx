@@ -37,7 +37,10 @@ export function Time({ at }: { at: Stamp | Date | undefined }) {
 
 export function ago(seconds: number): string {
   for (const [unit, size] of UNITS) {
-    if (Math.abs(seconds) >= size) return relative.format(Math.trunc(seconds / size), unit);
+    // What is to come is rounded, and told in two of a unit or more: 90 days that began a minute ago are "in 3 months", not in
+    // 2, and 30 days are "in 30 days".
+    const whole = seconds > 0 ? Math.round(seconds / size) : Math.trunc(seconds / size);
+    if (seconds > 0 ? whole > 1 || (whole === 1 && unit === "minute") : whole < 0) return relative.format(whole, unit);
   }
   return "just now";
 }

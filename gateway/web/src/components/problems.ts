@@ -3,6 +3,7 @@ import { PromptmeshError } from "@promptmesh/client";
 
 export interface Problem {
   text: string;
+  /** By which an operator finds it; only of what went wrong on the mesh's side. */
   requestId?: string;
   /** Whether doing the same again can help. */
   retryable: boolean;
@@ -12,11 +13,14 @@ const UNLOADED =
   "Its code did not arrive: the network is gone, or the app has just been renewed. Try again; what you typed is kept.";
 const HELPLESS = new Set<string>(["NOT_FOUND", "PERMISSION_DENIED", "INVALID_ARGUMENT", "UNIMPLEMENTED", "FAILED_PRECONDITION"]);
 
+/** What nobody who reads it has brought about: there the request's id helps, and is shown. */
+const FAULTS = new Set<string>(["UNKNOWN", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "DEADLINE_EXCEEDED", "UNIMPLEMENTED"]);
+
 export function problemOf(error: unknown): Problem {
   if (error instanceof PromptmeshError) {
     const wait = error.retryAfterMs;
     const text = error.message || "Something went wrong on our side.";
-    const id = error.requestId ? { requestId: error.requestId } : {};
+    const id = error.requestId && FAULTS.has(error.code) ? { requestId: error.requestId } : {};
     return {
       text: wait ? `${sentence(text)} Try again in ${seconds(wait)}.` : sentence(text),
       ...id,

@@ -24,13 +24,16 @@ export interface LogInFormProps {
   more?: ComponentChildren;
   /** Before one leaves by a link in it. */
   onLeave?: () => void;
+  /** Whether a second factor is asked for now: the page then offers nothing else. */
+  onStep?: (second: boolean) => void;
 }
 
-export function LogInForm({ email = "", name, aside, more, onLeave }: LogInFormProps) {
+export function LogInForm({ email = "", name, aside, more, onLeave, onStep }: LogInFormProps) {
   const [asked, setAsked] = useState<SecondFactorRequired>();
   const [over, setOver] = useState("");
   const [known, setKnown] = useState(email);
   const begin = (message: string) => {
+    onStep?.(false);
     setAsked(undefined);
     setOver(message);
   };
@@ -46,6 +49,7 @@ export function LogInForm({ email = "", name, aside, more, onLeave }: LogInFormP
         onAsked={(challenge, typed) => {
           setKnown(typed);
           setOver("");
+          onStep?.(true);
           setAsked(challenge);
         }}
       />

@@ -111,7 +111,9 @@ function Typed({ way, action, prove }: { way: Exclude<Way, "passkey">; action: s
             {...form.field("proof")}
           />
         )}
-        <SubmitButton form={form}>{action}</SubmitButton>
+        <div class="row">
+          <SubmitButton form={form}>{action}</SubmitButton>
+        </div>
       </Form>
     </div>
   );

@@ -1,11 +1,11 @@
 /* Buttons of the identity providers that the operator configured. Where there are none, or the mesh knows of no such
    thing, nothing is shown: the password and passkeys are always there. */
-import { type IdentityProvider } from "@promptmesh/client";
+import type { IdentityProvider } from "@promptmesh/client/accounts";
 import { useEffect, useState } from "preact/hooks";
 import { Button } from "../components/Button";
 import { ErrorNote } from "../components/Pieces";
 import { isAbort } from "../components/problems";
-import { api, session } from "../state/api";
+import { session } from "../state/api";
 
 const THEN = "promptmesh.after-provider";
 
@@ -20,10 +20,11 @@ export function useProviders(): IdentityProvider[] {
   const [providers, setProviders] = useState<IdentityProvider[]>([]);
   useEffect(() => {
     const stop = new AbortController();
-    api.federation.listIdentityProviders({}, { signal: stop.signal }).then(
-      (answer) => setProviders(answer.providers),
-      () => undefined,
-    );
+    const read = async () => {
+      const { accountsApi } = await import("../state/accountsApi");
+      setProviders((await accountsApi.federation.listIdentityProviders({}, { signal: stop.signal })).providers);
+    };
+    read().catch(() => undefined);
     return () => stop.abort();
   }, []);
   return providers;

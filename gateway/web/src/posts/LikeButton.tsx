@@ -1,5 +1,6 @@
 import { PostState, type Post } from "@promptmesh/client";
 import { useRef, useState } from "preact/hooks";
+import { count, counted } from "../components/amounts";
 import { classes } from "../components/classes";
 import { Icon } from "../components/Icon";
 import { isAbort, problemOf } from "../components/problems";
@@ -36,17 +37,17 @@ export function LikeButton({ post, onChange }: { post: Post; onChange: (post: Po
     }
   };
 
-  const count = String(post.likeCount);
+  const likes = count(post.likeCount);
   return (
     <button
       type="button"
       class={classes(css["like"], post.liked && css["liked"])}
       aria-pressed={post.liked}
-      aria-label={`Like “${post.title}”, ${count} ${count === "1" ? "like" : "likes"}`}
+      aria-label={`Like “${post.title}”, ${counted(post.likeCount, "like")}`}
       onClick={() => void press()}
     >
       <Icon name="heart" filled={post.liked} />
-      <span class="numbers">{count}</span>
+      <span class="numbers">{likes}</span>
     </button>
   );
 }

@@ -1,5 +1,6 @@
 /* A post in a list: who, when, what, and the beginning of its example. The title leads to its page. */
 import { ExampleState, PostState, type Post } from "@promptmesh/client";
+import { plainText } from "../components/markdown";
 import { Avatar, Card, Tag } from "../components/Pieces";
 import { Time } from "../components/Time";
 import { to } from "../router/routes";
@@ -8,6 +9,8 @@ import { StateBadge } from "./StateBadge";
 import css from "./posts.module.css";
 
 const EXCERPT_CHARACTERS = 600; // more than the lines shown can hold
+
+const excerpt = (text: string): string => plainText(text.slice(0, EXCERPT_CHARACTERS));
 
 export interface PostCardProps {
   post: Post;
@@ -33,7 +36,7 @@ export function PostCard({ post, onChange }: PostCardProps) {
         <h2 class={css["title"]} id={`title-${post.postId}`}>
           <a href={to.post(post.postId)}>{post.title}</a>
         </h2>
-        <p class={css["excerpt"]}>{post.body.slice(0, EXCERPT_CHARACTERS)}</p>
+        <p class={css["excerpt"]}>{excerpt(post.body)}</p>
         {example && (example.text || example.state === ExampleState.WRITING) && (
           <div class={css["example"]}>
             <span class={css["example-label"]}>
@@ -41,7 +44,7 @@ export function PostCard({ post, onChange }: PostCardProps) {
               {example.model && <span class="faint"> · {example.model}</span>}
             </span>
             <p class={css["excerpt"]} aria-busy={example.state === ExampleState.WRITING}>
-              {example.text.slice(0, EXCERPT_CHARACTERS) || "…"}
+              {excerpt(example.text) || "…"}
             </p>
           </div>
         )}

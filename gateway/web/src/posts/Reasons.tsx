@@ -2,13 +2,18 @@
 import type { StateReason } from "@promptmesh/client";
 import css from "./posts.module.css";
 
+/** Rules of the mesh's own policy that hold a text end so. Whether somebody looks, or has looked, the page says itself. */
+const PROMISE = /\s*A moderator will look at it\.\s*$/;
+
+const told = (message: string): string => message.replace(PROMISE, "") || "No more is said.";
+
 export function Reasons({ reasons }: { reasons: StateReason[] }) {
   if (!reasons.length) return null;
   return (
     <ul class={css["reasons"]} aria-label="Reasons">
       {reasons.map(({ category, message }, index) => (
         <li key={index}>
-          {message || "No more is said."} <span class="faint small">({category.replaceAll("_", " ").replaceAll("/", ", ")})</span>
+          {told(message)} <span class="faint small">({category.replaceAll("_", " ").replaceAll("/", ", ")})</span>
         </li>
       ))}
     </ul>

@@ -1,8 +1,8 @@
 import { PromptmeshError } from "@promptmesh/client";
-import { Avatar } from "../components/Pieces";
 import { LinkButton } from "../components/Button";
 import { Icon, type IconName } from "../components/Icon";
 import { Menu, type MenuItem } from "../components/Menu";
+import { Avatar } from "../components/Pieces";
 import { match, navigate, place, query } from "../router/router";
 import { to } from "../router/routes";
 import { actFor, organisations, readOrganisations } from "../state/organisations";
@@ -10,6 +10,7 @@ import { actingFor, isAdmin, isAuditor, isModerator, logOut, user, who } from ".
 import { setTheme, theme, type Theme } from "../state/theme";
 import { toast } from "../state/toasts";
 import css from "../app.module.css";
+import { ActingFor } from "./ActingFor";
 import icon from "../icon.svg";
 
 interface Entry {
@@ -40,7 +41,7 @@ export function Header() {
       <div class={css["bar"]}>
         <a class={css["brand"]} href="/">
           <img src={icon} width={26} height={26} alt="" />
-          Promptmesh
+          <span>Promptmesh</span>
         </a>
         <nav class={css["nav"]} aria-label="Main">
           {entries().map(({ label, href, names }) => (
@@ -50,6 +51,7 @@ export function Header() {
           ))}
         </nav>
         <div class={css["end"]}>
+          {known && <ActingFor short />}
           {known ? (
             <LinkButton href={to.write()} kind="primary" size="s" icon="pen">
               Write

@@ -3,7 +3,7 @@ import { FactorKind, type ProofInit } from "@promptmesh/client";
 import { Dialog } from "../components/Dialog";
 import { ErrorNote, Skeleton } from "../components/Pieces";
 import { ProofForm, waysOf } from "../getting-in/ProofForm";
-import { api, session } from "../state/api";
+import { session } from "../state/api";
 import { useRead } from "../state/paged";
 import { askToLogIn, sessionEnded } from "../state/session";
 import { giveUpStepUp, stepUpAsked, stepUpDone } from "../state/stepup";
@@ -12,7 +12,8 @@ export const StepUpDialog = () => (stepUpAsked.value ? <Asking /> : null);
 
 function Asking() {
   const factors = useRead("step-up", async (signal) => {
-    const { factors, recoveryCodesLeft } = await api.factors.listFactors({}, { signal });
+    const { accountsApi } = await import("../state/accountsApi");
+    const { factors, recoveryCodesLeft } = await accountsApi.factors.listFactors({}, { signal });
     const kinds = factors.map((one) => one.kind);
     return recoveryCodesLeft > 0 ? [...kinds, FactorKind.RECOVERY_CODE] : kinds;
   });

@@ -20,7 +20,7 @@ from services.mesh.errors import MeshError
 def catalog(**route: Any) -> Catalog:
     target = Target("m", Demo("demo", 0), "up", 0, 0, None, embeds=True)
     house = Route("m", (target,), 3, **route)
-    return Catalog(3, {"m": house}, house, house, None, {})
+    return Catalog(3, {"m": house}, house, house, house, None, {})
 
 
 @pytest.fixture(autouse=True)

@@ -61,7 +61,7 @@ function Me() {
               <Badge key={role}>{roleName(role)}</Badge>
             ))}
             <span class="small faint">
-              Here since <Time at={me.createTime} />
+              Registered <Time at={me.createTime} />
             </span>
           </div>
         </div>

@@ -7,7 +7,7 @@ import { Badge, ErrorNote, Note } from "../../components/Pieces";
 import { isAbort } from "../../components/problems";
 import { Row, Rows } from "../../components/Rows";
 import { Section } from "../../components/Section";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { call, user } from "../../state/session";
 
 export function Email() {
@@ -70,7 +70,7 @@ function SendAgain() {
     setBusy(true);
     setError(undefined);
     try {
-      await call(() => api.accounts.sendVerification({}));
+      await call(() => accountsApi.accounts.sendVerification({}));
       setSent(true);
     } catch (caught) {
       if (!isAbort(caught)) setError(caught);
@@ -98,7 +98,7 @@ function Change({ onDone, onCancel }: { onDone: (email: string) => void; onCance
     initial: { newEmail: "" },
     check: ({ newEmail }) => (/^\S+@\S+$/.test(newEmail) ? {} : { newEmail: "Enter an e-mail address, such as ada@example.com." }),
     submit: async ({ newEmail }) => {
-      await api.accounts.requestEmailChange({ newEmail });
+      await accountsApi.accounts.requestEmailChange({ newEmail });
       onDone(newEmail);
     },
   });

@@ -1,5 +1,6 @@
 /* What one proves beside the password: apps, passkeys, and the codes for when all of them are lost. */
-import { createPasskey, FactorKind, type CreateFactorResponse, type Factor } from "@promptmesh/client";
+import { createPasskey, FactorKind } from "@promptmesh/client";
+import type { CreateFactorResponse, Factor } from "@promptmesh/client/accounts";
 import { useState } from "preact/hooks";
 import { Button } from "../../components/Button";
 import { Confirm } from "../../components/Confirm";
@@ -11,7 +12,8 @@ import { Row, Rows } from "../../components/Rows";
 import { Section } from "../../components/Section";
 import { Time } from "../../components/Time";
 import { askingForPasskey, passkeysWork } from "../../getting-in/passkeys";
-import { api, session } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
+import { session } from "../../state/api";
 import { useRead } from "../../state/paged";
 import { user } from "../../state/session";
 import { toast } from "../../state/toasts";
@@ -26,7 +28,7 @@ export function Factors() {
   const [doing, setDoing] = useState<"app" | "passkey" | "codes">();
   const [deleting, setDeleting] = useState<Factor>();
   const [codes, setCodes] = useState<string[]>();
-  const list = useRead(user.value?.userId ?? "", (signal) => api.factors.listFactors({}, { signal }));
+  const list = useRead(user.value?.userId ?? "", (signal) => accountsApi.factors.listFactors({}, { signal }));
   const close = () => setDoing(undefined);
   const changed = () => {
     list.reload();
@@ -119,7 +121,7 @@ export function Factors() {
           kind="primary"
           onClose={close}
           run={async () => {
-            const { recoveryCodes } = await api.factors.createRecoveryCodes({});
+            const { recoveryCodes } = await accountsApi.factors.createRecoveryCodes({});
             close();
             setCodes(recoveryCodes);
             list.reload();
@@ -134,7 +136,7 @@ export function Factors() {
           action="Delete"
           onClose={() => setDeleting(undefined)}
           run={async () => {
-            await api.factors.deleteFactor({ factorId: deleting.factorId });
+            await accountsApi.factors.deleteFactor({ factorId: deleting.factorId });
             setDeleting(undefined);
             changed();
             toast(`“${deleting.displayName}” is deleted.`);
@@ -155,9 +157,9 @@ function AddPasskey({ onMade, onClose }: { onMade: (made: CreateFactorResponse) 
   const form = useForm({
     initial: { displayName: "" },
     submit: async ({ displayName }) => {
-      const { options, setupToken } = await api.factors.beginPasskey({});
+      const { options, setupToken } = await accountsApi.factors.beginPasskey({});
       const credential = await askingForPasskey(() => createPasskey(options), "Try again, or set up an app instead.");
-      onMade(await api.factors.createPasskey({ setupToken, credential, displayName }));
+      onMade(await accountsApi.factors.createPasskey({ setupToken, credential, displayName }));
     },
   });
   return (

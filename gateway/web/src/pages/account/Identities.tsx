@@ -1,5 +1,5 @@
 /* Log-ins by other providers, where the operator has configured some. */
-import type { LinkedIdentity } from "@promptmesh/client";
+import type { LinkedIdentity } from "@promptmesh/client/accounts";
 import { useState } from "preact/hooks";
 import { Button } from "../../components/Button";
 import { Confirm } from "../../components/Confirm";
@@ -9,7 +9,7 @@ import { Section } from "../../components/Section";
 import { Time } from "../../components/Time";
 import { Providers, useProviders } from "../../getting-in/Providers";
 import { to } from "../../router/routes";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { useRead } from "../../state/paged";
 import { user } from "../../state/session";
 
@@ -20,7 +20,7 @@ export function Identities() {
 
 function Linked({ providers }: { providers: ReturnType<typeof useProviders> }) {
   const [ending, setEnding] = useState<LinkedIdentity>();
-  const list = useRead(user.value?.userId ?? "", async (signal) => (await api.federation.listIdentities({}, { signal })).identities);
+  const list = useRead(user.value?.userId ?? "", async (signal) => (await accountsApi.federation.listIdentities({}, { signal })).identities);
   const nameOf = (provider: string) => providers.find((one) => one.provider === provider)?.displayName || provider;
   return (
     <Section title="Log-in by other providers">
@@ -54,7 +54,7 @@ function Linked({ providers }: { providers: ReturnType<typeof useProviders> }) {
           action="Unlink"
           onClose={() => setEnding(undefined)}
           run={async () => {
-            await api.federation.unlinkIdentity({ identityId: ending.identityId });
+            await accountsApi.federation.unlinkIdentity({ identityId: ending.identityId });
             setEnding(undefined);
             list.reload();
           }}

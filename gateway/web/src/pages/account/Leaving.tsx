@@ -11,7 +11,7 @@ import { Row, Rows } from "../../components/Rows";
 import { Section } from "../../components/Section";
 import { navigate } from "../../router/router";
 import { to } from "../../router/routes";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { call, logOut, user } from "../../state/session";
 import { toast } from "../../state/toasts";
 
@@ -23,7 +23,7 @@ export function Leaving() {
     setBusy(true);
     setError(undefined);
     try {
-      const { contentType, data } = await call(() => api.accounts.exportMe({}));
+      const { contentType, data } = await call(() => accountsApi.accounts.exportMe({}));
       download("promptmesh-account.json", contentType || "application/json", data);
     } catch (caught) {
       if (!isAbort(caught)) setError(caught);
@@ -65,7 +65,7 @@ function Delete({ onClose }: { onClose: () => void }) {
     initial: { typed: "" },
     check: ({ typed }) => (typed.trim().toLowerCase() === email ? {} : { typed: `Type ${email} to confirm.` }),
     submit: async () => {
-      await api.accounts.deleteMe({});
+      await accountsApi.accounts.deleteMe({});
       await logOut().catch(() => undefined);
       toast("Your account is deleted.");
       navigate(to.feed(), { replace: true });

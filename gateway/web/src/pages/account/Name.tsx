@@ -1,7 +1,8 @@
 import { TextField } from "../../components/Field";
 import { Form, SubmitButton, useForm } from "../../components/form";
 import { Section } from "../../components/Section";
-import { api, session } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
+import { session } from "../../state/api";
 import { user } from "../../state/session";
 import { toast } from "../../state/toasts";
 
@@ -11,7 +12,7 @@ export function Name() {
     initial: { displayName: user.value?.displayName ?? "" },
     check: ({ displayName }) => (displayName.trim() ? {} : { displayName: "Enter the name that others will see." }),
     submit: async ({ displayName }) => {
-      await api.accounts.updateMe({ user: { displayName }, updateMask: { paths: ["display_name"] } });
+      await accountsApi.accounts.updateMe({ user: { displayName }, updateMask: { paths: ["display_name"] } });
       await session.reload();
       toast("Your name is changed. It takes a moment until posts show it.");
     },

@@ -3,7 +3,7 @@ import { Form, SubmitButton, useForm } from "../../components/form";
 import { Section } from "../../components/Section";
 import { PASSWORD_HINT, tooShort } from "../../getting-in/passwords";
 import { to } from "../../router/routes";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { user } from "../../state/session";
 import { toast } from "../../state/toasts";
 
@@ -15,7 +15,7 @@ export function Password() {
       return short ? { newPassword: short } : {};
     },
     submit: async ({ currentPassword, newPassword }) => {
-      await api.accounts.changePassword({ currentPassword, newPassword });
+      await accountsApi.accounts.changePassword({ currentPassword, newPassword });
       form.reset();
       toast("Your password is changed. All other devices are logged out.");
     },

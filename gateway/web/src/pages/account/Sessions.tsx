@@ -1,5 +1,5 @@
 /* Where one is logged in. */
-import type { SessionInfo } from "@promptmesh/client";
+import type { SessionInfo } from "@promptmesh/client/accounts";
 import { useState } from "preact/hooks";
 import { counted } from "../../components/amounts";
 import { Button } from "../../components/Button";
@@ -9,7 +9,7 @@ import { Badge } from "../../components/Pieces";
 import { Row, Rows } from "../../components/Rows";
 import { Section } from "../../components/Section";
 import { Time } from "../../components/Time";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { usePaged } from "../../state/paged";
 import { user } from "../../state/session";
 import { toast } from "../../state/toasts";
@@ -21,7 +21,7 @@ export function Sessions() {
   const [ending, setEnding] = useState<SessionInfo>();
   const [endingOthers, setEndingOthers] = useState(false);
   const list = usePaged(user.value?.userId ?? "", async (pageToken, signal) => {
-    const { sessions, nextPageToken } = await api.accounts.listSessions({ pageSize: PAGE_SIZE, pageToken }, { signal });
+    const { sessions, nextPageToken } = await accountsApi.accounts.listSessions({ pageSize: PAGE_SIZE, pageToken }, { signal });
     return { items: sessions, nextPageToken };
   });
   const others = list.items?.some((one) => !one.current) ?? false;
@@ -68,7 +68,7 @@ export function Sessions() {
           action="Log out"
           onClose={() => setEnding(undefined)}
           run={async () => {
-            await api.accounts.revokeSession({ sessionId: ending.sessionId });
+            await accountsApi.accounts.revokeSession({ sessionId: ending.sessionId });
             list.change((sessions) => sessions.filter((one) => one.sessionId !== ending.sessionId));
             setEnding(undefined);
             toast("The device is logged out.");
@@ -86,7 +86,7 @@ export function Sessions() {
           action="Log out all others"
           onClose={() => setEndingOthers(false)}
           run={async () => {
-            const { ended } = await api.accounts.revokeOtherSessions({});
+            const { ended } = await accountsApi.accounts.revokeOtherSessions({});
             setEndingOthers(false);
             list.reload();
             toast(`${counted(ended, "device is", "devices are")} logged out.`);

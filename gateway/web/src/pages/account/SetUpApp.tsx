@@ -1,11 +1,11 @@
 /* An authenticator app: its secret as a picture and as text, then the first code. */
-import type { BeginTotpResponse, CreateFactorResponse } from "@promptmesh/client";
+import type { BeginTotpResponse, CreateFactorResponse } from "@promptmesh/client/accounts";
 import { CopyButton } from "../../components/CopyButton";
 import { Dialog } from "../../components/Dialog";
 import { TextField } from "../../components/Field";
 import { Form, SubmitButton, useForm } from "../../components/form";
 import { ErrorNote, Skeleton } from "../../components/Pieces";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { useRead } from "../../state/paged";
 import { QrCode } from "./QrCode";
 import css from "./account.module.css";
@@ -16,7 +16,7 @@ interface Props {
 }
 
 export function SetUpApp({ onMade, onClose }: Props) {
-  const begun = useRead("totp", (signal) => api.factors.beginTotp({}, { signal }));
+  const begun = useRead("totp", (signal) => accountsApi.factors.beginTotp({}, { signal }));
   return (
     <Dialog title="Set up an authenticator app" onClose={onClose}>
       {begun.value ? (
@@ -35,7 +35,7 @@ function Steps({ begun, onMade }: { begun: BeginTotpResponse; onMade: Props["onM
     initial: { code: "", displayName: "" },
     check: ({ code }) => (/^\d{6}$/.test(code.replace(/\s/g, "")) ? {} : { code: "Enter the six digits that the app shows now." }),
     submit: async ({ code, displayName }) =>
-      onMade(await api.factors.createTotp({ setupToken: begun.setupToken, code: code.replace(/\s/g, ""), displayName })),
+      onMade(await accountsApi.factors.createTotp({ setupToken: begun.setupToken, code: code.replace(/\s/g, ""), displayName })),
   });
   return (
     <>

@@ -4,7 +4,7 @@ import { Button } from "../../components/Button";
 import { List } from "../../components/List";
 import { Page } from "../../components/Page";
 import { EmptyState } from "../../components/Pieces";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { usePaged } from "../../state/paged";
 import { user } from "../../state/session";
 import { Export } from "./Export";
@@ -20,7 +20,7 @@ export default function Audit() {
   const filters = filtersOf();
   const [tool, setTool] = useState<"verify" | "export">();
   const list = usePaged(`${user.value?.userId} ${JSON.stringify(filters)}`, async (pageToken, signal) => {
-    const answer = await api.audit.listAuditRecords({ ...requestOf(filters), pageSize: PAGE_SIZE, pageToken }, { signal });
+    const answer = await accountsApi.audit.listAuditRecords({ ...requestOf(filters), pageSize: PAGE_SIZE, pageToken }, { signal });
     return { items: answer.records, nextPageToken: answer.nextPageToken };
   });
   return (

@@ -6,7 +6,7 @@ import { download } from "../../components/download";
 import { TextField } from "../../components/Field";
 import { Form, SubmitButton, useForm } from "../../components/form";
 import { Progress } from "../../components/Pieces";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { toast } from "../../state/toasts";
 import { moment } from "./filters";
 
@@ -26,7 +26,7 @@ export function Export({ onClose }: { onClose: () => void }) {
       setLines(0);
       try {
         const request = { ...(beginTime && { beginTime }), ...(endTime && { endTime }) };
-        for await (const { data } of api.audit.exportAuditRecords(request, { signal: stop.current.signal })) {
+        for await (const { data } of accountsApi.audit.exportAuditRecords(request, { signal: stop.current.signal })) {
           parts.push(data);
           for (const byte of data) if (byte === NEWLINE) count++;
           setLines(count);

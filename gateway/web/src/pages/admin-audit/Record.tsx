@@ -1,5 +1,5 @@
 /* One act. What it changed, and all that finds it again, is shown when it is opened. */
-import type { AuditParty, AuditRecord } from "@promptmesh/client";
+import type { AuditParty, AuditRecord } from "@promptmesh/client/accounts";
 import type { ComponentChildren } from "preact";
 import { Icon } from "../../components/Icon";
 import { Badge } from "../../components/Pieces";

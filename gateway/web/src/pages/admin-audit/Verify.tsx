@@ -1,13 +1,13 @@
 /* Walks the chain. A hash that was kept elsewhere shows whether the end was cut off. */
 import { useState } from "preact/hooks";
-import type { VerifyAuditChainResponse } from "@promptmesh/client";
+import type { VerifyAuditChainResponse } from "@promptmesh/client/accounts";
 import { count } from "../../components/amounts";
 import { CopyButton } from "../../components/CopyButton";
 import { Dialog } from "../../components/Dialog";
 import { TextField } from "../../components/Field";
 import { Form, SubmitButton, useForm } from "../../components/form";
 import { Note } from "../../components/Pieces";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import css from "./audit.module.css";
 
 const WALK_MS = 120_000; // a long trail takes its time
@@ -25,7 +25,7 @@ export function Verify({ onClose }: { onClose: () => void }) {
     submit: async ({ hash, sequence }) => {
       const request = { expectedHash: hash.trim(), expectedSequence: BigInt(sequence.trim() || 0) };
       setFound(undefined);
-      setFound(await api.audit.verifyAuditChain(request, { timeoutMs: WALK_MS }));
+      setFound(await accountsApi.audit.verifyAuditChain(request, { timeoutMs: WALK_MS }));
     },
   });
   return (

@@ -1,6 +1,6 @@
 /* The models and routes of the configuration in force, as callers see them. */
 import { pages, type Model } from "@promptmesh/client";
-import { count, exactDollars } from "../../components/amounts";
+import { count, dollars } from "../../components/amounts";
 import { Badge, EmptyState, ErrorNote, Skeleton } from "../../components/Pieces";
 import { Table, wraps } from "../../components/Table";
 import { api } from "../../state/api";
@@ -97,4 +97,4 @@ const targets = (route: Model): string => {
 const price = ({ price: one }: Model): string =>
   one ? `${million(one.inputTokenNanos)} / ${million(one.outputTokenNanos)}` : "unknown";
 /** Of a million tokens, from that of one. */
-const million = (nanos: bigint): string => (nanos ? exactDollars(nanos * 1_000_000n) : "free");
+const million = (nanos: bigint): string => dollars(nanos * 1_000_000n, true);

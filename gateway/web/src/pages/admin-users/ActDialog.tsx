@@ -4,7 +4,7 @@ import { Button } from "../../components/Button";
 import { Dialog } from "../../components/Dialog";
 import { Select, TextArea, TextField } from "../../components/Field";
 import { Form, SubmitButton, useForm } from "../../components/form";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { useRead } from "../../state/paged";
 import { toast } from "../../state/toasts";
 import { ACTS, type ActName } from "./acts";
@@ -76,7 +76,7 @@ export function ActDialog({ act: name, one, onDone, onClose }: ActDialogProps) {
 }
 
 function Plans({ value, onValue }: { value: string; onValue: (plan: string) => void }) {
-  const plans = useRead("plans", (signal) => api.plans.listPlans({}, { signal }));
+  const plans = useRead("plans", (signal) => accountsApi.plans.listPlans({}, { signal }));
   const known = plans.value?.plans ?? [];
   const usual = known.find((one) => one.name === plans.value?.defaultPlan);
   return (

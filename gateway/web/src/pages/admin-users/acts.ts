@@ -1,7 +1,7 @@
 /* What an admin can do with somebody's account. Each needs a reason, which stands in the audit trail. */
 import { timestampFromDate, type User } from "@promptmesh/client";
 import { counted } from "../../components/amounts";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 
 export type ActName = "suspend" | "restore" | "sessions" | "factors" | "keys" | "plan";
 
@@ -33,7 +33,7 @@ export const ACTS: Record<ActName, Act> = {
     action: "Suspend",
     kind: "danger",
     run: async (userId, { reason, until }) => {
-      const next = await api.administration.suspendUser({ userId, reason, expireTime: timestampFromDate(until) });
+      const next = await accountsApi.administration.suspendUser({ userId, reason, expireTime: timestampFromDate(until) });
       return { said: `${next.displayName} is suspended.`, next };
     },
   },
@@ -44,7 +44,7 @@ export const ACTS: Record<ActName, Act> = {
     action: "End the suspension",
     kind: "primary",
     run: async (userId, { reason }) => {
-      const next = await api.administration.restoreUser({ userId, reason });
+      const next = await accountsApi.administration.restoreUser({ userId, reason });
       return { said: `${next.displayName} is suspended no more.`, next };
     },
   },
@@ -55,7 +55,7 @@ export const ACTS: Record<ActName, Act> = {
     action: "Log out everywhere",
     kind: "danger",
     run: async (userId, { reason }) => {
-      const { ended } = await api.administration.endSessions({ userId, reason });
+      const { ended } = await accountsApi.administration.endSessions({ userId, reason });
       return { said: `${counted(ended, "session")} ended.`, next: {} };
     },
   },
@@ -66,7 +66,7 @@ export const ACTS: Record<ActName, Act> = {
     action: "Reset the second factor",
     kind: "danger",
     run: async (userId, { reason }) => {
-      const next = await api.administration.resetSecondFactor({ userId, reason });
+      const next = await accountsApi.administration.resetSecondFactor({ userId, reason });
       return { said: `${next.displayName} logs in by password alone now.`, next };
     },
   },
@@ -77,7 +77,7 @@ export const ACTS: Record<ActName, Act> = {
     action: "Revoke all keys",
     kind: "danger",
     run: async (userId, { reason }) => {
-      const { revoked } = await api.administration.revokeApiKeys({ userId, reason });
+      const { revoked } = await accountsApi.administration.revokeApiKeys({ userId, reason });
       return { said: `${counted(revoked, "key")} revoked.`, next: {} };
     },
   },
@@ -88,7 +88,7 @@ export const ACTS: Record<ActName, Act> = {
     action: "Set the plan",
     kind: "primary",
     run: async (userId, { reason, plan }) => {
-      const set = await api.plans.setPlan({ subject: { case: "userId", value: userId }, plan, reason });
+      const set = await accountsApi.plans.setPlan({ subject: { case: "userId", value: userId }, plan, reason });
       return { said: "The plan is set.", next: { plan: set.plan } };
     },
   },

@@ -1,5 +1,6 @@
 /* The feed, whole or by tag. New posts are announced by a button: nothing moves while somebody reads. */
 import { useEffect } from "preact/hooks";
+import { counted } from "../../components/amounts";
 import { Button, LinkButton } from "../../components/Button";
 import { Page } from "../../components/Page";
 import { Card, EmptyState, ErrorNote, Skeleton } from "../../components/Pieces";
@@ -39,7 +40,7 @@ function Fresh({ store }: { store: FeedStore }) {
     <div class={css["fresh"]} role="status">
       {count > 0 && (
         <Button kind="primary" size="s" icon="arrowUp" onClick={show}>
-          {count === 1 ? "1 new post" : `${count} new posts`}
+          {counted(count, "new post")}
         </Button>
       )}
     </div>

@@ -10,6 +10,7 @@ import { Badge, EmptyState } from "../../components/Pieces";
 import { millis, Time } from "../../components/Time";
 import { query, setQuery } from "../../router/router";
 import { api } from "../../state/api";
+import { organisations } from "../../state/organisations";
 import { usePaged } from "../../state/paged";
 import { user } from "../../state/session";
 import { toast } from "../../state/toasts";
@@ -54,6 +55,7 @@ export default function Keys() {
   return (
     <Page
       title="API keys"
+      acts
       lead="For programs that act for you, with no more than each needs."
       actions={list.items?.length && !made ? make : undefined}
     >
@@ -125,6 +127,7 @@ export default function Keys() {
 function Row({ apiKey: key, onRotate, onRevoke }: { apiKey: ApiKey; onRotate: () => void; onRevoke: () => void }) {
   const expired = key.expireTime !== undefined && millis(key.expireTime) <= Date.now();
   const inForce = !key.revokeTime && !expired;
+  const team = organisations.value.find((one) => !one.personal && one.orgId === key.orgId);
   return (
     <li class={css["key"]} data-state={inForce ? "in-force" : "over"}>
       <div class={css["what"]}>
@@ -140,6 +143,11 @@ function Row({ apiKey: key, onRotate, onRevoke }: { apiKey: ApiKey; onRotate: ()
             <li key={scope}>{scopeLabel(scope)}</li>
           ))}
         </ul>
+        {team && (
+          <p class="small soft">
+            Acts for <bdi>{team.displayName}</bdi>
+          </p>
+        )}
         {key.models.length > 0 && (
           <p class="small soft">
             Only for <Codes of={key.models} />

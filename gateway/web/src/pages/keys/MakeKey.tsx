@@ -70,6 +70,7 @@ export function MakeKey({ owner, onMade, onClose }: MakeKeyProps) {
         />
         <fieldset class={css["scopes"]} aria-describedby={form.errors.scopes ? "scopes-error" : undefined}>
           <legend>What it may do</legend>
+          <p class="small soft">Chosen is what most programs need. Add no more than this one does: whoever finds the key can do all of it.</p>
           {SCOPES.map((scope) => (
             <Checkbox
               key={scope.name}

@@ -1,7 +1,8 @@
 /* Takes a new address, with the link that was mailed to it, while one is logged in. */
 import { LinkButton } from "../../components/Button";
 import { to } from "../../router/routes";
-import { api, session } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
+import { session } from "../../state/api";
 import { LinkPage } from "./LinkPage";
 import { Press } from "./Press";
 
@@ -10,7 +11,7 @@ const toAccount = <LinkButton href={to.account()}>To your account</LinkButton>;
 export default function ConfirmEmail() {
   return (
     <LinkPage
-      title="Use this e-mail address"
+      title="Use this address"
       lead="From now on you log in with the address that the link went to. Other devices are logged out."
       missing={toAccount}
       doneTitle="Your address is changed"
@@ -21,7 +22,7 @@ export default function ConfirmEmail() {
           action="Use the new address"
           again={toAccount}
           run={async () => {
-            await api.accounts.confirmEmailChange({ token });
+            await accountsApi.accounts.confirmEmailChange({ token });
             await session.reload().catch(() => undefined);
             finish();
           }}

@@ -6,7 +6,7 @@ import { Form, SubmitButton, useForm } from "../../components/form";
 import { Page } from "../../components/Page";
 import { EmptyState } from "../../components/Pieces";
 import { to } from "../../router/routes";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 
 export default function ForgotPassword() {
   const [sent, setSent] = useState("");
@@ -15,7 +15,7 @@ export default function ForgotPassword() {
     initial: { email: "" },
     check: ({ email }) => (/^\S+@\S+$/.test(email) ? {} : { email: "Enter your e-mail address, such as ada@example.com." }),
     submit: async ({ email }) => {
-      await api.accounts.requestPasswordReset({ email });
+      await accountsApi.accounts.requestPasswordReset({ email });
       setSent(email);
     },
   });

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { LinkButton } from "../../components/Button";
 import { to } from "../../router/routes";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { LinkPage } from "./LinkPage";
 import { Press } from "./Press";
 
@@ -23,7 +23,7 @@ export default function Invitation() {
           action="Accept the invitation"
           again={toTeams}
           run={async () => {
-            const { displayName } = await api.organisations.acceptInvitation({ token });
+            const { displayName } = await accountsApi.organisations.acceptInvitation({ token });
             setName(displayName);
             finish();
           }}

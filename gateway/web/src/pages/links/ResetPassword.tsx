@@ -4,7 +4,7 @@ import { PasswordField } from "../../components/Field";
 import { Form, SubmitButton, useForm } from "../../components/form";
 import { PASSWORD_HINT, tooShort } from "../../getting-in/passwords";
 import { to } from "../../router/routes";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { AnotherLink, linkOver } from "./LinkOver";
 import { LinkPage } from "./LinkPage";
 
@@ -37,7 +37,7 @@ function NewPassword({ token, finish }: { token: string; finish: () => void }) {
     },
     rename: { password: "newPassword" },
     submit: async ({ newPassword }) => {
-      await api.accounts.resetPassword({ token, newPassword });
+      await accountsApi.accounts.resetPassword({ token, newPassword });
       finish();
     },
   });

@@ -3,17 +3,18 @@ import { LinkButton } from "../../components/Button";
 import { PasswordField } from "../../components/Field";
 import { Form, SubmitButton, useForm } from "../../components/form";
 import { to } from "../../router/routes";
-import { api, session } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
+import { session } from "../../state/api";
 import { user } from "../../state/session";
 import { AnotherLink, linkOver } from "./LinkOver";
 import { LinkPage } from "./LinkPage";
 
-const another = <LinkButton href={to.account()}>Send another link, from your account</LinkButton>;
+const another = <LinkButton href={to.account()}>Send another link</LinkButton>;
 
 export default function VerifyEmail() {
   return (
     <LinkPage
-      title="Confirm your e-mail address"
+      title="Confirm your address"
       lead="Enter the password that you registered with. It is asked so that only who registered can confirm."
       missing={another}
       doneTitle="Your address is confirmed"
@@ -39,13 +40,13 @@ function Verify({ token, finish }: { token: string; finish: () => void }) {
     initial: { password: "" },
     check: ({ password }) => (password ? {} : { password: "Enter your password." }),
     submit: async ({ password }) => {
-      await api.accounts.verifyEmail({ token, password });
+      await accountsApi.accounts.verifyEmail({ token, password });
       if (user.value) await session.reload().catch(() => undefined);
       finish();
     },
   });
   return (
-    <Form form={form} label="Confirm your e-mail address">
+    <Form form={form} label="Confirm your address">
       <PasswordField label="Password" autocomplete="current-password" {...form.field("password")} />
       <div class="row">
         <SubmitButton form={form}>Confirm the address</SubmitButton>

@@ -8,7 +8,8 @@ import { SecondFactor } from "../../getting-in/LogInForm";
 import { placeAfterProvider } from "../../getting-in/Providers";
 import { navigate, query, setQuery } from "../../router/router";
 import { to } from "../../router/routes";
-import { api, session } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
+import { session } from "../../state/api";
 import { askToLogIn, call } from "../../state/session";
 import { toast } from "../../state/toasts";
 import { afterwards } from "./afterwards";
@@ -34,7 +35,7 @@ export default function Callback() {
       const { linkToken, linked } = await session.completeProviderLogIn(answer);
       if (linkToken) {
         await askToLogIn("An account has this address already. Log in to it once, and from then on both ways lead to it.");
-        await call(() => api.federation.linkIdentity({ linkToken }));
+        await call(() => accountsApi.federation.linkIdentity({ linkToken }));
         toast("It is linked: from now on you can log in with it too.");
       } else if (linked) {
         toast(`${linked.provider} is linked: from now on you can log in with it too.`);

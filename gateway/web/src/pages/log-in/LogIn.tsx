@@ -1,4 +1,4 @@
-import { useEffect } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { Page } from "../../components/Page";
 import { LogInForm } from "../../getting-in/LogInForm";
 import { Providers, useProviders } from "../../getting-in/Providers";
@@ -9,6 +9,7 @@ import { afterwards } from "./afterwards";
 
 export default function LogIn() {
   const then = afterwards(query.value.get("then"));
+  const [second, setSecond] = useState(false);
   const providers = useProviders();
   const state = who.value.state;
   useEffect(() => {
@@ -19,12 +20,14 @@ export default function LogIn() {
       title="Log in"
       width="narrow"
       lead={
-        <>
-          New here? <a href={to.register(then)}>Register</a>
-        </>
+        !second && (
+          <>
+            New here? <a href={to.register(then)}>Register</a>
+          </>
+        )
       }
     >
-      <LogInForm name="log-in" more={providers.length > 0 && <Providers providers={providers} then={then} />} />
+      <LogInForm name="log-in" onStep={setSecond} more={providers.length > 0 && <Providers providers={providers} then={then} />} />
     </Page>
   );
 }

@@ -1,6 +1,7 @@
 /* One case: its text with the findings, where it comes from, and what was decided. */
 import { CaseState, PostState, Verdict, type Author, type Case, type Post } from "@promptmesh/client";
 import { useEffect, useState } from "preact/hooks";
+import { counted } from "../../components/amounts";
 import { classes } from "../../components/classes";
 import { Badge, ErrorNote, Note, Skeleton } from "../../components/Pieces";
 import { Time } from "../../components/Time";
@@ -73,7 +74,7 @@ function History({ one }: { one: Case }) {
             <span class="faint">
               {author === "nothing"
                 ? " · nothing published yet"
-                : ` · ${author.publishedCount} published, ${author.likeCount} likes`}
+                : ` · ${author.publishedCount} published, ${counted(author.likeCount, "like")}`}
             </span>
           )}
         </dd>

@@ -6,7 +6,6 @@ import { Select } from "../../components/Field";
 import { Page } from "../../components/Page";
 import { Badge, EmptyState, ErrorNote, Progress, Skeleton } from "../../components/Pieces";
 import { Time } from "../../components/Time";
-import { useUnsaved } from "../../components/form";
 import { query, setQuery } from "../../router/router";
 import { CaseView } from "./CaseView";
 import { actions, focusCase, KeysDialog, useKeys } from "./keys";
@@ -30,14 +29,16 @@ export default function Moderation() {
     const timer = setInterval(look, LOOK_EVERY_MS);
     document.addEventListener("visibilitychange", look);
     addEventListener("focus", look);
+    const leave = () => void queue.commit({ leaving: true });
+    addEventListener("pagehide", leave);
     return () => {
       clearInterval(timer);
       document.removeEventListener("visibilitychange", look);
       removeEventListener("focus", look);
-      void queue.commit({ leaving: true });
+      removeEventListener("pagehide", leave);
+      leave();
     };
   }, []);
-  useUnsaved(queue.pending.value !== undefined);
   useKeys();
   useEffect(() => {
     // The list may be long: the focus goes with the case, so that a screen reader reads it.

@@ -1,10 +1,10 @@
 /* The queue of cases and one's decisions. A decision waits a moment, in which it can be taken back, and is then sent; the
    mesh takes the first decision of a case and refuses another, so that none is overwritten. */
 import { batch, computed, signal } from "@preact/signals";
-import { CaseState, PromptmeshError, Verdict, type Case, type PolicyVersion } from "@promptmesh/client";
+import { CaseState, createPromptmesh, PromptmeshError, Verdict, type Case, type PolicyVersion } from "@promptmesh/client";
 import { isAbort, problemOf } from "../../components/problems";
-import { api } from "../../state/api";
-import { dropDraft } from "../../state/drafts";
+import { api, session } from "../../state/api";
+import { dropDraft, keepDraft, readDraft } from "../../state/drafts";
 import { call, user } from "../../state/session";
 import { toast } from "../../state/toasts";
 import { VERDICTS } from "./words";
@@ -21,6 +21,16 @@ export interface Decision {
   note: string;
   publicReason: string;
 }
+
+/** Name of the decision that waits, among what is kept for the tab: a reload does not lose it. */
+const KEPT = "decision";
+
+/** Decisions are sent so that the browser sends them on when their page goes. */
+const lasting = createPromptmesh({
+  baseUrl: location.origin,
+  session,
+  fetch: (input, init) => fetch(input, { ...init, keepalive: true }),
+});
 
 export interface Filter {
   state: CaseState;
@@ -58,6 +68,7 @@ export const noteDraft = (caseId: string): string => `case-${caseId}`;
 
 /** Reads the queue from its beginning. */
 export async function open(next: Filter): Promise<void> {
+  await sendKept();
   token = "";
   batch(() => {
     if (next.state !== filter.value.state) {
@@ -177,15 +188,40 @@ export function decide(decision: Decision): void {
     pending.value = decision;
     decidedCount.value++;
   });
+  const { one, ...said } = decision;
+  const kept: Kept = { one: { caseId: one.caseId, title: one.title }, ...said };
+  keepDraft(KEPT, kept);
   timer = setTimeout(() => void commit(), UNDO_MS);
   readAhead(at);
 }
+
+/** What is kept of a decision: enough to send it. */
+type Kept = Omit<Decision, "one"> & { one: Pick<Case, "caseId" | "title"> };
+
+/** Sends what was decided before the page was loaded anew. It has mostly arrived already; a second time changes nothing. */
+async function sendKept(): Promise<void> {
+  const kept = readDraft<Kept>(KEPT);
+  if (!kept || pending.value) return;
+  try {
+    if (await settle(kept)) toast(`“${kept.one.title}”: your decision is sent.`);
+  } catch (failed) {
+    toast(`“${kept.one.title}” is not decided. ${why(failed)}`, { kind: "problem" });
+  }
+  dropKept(kept.one.caseId);
+}
+
+function dropKept(caseId: string): void {
+  if (readDraft<Kept>(KEPT)?.one.caseId === caseId) dropDraft(KEPT);
+}
+
+const why = (failed: unknown): string => (isAbort(failed) ? "Nobody is logged in." : problemOf(failed).text);
 
 /** Takes the last decision back, if it has not been sent. */
 export function undo(): void {
   const decision = pending.value;
   if (!decision) return;
   clearTimeout(timer);
+  dropDraft(KEPT);
   batch(() => {
     pending.value = undefined;
     putBack(decision.one);
@@ -206,31 +242,36 @@ export async function commit({ leaving = false } = {}): Promise<void> {
   if (!decision) return;
   clearTimeout(timer);
   pending.value = undefined;
-  const { one, verdict, note, publicReason } = decision;
-  const title = `“${one.title}”`;
+  const { one } = decision;
   // Somebody else has logged in meanwhile; the case is open, and in their queue.
-  if (user.value && user.value.userId !== decider) return;
+  if (user.value && user.value.userId !== decider) return dropKept(one.caseId);
   try {
-    const request = { caseId: one.caseId, decision: verdict, note, publicReason };
-    const send = () => api.moderation.resolveCase(request);
-    const answer = await (leaving ? send() : call(send));
-    dropDraft(noteDraft(one.caseId));
-    if (answer.resolverId === user.value?.userId) return;
-    decidedCount.value--;
-    const lost = note || publicReason ? " What you wrote about it was not kept." : "";
-    toast(`Another moderator had already ${VERDICTS[verdict].words.toLowerCase()} ${title}.${lost}`, { kind: "problem" });
+    if (!(await settle(decision, leaving))) decidedCount.value--;
   } catch (failed) {
-    if (failed instanceof PromptmeshError && failed.reason === "CASE_RESOLVED") await overtaken(one, failed);
-    else {
-      putBack(one);
-      const why = isAbort(failed) ? "Nobody is logged in." : problemOf(failed).text;
-      toast(`${title} is not decided and is back in the queue. ${why}`, { kind: "problem" });
-    }
+    putBack(one);
+    toast(`“${one.title}” is not decided and is back in the queue. ${why(failed)}`, { kind: "problem" });
   }
+  dropKept(one.caseId);
 }
 
-async function overtaken(one: Case, failed: PromptmeshError): Promise<void> {
-  decidedCount.value--;
+/** Sends a decision and answers whether it holds; where another's does, it says so. Throws where nothing is decided. */
+async function settle({ one, verdict, note, publicReason }: Kept, leaving = false): Promise<boolean> {
+  try {
+    const request = { caseId: one.caseId, decision: verdict, note, publicReason };
+    const send = () => lasting.moderation.resolveCase(request);
+    const answer = await (leaving ? send() : call(send));
+    dropDraft(noteDraft(one.caseId));
+    if (answer.resolverId === user.value?.userId) return true;
+    const lost = note || publicReason ? " What you wrote about it was not kept." : "";
+    toast(`Another moderator had already ${VERDICTS[verdict].words.toLowerCase()} “${one.title}”.${lost}`, { kind: "problem" });
+  } catch (failed) {
+    if (!(failed instanceof PromptmeshError) || failed.reason !== "CASE_RESOLVED") throw failed;
+    await overtaken(one, failed);
+  }
+  return false;
+}
+
+async function overtaken(one: Kept["one"], failed: PromptmeshError): Promise<void> {
   dropDraft(noteDraft(one.caseId));
   let what = failed.message;
   try {

@@ -2,7 +2,7 @@
 import { Basis, CacheDecision, FinishReason, Outcome, PromptmeshError, type Receipt } from "@promptmesh/client";
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { count, counted, exactDollars } from "../../components/amounts";
+import { count, counted, dollars } from "../../components/amounts";
 import { Button } from "../../components/Button";
 import { ErrorNote, Skeleton } from "../../components/Pieces";
 import { api } from "../../state/api";
@@ -50,7 +50,7 @@ export function Numbers({ run }: { run: Run }) {
               {mark}
             </Fact>
             <Fact name="Cost">
-              {costNanos ? exactDollars(BigInt(costNanos)) : "unknown"}
+              {costNanos ? dollars(BigInt(costNanos), true) : "unknown"}
               {costNanos && mark}
             </Fact>
           </>
@@ -181,7 +181,7 @@ function Details({ receipt }: { receipt: Receipt }) {
         <Fact name="Cache">{CACHE[receipt.cache]}</Fact>
         <Fact name="Tokens">{`${count(receipt.inputTokens)} in, ${count(receipt.outputTokens)} out`}</Fact>
         <Fact name="Counted">{BASES[receipt.basis]}</Fact>
-        <Fact name="Cost">{costNanos === undefined ? "unknown" : exactDollars(costNanos)}</Fact>
+        <Fact name="Cost">{costNanos === undefined ? "unknown" : dollars(costNanos, true)}</Fact>
         <Fact name="Configuration">{`version ${receipt.configVersion}`}</Fact>
       </dl>
       {attempts.length > 0 && (

@@ -75,6 +75,7 @@ export default function Playground() {
   return (
     <Page
       title="Playground"
+      acts
       width="wide"
       lead="Ask a model, see what it takes, and take the call with you."
       actions={

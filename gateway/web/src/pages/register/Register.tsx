@@ -1,7 +1,10 @@
-import { useEffect } from "preact/hooks";
+import { PromptmeshError } from "@promptmesh/client";
+import { useEffect, useState } from "preact/hooks";
+import { LinkButton } from "../../components/Button";
 import { PasswordField, TextField } from "../../components/Field";
 import { Form, SubmitButton, useForm } from "../../components/form";
 import { Page } from "../../components/Page";
+import { EmptyState } from "../../components/Pieces";
 import { PASSWORD_HINT, tooShort } from "../../getting-in/passwords";
 import { navigate, query } from "../../router/router";
 import { to } from "../../router/routes";
@@ -10,6 +13,7 @@ import { afterwards } from "../log-in/afterwards";
 
 export default function Register() {
   const then = afterwards(query.value.get("then"));
+  const [asked, setAsked] = useState("");
   const form = useForm({
     name: "register",
     initial: { displayName: "", email: "", password: "" },
@@ -19,12 +23,39 @@ export default function Register() {
       ...(!/^\S+@\S+$/.test(email) && { email: "Enter your e-mail address, such as ada@example.com." }),
       ...(tooShort(password) && { password: tooShort(password) }),
     }),
-    submit: ({ displayName, email, password }) => register(email, password, displayName),
+    submit: async ({ displayName, email, password }) => {
+      try {
+        await register(email, password, displayName);
+      } catch (error) {
+        // Taken, but not to be logged in to yet: this mesh wants the address to be proved first.
+        if (!(error instanceof PromptmeshError) || error.reason !== "LOGIN_FAILED") throw error;
+        setAsked(email);
+      }
+    },
   });
   const state = who.value.state;
   useEffect(() => {
     if (state === "in") navigate(then, { replace: true });
   }, [state]);
+  if (asked) {
+    return (
+      <Page title="Look into your mail" width="narrow">
+        <div role="status">
+          <EmptyState
+            title="One more step"
+            action={
+              <LinkButton kind="primary" href={to.logIn(then)}>
+                To the log-in
+              </LinkButton>
+            }
+          >
+            A mail is on its way to <strong>{asked}</strong>. Open its link within a day and enter the password that you chose; then log in. If
+            the address has an account already, the mail says so. Nothing came? Look among the unwanted mails, or check the address.
+          </EmptyState>
+        </div>
+      </Page>
+    );
+  }
   return (
     <Page
       title="Register"
@@ -43,7 +74,7 @@ export default function Register() {
           maxLength={64}
           {...form.field("displayName")}
         />
-        <TextField label="E-mail" hint="Only for logging in; never shown." type="email" autocomplete="username" {...form.field("email")} />
+        <TextField label="E-mail" hint="To log in with, and for mails about your account. Never shown." type="email" autocomplete="username" {...form.field("email")} />
         <PasswordField
           label="Password"
           hint={PASSWORD_HINT}

@@ -1,5 +1,5 @@
 /* Who belongs to an organisation, with which role; and who is to come. */
-import { MemberRole, type Invitation, type Member, type Organisation } from "@promptmesh/client";
+import { MemberRole, type Invitation, type Member, type Organisation } from "@promptmesh/client/accounts";
 import { useState } from "preact/hooks";
 import { Button } from "../../components/Button";
 import { Confirm } from "../../components/Confirm";
@@ -11,7 +11,7 @@ import { Badge, Note } from "../../components/Pieces";
 import { Row, Rows } from "../../components/Rows";
 import { Section } from "../../components/Section";
 import { Time } from "../../components/Time";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { usePaged } from "../../state/paged";
 import { user } from "../../state/session";
 import { toast } from "../../state/toasts";
@@ -25,7 +25,7 @@ export function Members({ one, onLeave }: { one: Organisation; onLeave: () => vo
   const [changing, setChanging] = useState<Member>();
   const [removing, setRemoving] = useState<Member>();
   const list = usePaged(`${user.value?.userId} ${one.orgId}`, async (pageToken, signal) => {
-    const answer = await api.organisations.listMembers({ orgId: one.orgId, pageSize: PAGE_SIZE, pageToken }, { signal });
+    const answer = await accountsApi.organisations.listMembers({ orgId: one.orgId, pageSize: PAGE_SIZE, pageToken }, { signal });
     return { items: answer.members, nextPageToken: answer.nextPageToken };
   });
   const mayChange = (member: Member) => administers(one.role) && (one.role === MemberRole.OWNER || member.role !== MemberRole.OWNER);
@@ -66,7 +66,7 @@ export function Members({ one, onLeave }: { one: Organisation; onLeave: () => vo
                   }
                   about={
                     <>
-                      {member.email && `${member.email} · `}since <Time at={member.createTime} />
+                      {member.email && `${member.email} · `}joined <Time at={member.createTime} />
                     </>
                   }
                   actions={
@@ -123,7 +123,7 @@ export function Members({ one, onLeave }: { one: Organisation; onLeave: () => vo
           action="Remove"
           onClose={() => setRemoving(undefined)}
           run={async () => {
-            await api.organisations.removeMember({ orgId: one.orgId, userId: removing.userId });
+            await accountsApi.organisations.removeMember({ orgId: one.orgId, userId: removing.userId });
             list.change((members) => members.filter((member) => member.userId !== removing.userId));
             setRemoving(undefined);
             toast(`${removing.displayName} is removed.`);
@@ -140,7 +140,7 @@ function Invite({ one, onInvited, onClose }: { one: Organisation; onInvited: (in
   const form = useForm({
     initial: { email: "", role: String(MemberRole.MEMBER) },
     check: ({ email }) => (/^\S+@\S+$/.test(email) ? {} : { email: "Enter an e-mail address, such as ada@example.com." }),
-    submit: async ({ email, role }) => onInvited(await api.organisations.inviteMember({ orgId: one.orgId, email, role: Number(role) })),
+    submit: async ({ email, role }) => onInvited(await accountsApi.organisations.inviteMember({ orgId: one.orgId, email, role: Number(role) })),
   });
   return (
     <Dialog title="Invite somebody" onClose={onClose}>
@@ -165,7 +165,7 @@ interface ChangeRoleProps {
 function ChangeRole({ one, member, onChanged, onClose }: ChangeRoleProps) {
   const form = useForm({
     initial: { role: String(member.role) },
-    submit: async ({ role }) => onChanged(await api.organisations.setMemberRole({ orgId: one.orgId, userId: member.userId, role: Number(role) })),
+    submit: async ({ role }) => onChanged(await accountsApi.organisations.setMemberRole({ orgId: one.orgId, userId: member.userId, role: Number(role) })),
   });
   return (
     <Dialog title={`Role of ${member.displayName}`} onClose={onClose}>

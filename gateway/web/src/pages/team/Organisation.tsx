@@ -1,5 +1,5 @@
 /* One organisation: its name, members, service accounts, and its end. */
-import { MemberRole, type Organisation as Team } from "@promptmesh/client";
+import { MemberRole, type Organisation as Team } from "@promptmesh/client/accounts";
 import { useState } from "preact/hooks";
 import { Button } from "../../components/Button";
 import { Confirm } from "../../components/Confirm";
@@ -9,7 +9,7 @@ import { Form, SubmitButton, useForm } from "../../components/form";
 import { Row, Rows } from "../../components/Rows";
 import { Section } from "../../components/Section";
 import { setQuery } from "../../router/router";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { user } from "../../state/session";
 import { toast } from "../../state/toasts";
 import { Members } from "./Members";
@@ -34,7 +34,7 @@ export function Organisation({ one, onChanged }: { one: Team; onChanged: () => v
           <Rows label="Deletion">
             <Row
               name="Delete the team"
-              about="Its keys, service accounts and posts go with it. It cannot be taken back."
+              about="Its keys, service accounts and posts go with it, and who acts for it is logged out. It cannot be taken back."
               actions={
                 <Button size="s" kind="danger" onClick={() => setDeleting(true)}>
                   Delete the team
@@ -50,7 +50,7 @@ export function Organisation({ one, onChanged }: { one: Team; onChanged: () => v
           action="Leave"
           onClose={() => setLeaving(false)}
           run={async () => {
-            await api.organisations.removeMember({ orgId: one.orgId, userId: user.value?.userId ?? "" });
+            await accountsApi.organisations.removeMember({ orgId: one.orgId, userId: user.value?.userId ?? "" });
             gone(`You left ${one.displayName}.`);
           }}
         >
@@ -72,7 +72,7 @@ function Rename({ one, onChanged }: { one: Team; onChanged: () => void }) {
     initial: { displayName: one.displayName },
     check: ({ displayName }) => (displayName.trim() ? {} : { displayName: "Give the team a name." }),
     submit: async ({ displayName }) => {
-      await api.organisations.updateOrganisation({ orgId: one.orgId, displayName });
+      await accountsApi.organisations.updateOrganisation({ orgId: one.orgId, displayName });
       toast("The name is changed.");
       onChanged();
     },
@@ -102,14 +102,16 @@ function Delete({ one, onDeleted, onClose }: DeleteProps) {
     initial: { typed: "" },
     check: ({ typed }) => (typed.trim() === one.displayName.trim() ? {} : { typed: `Type ${one.displayName} to confirm.` }),
     submit: async () => {
-      await api.organisations.deleteOrganisation({ orgId: one.orgId });
+      await accountsApi.organisations.deleteOrganisation({ orgId: one.orgId });
       onDeleted();
     },
   });
   return (
     <Dialog title="Delete the team?" onClose={onClose}>
       <p>
-        Every key of it is refused within a second, and what belongs to it is erased. <strong>This cannot be taken back.</strong>
+        Every key of it is refused within a second, and its service accounts and posts are erased. Members stay registered and act for
+        themselves again. Whoever acts for it now, or did a moment ago, you too, is logged out and logs in again.{" "}
+        <strong>This cannot be taken back.</strong>
       </p>
       <Form form={form} label="Delete the team?">
         <TextField label={`To confirm, type its name: ${one.displayName}`} autocomplete="off" {...form.field("typed")} />

@@ -1,5 +1,6 @@
 /* What an organisation's programs act as: it has keys and no log-in. */
-import { newRequestId, type Organisation, type ServiceAccount } from "@promptmesh/client";
+import { newRequestId } from "@promptmesh/client";
+import type { Organisation, ServiceAccount } from "@promptmesh/client/accounts";
 import { useRef, useState } from "preact/hooks";
 import { Button, LinkButton } from "../../components/Button";
 import { Confirm } from "../../components/Confirm";
@@ -11,7 +12,7 @@ import { Row, Rows } from "../../components/Rows";
 import { Section } from "../../components/Section";
 import { Time } from "../../components/Time";
 import { to } from "../../router/routes";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { useRead } from "../../state/paged";
 import { toast } from "../../state/toasts";
 
@@ -19,7 +20,7 @@ export function ServiceAccounts({ one }: { one: Organisation }) {
   const [making, setMaking] = useState(false);
   const [deleting, setDeleting] = useState<ServiceAccount>();
   const { orgId } = one;
-  const list = useRead(orgId, async (signal) => (await api.organisations.listServiceAccounts({ orgId }, { signal })).serviceAccounts);
+  const list = useRead(orgId, async (signal) => (await accountsApi.organisations.listServiceAccounts({ orgId }, { signal })).serviceAccounts);
   return (
     <Section
       title="Service accounts"
@@ -80,7 +81,7 @@ export function ServiceAccounts({ one }: { one: Organisation }) {
           action="Delete"
           onClose={() => setDeleting(undefined)}
           run={async () => {
-            await api.organisations.deleteServiceAccount({ orgId, serviceAccountId: deleting.serviceAccountId });
+            await accountsApi.organisations.deleteServiceAccount({ orgId, serviceAccountId: deleting.serviceAccountId });
             setDeleting(undefined);
             list.reload();
             toast(`“${deleting.displayName}” is deleted.`);
@@ -100,7 +101,7 @@ function Make({ orgId, onMade, onClose }: { orgId: string; onMade: (made: Servic
   const form = useForm({
     initial: { displayName: "" },
     check: ({ displayName }) => (displayName.trim() ? {} : { displayName: "Give it a name, such as what it does." }),
-    submit: async ({ displayName }) => onMade(await api.organisations.createServiceAccount({ orgId, displayName, requestId: requestId.current })),
+    submit: async ({ displayName }) => onMade(await accountsApi.organisations.createServiceAccount({ orgId, displayName, requestId: requestId.current })),
   });
   return (
     <Dialog title="Make a service account" onClose={onClose}>

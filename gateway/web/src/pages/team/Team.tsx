@@ -1,5 +1,6 @@
 /* Organisations: those that one belongs to, and one of them with its members and service accounts (`?org=`). */
-import { newRequestId, type Organisation } from "@promptmesh/client";
+import { newRequestId } from "@promptmesh/client";
+import type { Organisation } from "@promptmesh/client/accounts";
 import { useRef, useState } from "preact/hooks";
 import { Button } from "../../components/Button";
 import { Dialog } from "../../components/Dialog";
@@ -10,7 +11,7 @@ import { Badge, ErrorNote, Skeleton } from "../../components/Pieces";
 import { Row, Rows } from "../../components/Rows";
 import { Section } from "../../components/Section";
 import { query, setQuery } from "../../router/router";
-import { api } from "../../state/api";
+import { accountsApi } from "../../state/accountsApi";
 import { actFor, organisations } from "../../state/organisations";
 import { useRead } from "../../state/paged";
 import { actingFor, user } from "../../state/session";
@@ -21,7 +22,7 @@ import { Organisation as Opened } from "./Organisation";
 export default function Team() {
   const [making, setMaking] = useState(false);
   const list = useRead(user.value?.userId ?? "", async (signal) => {
-    const found = (await api.organisations.listOrganisations({}, { signal })).organisations;
+    const found = (await accountsApi.organisations.listOrganisations({}, { signal })).organisations;
     organisations.value = found;
     return found;
   });
@@ -108,7 +109,7 @@ function Make({ onMade, onClose }: { onMade: (made: Organisation) => void; onClo
   const form = useForm({
     initial: { displayName: "" },
     check: ({ displayName }) => (displayName.trim() ? {} : { displayName: "Give the team a name." }),
-    submit: async ({ displayName }) => onMade(await api.organisations.createOrganisation({ displayName, requestId: requestId.current })),
+    submit: async ({ displayName }) => onMade(await accountsApi.organisations.createOrganisation({ displayName, requestId: requestId.current })),
   });
   return (
     <Dialog title="Make a team" onClose={onClose}>

@@ -1,5 +1,5 @@
 /* Roles of members in words. */
-import { MemberRole } from "@promptmesh/client";
+import { MemberRole } from "@promptmesh/client/accounts";
 
 const NAMES: Record<number, string> = {
   [MemberRole.OWNER]: "Owner",

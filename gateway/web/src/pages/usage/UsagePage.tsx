@@ -7,7 +7,7 @@ import { Usage } from "./Usage";
 
 export default function UsagePage() {
   return (
-    <Page title="Usage" lead="What your calls of models took this month, and what is left of your limits.">
+    <Page title="Usage" acts lead="What your calls of models took this month, and what is left of your limits.">
       <Card>
         <section class="stack" aria-labelledby="usage">
           <h2 id="usage">This month</h2>

@@ -35,7 +35,7 @@ export default function Write() {
   });
   useUnsaved(form.changed);
   return (
-    <Page title="Write a post" lead="It is checked first, mostly within seconds. Then everyone sees it, with an example of what it produces.">
+    <Page title="Write a post" acts lead="It is checked first, mostly within seconds. Then everyone sees it, with an example of what it produces.">
       <DraftNote form={form} />
       <Form form={form} label="Write a post">
         <PostFields form={form} />

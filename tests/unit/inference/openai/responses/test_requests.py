@@ -319,7 +319,7 @@ def test_parameters_are_said_in_chat_completions(fields: dict[str, Any], expecte
 def catalog(**route: Any) -> Catalog:
     target = Target("m", Demo("demo", 0), "up", 0, 100, None)
     house = Route("m", (target,), 3, **route)
-    return Catalog(3, {"m": house}, house, house, None, {})
+    return Catalog(3, {"m": house}, house, house, house, None, {})
 
 
 @pytest.fixture(autouse=True)

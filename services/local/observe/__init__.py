@@ -1,0 +1,1 @@
+"""`promptmesh up --observe`: a Prometheus of one machine, and a page with the charts that matter most."""

@@ -1,0 +1,154 @@
+"""For each alert: series under which it fires, and series, much the same, under which it does not.
+
+In promtool's notation: `0+5x60` grows by 5 a minute for an hour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CALLS = 'rpc_server_call_duration_seconds_count{app_kubernetes_io_name="prompts",rpc_method="m",'
+OK, FAILED, REFUSED = (f'{CALLS}rpc_response_status_code="{code}"}}' for code in ("OK", "UNAVAILABLE", "NOT_FOUND"))
+CREATED = (
+    'rpc_server_call_duration_seconds_count{rpc_method="promptmesh.prompts.v1.PostService/CreatePost",'
+    'rpc_response_status_code="OK"}'
+)
+PARTS = ("auth", "prompts", "moderation", "inference", "edge")
+Series = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Case:
+    """at: minutes after which Prometheus is asked. fires: labels of the alert, as far as they are looked at."""
+
+    alert: str
+    at: int
+    series: Series
+    fires: tuple[dict[str, str], ...] = ()
+    why: str = ""
+
+
+def up(**values: int) -> Series:
+    """Targets, each with the value it is given, or 1."""
+    return {f'up{{app_kubernetes_io_name="{one}",pod="{one}-0"}}': f"{values.get(one, 1)}+0x30" for one in PARTS}
+
+
+def published(within: int, later: int, minutes: int) -> Series:
+    """So many posts a minute, decided within 5 s and later."""
+    name, of = "promptmesh_publish_duration_seconds", 'decided_by="policy",outcome="published"'
+    return {
+        f'{name}_bucket{{{of},le="5.0"}}': f"0+{within}x{minutes}",
+        f"{name}_count{{{of}}}": f"0+{within + later}x{minutes}",
+    }
+
+
+def first_tokens(within: int, later: int, minutes: int) -> Series:
+    """So many streams a minute, whose first token came within 2.5 s and later."""
+    name = "gen_ai_server_time_to_first_token_seconds"
+    return {f'{name}_bucket{{le="2.5"}}': f"0+{within}x{minutes}", f"{name}_count": f"0+{within + later}x{minutes}"}
+
+
+AVAILABILITY = "PromptmeshAvailabilityBudgetBurns"
+PAGE, TICKET = {"severity": "page"}, {"severity": "ticket"}
+BURNS = (
+    Case(
+        AVAILABILITY, 70, {OK: "0+100x80", FAILED: "0+2x80"}, (PAGE, TICKET), why="2 % for an hour: 20 times the pace"
+    ),
+    Case(AVAILABILITY, 70, {OK: "0+10000x80", FAILED: "0+5x80"}, (), why="0.05 %: half of the pace"),
+    Case(AVAILABILITY, 70, {OK: "0+100x80", REFUSED: "0+50x80", FAILED: "0+0x80"}, (), why="callers' own errors"),
+    Case(AVAILABILITY, 70, {OK: "0+100x80", FAILED: "0+4x40 160+0x40"}, (TICKET,), why="it is over: nobody is woken"),
+    Case(AVAILABILITY, 70, {OK: "0+1x80", FAILED: "0+0x60 1+0x20"}, (), why="one failure at night"),
+    Case(
+        AVAILABILITY,
+        70,
+        {
+            'envoy_cluster_upstream_rq_xx{app_kubernetes_io_name="edge",envoy_cluster_name="prompts",'
+            f'envoy_response_code_class="{number}"}}': f"0+{pace}x80"
+            for number, pace in ((2, 100), (5, 3))
+        },
+        ({**PAGE, "app_kubernetes_io_name": "edge"}, {**TICKET, "app_kubernetes_io_name": "edge"}),
+        why="what only the edge sees",
+    ),
+    Case(AVAILABILITY, 26 * 60, {OK: "0+10000x1600", FAILED: "0+40x1600"}, (TICKET,), why="0.4 % for a day: a ticket"),
+    Case("PromptmeshPublishBudgetBurns", 70, published(10, 4, 80), (PAGE, TICKET)),
+    Case("PromptmeshPublishBudgetBurns", 70, published(1000, 5, 80)),
+    Case("PromptmeshFirstTokenBudgetBurns", 70, first_tokens(1, 9, 80), (PAGE, TICKET)),
+    Case("PromptmeshFirstTokenBudgetBurns", 70, first_tokens(100, 4, 80)),
+)
+CASES = (
+    *BURNS,
+    Case("PromptmeshServiceGone", 10, up(moderation=0), ({"app_kubernetes_io_name": "moderation"},)),
+    Case(
+        "PromptmeshServiceGone",
+        10,
+        {name: values for name, values in up().items() if '"auth"' not in name},
+        ({"app_kubernetes_io_name": "auth"},),
+        why="no pod of it is left to be asked",
+    ),
+    Case("PromptmeshServiceGone", 10, up()),
+    Case("PromptmeshPostsWait", 20, {CREATED: "0+2x30"}, ({},)),
+    Case("PromptmeshPostsWait", 20, {CREATED: "0+2x30"} | published(2, 0, 30)),
+    Case("PromptmeshPostsWait", 20, {CREATED: "2+0x30"}, why="nobody posts"),
+    Case(
+        "PromptmeshEventsWait",
+        20,
+        {'promptmesh_outbox_pending{app_kubernetes_io_name="prompts",step="publish"}': "1500+0x30"},
+        ({"step": "publish"},),
+    ),
+    Case("PromptmeshEventsWait", 20, {'promptmesh_outbox_pending{step="publish"}': "1500+0x5 10+0x30"}),
+    Case(
+        "PromptmeshEventsGivenUp",
+        10,
+        {'promptmesh_dead_letters_total{consumer="prompts.screened",reason="ERROR"}': "0+0x5 1+0x20"},
+        ({"consumer": "prompts.screened"},),
+    ),
+    Case("PromptmeshEventsGivenUp", 60, {'promptmesh_dead_letters_total{consumer="c",reason="ERROR"}': "1+0x70"}),
+    Case(
+        "PromptmeshIdentitiesStale",
+        20,
+        {'promptmesh_feed_heard_timestamp_seconds{app_kubernetes_io_name="inference",feed="identities"}': "60+0x30"},
+        ({"app_kubernetes_io_name": "inference"},),
+    ),
+    Case(
+        "PromptmeshIdentitiesStale",
+        20,
+        {'promptmesh_feed_heard_timestamp_seconds{app_kubernetes_io_name="inference",feed="identities"}': "0+60x30"},
+    ),
+    Case("PromptmeshJournalFull", 5, {'promptmesh_ledger_journal_full{pod="i-0"}': "0+0x3 1+0x9"}, ({"pod": "i-0"},)),
+    Case("PromptmeshJournalFull", 5, {'promptmesh_ledger_journal_full{pod="i-0"}': "0+0x9"}),
+    Case("PromptmeshRecordsWait", 20, {'promptmesh_ledger_backlog{pod="i-0"}': "60000+0x30"}, ({},)),
+    Case("PromptmeshRecordsWait", 20, {'promptmesh_ledger_backlog{pod="i-0"}': "40000+0x30"}),
+    Case(
+        "PromptmeshTargetOpen",
+        20,
+        {f'promptmesh_target_breaker{{provider="p",model="m",pod="i-{number}"}}': "2+0x30" for number in (0, 1)},
+        ({"provider": "p", "model": "m"},),
+    ),
+    Case(
+        "PromptmeshTargetOpen",
+        20,
+        {
+            f'promptmesh_target_breaker{{provider="p",model="m",pod="i-{number}"}}': f"{number * 2}+0x30"
+            for number in (0, 1)
+        },
+        why="one process still calls it",
+    ),
+    Case(
+        "PromptmeshCostUnknown",
+        30,
+        {'promptmesh_unpriced_calls_total{gen_ai_provider_name="p",gen_ai_request_model="m"}': "0+1x40"},
+        ({"gen_ai_request_model": "m"},),
+    ),
+    Case("PromptmeshCostUnknown", 30, {'promptmesh_unpriced_calls_total{gen_ai_request_model="m"}': "7+0x40"}),
+    Case("PromptmeshCasesWait", 30, {"promptmesh_moderation_oldest_case_seconds": "90000+60x40"}, ({},)),
+    Case("PromptmeshCasesWait", 30, {"promptmesh_moderation_oldest_case_seconds": "600+60x40"}),
+    Case(
+        "PromptmeshRedisFails",
+        30,
+        {'promptmesh_redis_failed_total{app_kubernetes_io_name="inference",kind="TimeoutError"}': "0+120x40"},
+        ({"app_kubernetes_io_name": "inference"},),
+    ),
+    Case("PromptmeshRedisFails", 30, {'promptmesh_redis_failed_total{kind="TimeoutError"}': "0+6x40"}),
+    Case("PromptmeshEventLoopStalls", 20, {'promptmesh_loop_lag_seconds{pod="p-0"}': "1.5+0x30"}, ({"pod": "p-0"},)),
+    Case("PromptmeshEventLoopStalls", 20, {'promptmesh_loop_lag_seconds{pod="p-0"}': "0.2+0x9 3+0x1 0.2+0x20"}),
+)
