@@ -32,15 +32,6 @@ def _command(arguments: list[str]) -> int:
     return run_audit_command(arguments[1:]) if arguments[0] == "audit" else run_command(arguments)
 
 
-def _send_mail() -> None:
-    with lean_imports():
-        from services.auth.mail.settings import MailSettings
-        from services.auth.mail.worker import main
-        from services.mesh.run import run
-
-    run(MailSettings, main)
-
-
 if __name__ == "__main__":
     if sys.argv[1:] in ([], ["serve"]):
         _serve()
