@@ -106,6 +106,7 @@ class Engine:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self._folder = name, folder
+        self._epoch = str(epoch())  # once: both images are of one time, whatever is committed meanwhile
 
     def command(self, *arguments: str) -> list[str]:
         if self.name != "buildah":
@@ -124,7 +125,7 @@ class Engine:
         _run(
             *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", DEBIAN),
             str(archive),
-            SOURCE_DATE_EPOCH=str(epoch()),
+            SOURCE_DATE_EPOCH=self._epoch,
         )
         if self.name != "buildah":
             _run(self.name, "import", str(archive), BASE_NAME)
@@ -141,10 +142,10 @@ class Engine:
         common = ("--target", stage, "--build-arg", f"BASE={base}", "-f", str(context / "Containerfile"), "-t", name)
         if self.name == "buildah":
             # (chroot has no network of its own to switch off.)
-            how = ("--isolation", "chroot", "--layers=false", "--timestamp", str(epoch()))
+            how = ("--isolation", "chroot", "--layers=false", "--timestamp", self._epoch)
             _run(*self.command("build", "--quiet", *how, *common, str(context)))
         else:
-            stamped = ("--build-arg", f"SOURCE_DATE_EPOCH={epoch()}", "--network", "none")
+            stamped = ("--build-arg", f"SOURCE_DATE_EPOCH={self._epoch}", "--network", "none")
             _run(*self.command("build", "--quiet", *stamped, *common, str(context)))
         return name
 
