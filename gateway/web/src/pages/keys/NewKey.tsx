@@ -1,5 +1,5 @@
 /* The secret of a key that was just made: shown this once, with how to use it. It is nowhere but in this page. */
-import { type CreateApiKeyResponse } from "@promptmesh/client";
+import { ModelKind, type CreateApiKeyResponse } from "@promptmesh/client";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../../components/Button";
 import { CodeBlock } from "../../components/CodeBlock";
@@ -51,7 +51,8 @@ function Use({ secret }: { secret: string }) {
   const [language, setLanguage] = useState<Language>("python");
   const model = useRead("models", async (signal) => {
     const { models } = await api.inference.listModels({ pageSize: MODELS_MAX }, { signal });
-    return (models.find((one) => one.isDefault) ?? models[0])?.name;
+    const answering = models.filter((one) => one.kind !== ModelKind.EMBEDDING);
+    return (answering.find((one) => one.isDefault) ?? answering[0])?.name;
   });
   return (
     <>

@@ -1,6 +1,6 @@
 /* The conversation and its settings: kept for the tab, whether the page is left or loaded anew. */
 import { signal } from "@preact/signals";
-import { pages, type Model } from "@promptmesh/client";
+import { ModelKind, pages, type Model } from "@promptmesh/client";
 import { api } from "../../state/api";
 import { keepDraft, readDraft } from "../../state/drafts";
 import { call, user } from "../../state/session";
@@ -89,7 +89,7 @@ export async function readModels(signal: AbortSignal): Promise<void> {
     const list = pages((request: { pageSize: number }) => call(() => api.inference.listModels(request, { signal })), {
       pageSize: PAGE_SIZE,
     });
-    for await (const page of list) all.push(...page.models);
+    for await (const page of list) all.push(...page.models.filter((one) => one.kind !== ModelKind.EMBEDDING)); // vectors are nothing to talk to
     models.value = all;
     const { model } = conversation.value;
     if (all.length && !all.some((one) => one.name === model)) {
