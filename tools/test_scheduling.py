@@ -14,7 +14,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 #: Folders whose tests share one mesh for a whole session.
-WHOLE_FOLDERS = (PurePosixPath("tests/browser"), PurePosixPath("tests/mesh"), PurePosixPath("tests/openapi"))
+WHOLE_FOLDERS = tuple(PurePosixPath("tests", name) for name in ("browser", "mesh", "observe", "openapi"))
 
 
 class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
