@@ -1,6 +1,6 @@
 /* The decision about a case: words for other moderators and for the author, approve, reject. What is written is kept. */
 import { Verdict, type Case } from "@promptmesh/client";
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import { Button } from "../../components/Button";
 import { TextArea } from "../../components/Field";
 import { dropDraft, keepDraft, readDraft } from "../../state/drafts";
@@ -31,7 +31,8 @@ export function Decide({ one }: { one: Case }) {
     decide({ one, verdict, note: words.note.trim(), publicReason });
     focusCase();
   };
-  useEffect(() => {
+  // A key decides with the words that stand there, not with those of the last paint.
+  useLayoutEffect(() => {
     actions.approve = () => run(Verdict.ALLOW);
     actions.reject = () => run(Verdict.REJECT);
     actions.note = () => document.querySelector<HTMLElement>("textarea[name=note]")?.focus();

@@ -18,10 +18,11 @@ const KEYS: { key: string; action: Action; words: string }[] = [
   { key: "?", action: "help", words: "Show these keys" },
 ];
 
-/** Moves the focus to the case that is shown, once it stands. */
-export const focusCase = () => void requestAnimationFrame(() => document.getElementById("case-title")?.focus());
-
 const FIELD = "input, textarea, select, [contenteditable]";
+
+/** Moves the focus to the case that is shown, once it stands; not from under somebody who types by then. */
+export const focusCase = () =>
+  void requestAnimationFrame(() => document.activeElement?.matches(FIELD) || document.getElementById("case-title")?.focus());
 
 export function useKeys(): void {
   useEffect(() => {
