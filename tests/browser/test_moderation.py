@@ -172,7 +172,7 @@ async def test_a_decision_that_was_kept_is_sent_when_the_page_stands_again(tabs:
     kept = await page.evaluate("JSON.stringify({...sessionStorage})")
     assert title in kept
     # The page goes without a word to anybody, as where its process is ended.
-    await page.evaluate("window.fetch = () => new Promise(() => {})")
+    await page.evaluate("() => { window.fetch = () => new Promise(() => {}) }")
     await page.goto("about:blank")
     assert (await case_of(grace, post))["state"] == "CASE_STATE_OPEN"
     await page.goto("/moderation")
