@@ -46,6 +46,9 @@ class Recorder:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._seconds[report.nodeid.split("::")[0]] += report.duration
+        if report.failed:
+            # A long run tells at once; what it said comes at the end.
+            print(f"\nFAILED in {report.when}: {report.nodeid}", flush=True)
         if report.failed and report.when in _OWN_PHASES:
             self._outcomes.failed[report.nodeid] = report.longreprtext
         elif report.failed:
