@@ -26,7 +26,7 @@ from services.mesh.access.service_tokens import ServiceTokens
 from services.mesh.background import Background, watch_loop_lag
 from services.mesh.database import Database, DatabaseOptions
 from services.mesh.database.partitions import maintain
-from services.mesh.database.starting import until_done
+from services.mesh.database.starting import Patience, until_done
 from services.mesh.events import Consumer, EventSource, Outbox, Relay, Tail, TailOptions, connect_streams
 from services.mesh.events.catch_up import Replay
 from services.mesh.events.consumer import BLOCKING_TIMEOUT_S, ConsumerOptions
@@ -73,6 +73,8 @@ class Mesh(Generic[S_co]):
         self._streams: aioredis.Redis | None = None
         self._ready: dict[str, Callable[[], Awaitable[Any]]] = {}
         self.serving = False
+        self.start = Patience()
+        """Of all that this start waits for, together: `open_database` and each `at_start`."""
 
     # Tasks, readiness, ends
 
@@ -116,6 +118,7 @@ class Mesh(Generic[S_co]):
             application_name=f"promptmesh {settings.worker}",
             serves=serves,
             options=options,
+            patience=self.start,
         )
         self.on_close("database", database.close)
         self.background("partitions", lambda: maintain(database))
@@ -123,8 +126,9 @@ class Mesh(Generic[S_co]):
         return database
 
     async def at_start(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work()` answers, which a start needs: tried again while PostgreSQL is away or too slow, for 30 s."""
-        return await until_done(what, work)
+        """What `work()` answers, which a start needs: tried again while PostgreSQL is away or too slow, as long
+        as this start has patience."""
+        return await until_done(what, work, self.start)
 
     async def open_redis(self) -> mesh_redis.Redis:
         """The Redis of state: streams, limits. Every call is bounded; it may be away, now or later."""
@@ -353,6 +357,7 @@ async def _begin(mesh: Mesh[S], main: Callable[[Mesh[S]], Awaitable[None]]) -> N
     if file is not None:
         while not file.exists():  # noqa: ASYNC110 -- a file tells nobody; a stat takes 2 µs
             await asyncio.sleep(START_POLL_S)
+    mesh.start = Patience()  # not of the wait for the file
     await main(mesh)
 
 
