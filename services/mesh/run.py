@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -38,6 +37,7 @@ from services.mesh.pipeline import Limits
 from services.mesh.server import Server, ServerOptions
 from services.mesh.settings import MeshSettings, SettingsError, load_or_exit, secret_bytes
 from services.mesh.snapshots import Follower
+from services.mesh.stopping import Stop
 from services.mesh.streams import DrainEvent
 from services.mesh.telemetry import logs
 from services.mesh.telemetry.metrics import MetricsServer
@@ -339,7 +339,7 @@ def run(settings_type: type[S], main: Callable[[Mesh[S]], Awaitable[None]]) -> N
 
 
 async def _run(settings: S, main: Callable[[Mesh[S]], Awaitable[None]]) -> int:
-    stop = _Stop()  # first of all, so that no signal meets Python's own handling
+    stop = Stop()  # first of all, so that no signal meets Python's own handling
     async with opened(settings) as mesh:
         task = asyncio.ensure_future(_begin(mesh, main))
         stop.told(mesh, task)
@@ -359,37 +359,6 @@ async def _begin(mesh: Mesh[S], main: Callable[[Mesh[S]], Awaitable[None]]) -> N
             await asyncio.sleep(START_POLL_S)
     mesh.start = Patience()  # not of the wait for the file
     await main(mesh)
-
-
-class _Stop:
-    """SIGTERM and SIGINT: the first drains, or ends what does not serve yet; the second ends the process at once."""
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._drain: Callable[[], None] | None = None
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
-
-    def told(self, mesh: Mesh[Any], task: asyncio.Future[None]) -> None:
-        """Says what to stop; at once, if it was asked for before."""
-
-        def drain() -> None:
-            mesh.draining.set()
-            if not mesh.serving:
-                task.cancel()
-
-        self._drain = drain
-        if self._asked:
-            drain()
-
-    def _signalled(self, number: int) -> None:
-        if self._asked:
-            logs.flush()
-            os._exit(128 + number)
-        self._asked = True
-        log.info("told to stop", signal=signal.Signals(number).name)
-        if self._drain is not None:
-            self._drain()
 
 
 def _outcome(task: asyncio.Future[None]) -> int:
