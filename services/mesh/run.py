@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -26,7 +25,7 @@ from services.mesh.access.service_tokens import ServiceTokens
 from services.mesh.background import Background, watch_loop_lag
 from services.mesh.database import Database, DatabaseOptions
 from services.mesh.database.partitions import maintain
-from services.mesh.database.starting import until_done
+from services.mesh.database.starting import Patience, until_done
 from services.mesh.events import Consumer, EventSource, Outbox, Relay, Tail, TailOptions, connect_streams
 from services.mesh.events.catch_up import Replay
 from services.mesh.events.consumer import BLOCKING_TIMEOUT_S, ConsumerOptions
@@ -38,6 +37,7 @@ from services.mesh.pipeline import Limits
 from services.mesh.server import Server, ServerOptions
 from services.mesh.settings import MeshSettings, SettingsError, load_or_exit, secret_bytes
 from services.mesh.snapshots import Follower
+from services.mesh.stopping import Stop
 from services.mesh.streams import DrainEvent
 from services.mesh.telemetry import logs
 from services.mesh.telemetry.metrics import MetricsServer
@@ -73,6 +73,8 @@ class Mesh(Generic[S_co]):
         self._streams: aioredis.Redis | None = None
         self._ready: dict[str, Callable[[], Awaitable[Any]]] = {}
         self.serving = False
+        self.start = Patience()
+        """Of all that this start waits for, together: `open_database` and each `at_start`."""
 
     # Tasks, readiness, ends
 
@@ -116,6 +118,7 @@ class Mesh(Generic[S_co]):
             application_name=f"promptmesh {settings.worker}",
             serves=serves,
             options=options,
+            patience=self.start,
         )
         self.on_close("database", database.close)
         self.background("partitions", lambda: maintain(database))
@@ -123,8 +126,9 @@ class Mesh(Generic[S_co]):
         return database
 
     async def at_start(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work()` answers, which a start needs: tried again while PostgreSQL is away or too slow, for 30 s."""
-        return await until_done(what, work)
+        """What `work()` answers, which a start needs: tried again while PostgreSQL is away or too slow, as long
+        as this start has patience."""
+        return await until_done(what, work, self.start)
 
     async def open_redis(self) -> mesh_redis.Redis:
         """The Redis of state: streams, limits. Every call is bounded; it may be away, now or later."""
@@ -335,7 +339,7 @@ def run(settings_type: type[S], main: Callable[[Mesh[S]], Awaitable[None]]) -> N
 
 
 async def _run(settings: S, main: Callable[[Mesh[S]], Awaitable[None]]) -> int:
-    stop = _Stop()  # first of all, so that no signal meets Python's own handling
+    stop = Stop()  # first of all, so that no signal meets Python's own handling
     async with opened(settings) as mesh:
         task = asyncio.ensure_future(_begin(mesh, main))
         stop.told(mesh, task)
@@ -353,38 +357,8 @@ async def _begin(mesh: Mesh[S], main: Callable[[Mesh[S]], Awaitable[None]]) -> N
     if file is not None:
         while not file.exists():  # noqa: ASYNC110 -- a file tells nobody; a stat takes 2 µs
             await asyncio.sleep(START_POLL_S)
+    mesh.start = Patience()  # not of the wait for the file
     await main(mesh)
-
-
-class _Stop:
-    """SIGTERM and SIGINT: the first drains, or ends what does not serve yet; the second ends the process at once."""
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._drain: Callable[[], None] | None = None
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
-
-    def told(self, mesh: Mesh[Any], task: asyncio.Future[None]) -> None:
-        """Says what to stop; at once, if it was asked for before."""
-
-        def drain() -> None:
-            mesh.draining.set()
-            if not mesh.serving:
-                task.cancel()
-
-        self._drain = drain
-        if self._asked:
-            drain()
-
-    def _signalled(self, number: int) -> None:
-        if self._asked:
-            logs.flush()
-            os._exit(128 + number)
-        self._asked = True
-        log.info("told to stop", signal=signal.Signals(number).name)
-        if self._drain is not None:
-            self._drain()
 
 
 def _outcome(task: asyncio.Future[None]) -> int:

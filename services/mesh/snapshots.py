@@ -21,6 +21,9 @@ from services.mesh.telemetry import metrics
 
 FIRST_PAUSE_S_MAX = 0.25
 """Between tries until the feed was there once: a process that has just started serves nothing without it."""
+BRIEF_S = 10.0
+"""A stream that ends this soon after it connected was no use of a feed: ended again and again, it would send its whole
+state ten times a second. Far below the age at which streams end of themselves (PROMPTMESH_STREAM_AGE_S)."""
 
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
@@ -64,6 +67,7 @@ class Follower(Generic[M]):
         self._first_backoff = backoff or Backoff(0.05, FIRST_PAUSE_S_MAX)
         self._clock = clock
         self._heard: float | None = None  # monotonic
+        self._connected_at = 0.0  # monotonic
         self._connected_metric = metrics.FEED_CONNECTED.labels(name)
         self._version_metric = metrics.FEED_VERSION.labels(name)
         self._heard_metric = metrics.FEED_HEARD.labels(name)
@@ -80,22 +84,29 @@ class Follower(Generic[M]):
             try:
                 await self._follow_once()
                 # Long streams end by their age, and when their server drains. If it is gone, the next try says so.
-                away = "" if self.connected else "it ended"
+                if not self._lasted():
+                    away = "it ended as soon as it was there" if self.connected else "it ended"
             except ResyncError as gap:
                 log.info("feed %s has a gap (%s); asking for the whole state", self.name, gap)
                 self.version = 0
                 metrics.FEED_RESYNCS.labels(self.name).inc()
             except (grpc.aio.AioRpcError, MeshError, OSError, TimeoutError) as error:
                 away = error.code().name if isinstance(error, grpc.aio.AioRpcError) else str(error) or "silence"
-            was_connected, self.connected = self.connected, False
+            lasted, self.connected = self._lasted(), False
             self._connected_metric.set(0)
+            if lasted:
+                self._backoff.reset()
             if not away:
                 log.debug("feed %s is opened again", self.name)
-            elif was_connected or not told_away:
+            elif lasted or not told_away:
                 log.warning("feed %s is away: %s; its last state stays in use", self.name, away)
-            told_away = bool(away)
+            told_away = bool(away) or (told_away and not lasted)
             backoff = self._backoff if self.ready.is_set() else self._first_backoff
             await asyncio.sleep(backoff.next_s())
+
+    def _lasted(self) -> bool:
+        """Whether the stream that is there, or just ended, was there for longer than BRIEF_S."""
+        return self.connected and self._clock.monotonic() - self._connected_at > BRIEF_S
 
     async def _follow_once(self) -> None:
         source = self._watch(self.version)
@@ -118,9 +129,8 @@ class Follower(Generic[M]):
         self._version_metric.set(self.version)
         if not self.connected:
             log.info("feed %s is connected, version %d", self.name, self.version)
-            self.connected = True
+            self.connected, self._connected_at = True, self._heard
             self._connected_metric.set(1)
-        self._backoff.reset()
         self.ready.set()
 
 

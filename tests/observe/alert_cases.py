@@ -13,6 +13,10 @@ CREATED = (
     'rpc_server_call_duration_seconds_count{rpc_method="promptmesh.prompts.v1.PostService/CreatePost",'
     'rpc_response_status_code="OK"}'
 )
+MAIL_WAITS = 'promptmesh_mail_oldest_seconds{pod="auth-0"}'
+MAIL_SENT, MAIL_UNREACHABLE = (
+    f'promptmesh_mail_attempts_total{{pod="mail-0",outcome="{one}"}}' for one in ("sent", "unreachable")
+)
 PARTS = ("auth", "prompts", "moderation", "inference", "edge")
 Series = dict[str, str]
 
@@ -89,6 +93,17 @@ CASES = (
     Case("PromptmeshPostsWait", 20, {CREATED: "0+2x30"}, ({},)),
     Case("PromptmeshPostsWait", 20, {CREATED: "0+2x30"} | published(2, 0, 30)),
     Case("PromptmeshPostsWait", 20, {CREATED: "2+0x30"}, why="nobody posts"),
+    Case("PromptmeshMailWaits", 20, {MAIL_WAITS: "0+60x30"}, ({},), why="no sender is there to count its tries"),
+    Case(
+        "PromptmeshMailWaits",
+        30,
+        {MAIL_WAITS: "0+60x40", MAIL_SENT: "0+1x10 10+0x30", MAIL_UNREACHABLE: "0+0x10 0+4x30"},
+        ({},),
+        why="the server went away; what was sent before is no comfort",
+    ),
+    Case("PromptmeshMailWaits", 9, {MAIL_WAITS: "0+60x30"}, why="not yet"),
+    Case("PromptmeshMailWaits", 20, {MAIL_WAITS: "0+60x7 0+0x30"}, why="it was sent"),
+    Case("PromptmeshMailWaits", 30, {MAIL_WAITS: "0+60x40", MAIL_SENT: "0+1x40"}, why="one recipient's server waits"),
     Case(
         "PromptmeshEventsWait",
         20,

@@ -46,6 +46,15 @@ ALERTS: tuple[dict[str, Any], ...] = (
         "2m",
     ),
     _alert(
+        # A mail that one recipient's server puts off wakes nobody while others are sent.
+        "PromptmeshMailWaits",
+        "max(promptmesh_mail_oldest_seconds) > 300\n"
+        'unless sum(increase(promptmesh_mail_attempts_total{outcome="sent"}[15m])) > 0',
+        "page",
+        "Mails wait and none is sent: nobody can prove an address or get a new password.",
+        "5m",
+    ),
+    _alert(
         "PromptmeshEventsWait",
         f"max by ({SERVICE}, step) (promptmesh_outbox_pending) > 1000",
         "ticket",

@@ -50,6 +50,12 @@ MESH = (
         [("min by (envoy_cluster_name) (envoy_cluster_membership_healthy)", "{{envoy_cluster_name}}")],
         decimals=0,
     ),
+    Panel(
+        "Mails: tries per second, by outcome",
+        "none",
+        [(rate("promptmesh_mail_attempts_total", "outcome"), "{{outcome}}")],
+    ),
+    Panel("Mails: how long the oldest waits", "s", [("max(promptmesh_mail_oldest_seconds)", "oldest")]),
     Panel("Event loop: longest stall", "s", [("max by (pod) (promptmesh_loop_lag_seconds)", "{{pod}}")]),
     Panel("CPU", "none", [(rate("process_cpu_seconds_total", "pod"), "{{pod}}")], note="Cores."),
     Panel("Memory", "bytes", [("sum by (pod) (process_resident_memory_bytes)", "{{pod}}")]),

@@ -18,6 +18,7 @@ HEALTH = "services.inference.routing.health_metrics"
 MODULES: Sequence[tuple[str, str]] = (
     ("every service", "services.mesh.telemetry.metrics"),
     ("every service", "services.mesh.events.metrics"),
+    ("auth", "services.auth.mail.metrics"),
     ("prompts", "services.prompts.metrics"),
     ("moderation", "services.moderation.metrics"),
     ("inference", "services.inference.engine.metrics"),

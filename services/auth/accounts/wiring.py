@@ -19,6 +19,7 @@ from services.auth.links import LinkKind, MailedLinks, purge_links
 from services.auth.mail import Links
 from services.auth.mail.outgoing import OutgoingMails
 from services.auth.mail.sender import MailSender
+from services.auth.mail.waiting import watch as watch_mails
 from services.auth.password_rules import PasswordRules
 from services.auth.passwords import Passwords
 from services.auth.session_list import SessionList
@@ -93,6 +94,8 @@ def accounts_of(
     mesh.background("links", lambda: purge_links(database))
     forget_s = settings.access_lifetime_s + RESTRICTION_MARGIN_S
     mesh.background("deleted people", lambda: _forget_deleted(database, forget_s))
+    if options.smtp.host:
+        mesh.background("waiting mails", lambda: watch_mails(database))
     if options.smtp.host and options.sends_here:
         sender = MailSender(database, options.smtp, options.sending)
         mails.wake = sender.wake

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.message import EmailMessage
 
+from services.auth.mail import metrics
 from services.auth.mail.smtp import MailRefused, Smtp, deliver, message_of
 from services.auth.purge import purge_on
 from services.auth.store import SQL, Row
@@ -81,13 +82,17 @@ class MailSender:
             )
             await self._deliver(self._smtp, message)
         except ValueError as error:  # no header can hold it: it will not get better
+            metrics.ATTEMPTS.labels(metrics.REFUSED).inc()
             await self._finish(row, GIVEN_UP, str(error))
         except (MailRefused, OSError, TimeoutError) as error:
+            refused = isinstance(error, MailRefused)
+            metrics.ATTEMPTS.labels(metrics.REFUSED if refused else metrics.UNREACHABLE).inc()
             if (isinstance(error, MailRefused) and error.permanent) or row["age_s"] >= self._options.give_up_s:
                 await self._finish(row, GIVEN_UP, _why(error))
             else:
                 await self._delay(row, _why(error))
         else:
+            metrics.ATTEMPTS.labels(metrics.SENT).inc()
             await self._finish(row, SENT, "")
 
     async def _finish(self, row: Row, state: int, error: str) -> None:

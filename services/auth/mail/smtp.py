@@ -73,5 +73,7 @@ async def deliver(smtp: Smtp, message: EmailMessage) -> None:
     except aiosmtplib.SMTPResponseException as error:
         permanent = error.code >= _PERMANENT and not isinstance(error, aiosmtplib.SMTPAuthenticationError)
         raise MailRefused(f"the server answered {error.code}", permanent=permanent) from error
+    except OSError:  # those of aiosmtplib too that tell of a connection, not of an answer
+        raise
     except aiosmtplib.SMTPException as error:
         raise MailRefused(type(error).__name__, permanent=False) from error

@@ -3,8 +3,8 @@
 python -m services.local.observe.page PORT PROMETHEUS_PORT
 
 It is drawn here, as SVG: the browser runs no script. On the loopback alone, for whoever works on this machine, as
-Prometheus's own page; names other than the loopback's are refused, so that no page elsewhere can read it by a name that
-leads here.
+Prometheus's own page. Here, unlike there, names other than the loopback's are refused, so that no page elsewhere can
+read it by a name that leads here.
 """
 
 from __future__ import annotations

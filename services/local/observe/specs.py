@@ -47,6 +47,8 @@ def processes(
         configuration.write_text(text, encoding="utf-8")
         data.prometheus.mkdir(mode=0o700, exist_ok=True)
 
+    # It looks at no Host and asks for no password, which docs/observability.md says: it takes a bcrypt of one, and we
+    # have no bcrypt. So nothing here may let it be changed: neither --web.enable-lifecycle nor --web.enable-admin-api.
     command = (
         str(prometheus()),
         f"--config.file={configuration}",

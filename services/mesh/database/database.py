@@ -28,7 +28,7 @@ from services.mesh.backoff import Backoff
 from services.mesh.database.after_commit import collecting
 from services.mesh.database.faults import is_away
 from services.mesh.database.planner import PLANNER_SETTINGS
-from services.mesh.database.starting import START_TIMEOUT_S, until_done
+from services.mesh.database.starting import START_TIMEOUT_S, Patience, until_done
 from services.mesh.database.versions import check_versions
 from services.mesh.errors import MeshError
 
@@ -91,14 +91,17 @@ class Database:
         application_name: str = "",
         serves: tuple[int, int] | None = None,
         options: DatabaseOptions | None = None,
+        patience: Patience | None = None,
     ) -> Database:
-        """Connects, waiting up to `start_timeout_s` for PostgreSQL, and checks the schema's version.
+        """Connects, waiting for PostgreSQL, and checks the schema's version. patience: of the start that this is part
+        of; without one, `start_timeout_s` for both.
 
         schema: the service's schema, which is its name. serves: lowest and highest number of the service's own
         migrations that this code can serve; SchemaVersionError if the schema stands elsewhere.
         """
         options = options or DatabaseOptions()
-        pool = await _open_pool(url, schema, application_name or schema, options)
+        patience = patience or Patience(options.start_timeout_s)
+        pool = await _open_pool(url, schema, application_name or schema, options, patience)
         database = cls(pool, schema, options)
         if serves is not None:
 
@@ -107,7 +110,7 @@ class Database:
                     await check_versions(connection, schema, serves)
 
             try:
-                await until_done("the look at the schema's version", check, timeout_s=options.start_timeout_s)
+                await until_done("the look at the schema's version", check, patience)
             except BaseException:
                 await database.close()
                 raise
@@ -173,7 +176,9 @@ class Database:
         return MeshError("DEPENDENCY_UNAVAILABLE", "The database is away; try again.", retry_after_s=RETRY_AFTER_S)
 
 
-async def _open_pool(url: str, schema: str, application_name: str, options: DatabaseOptions) -> _Pool:
+async def _open_pool(
+    url: str, schema: str, application_name: str, options: DatabaseOptions, patience: Patience
+) -> _Pool:
     settings = {"application_name": application_name}
     if not options.pgbouncer:
         settings["search_path"] = f'"{schema}"'
@@ -181,33 +186,33 @@ async def _open_pool(url: str, schema: str, application_name: str, options: Data
         settings["statement_timeout"] = str(int(options.statement_timeout_s * 1000))
         idle_ms = int(options.idle_in_transaction_timeout_s * 1000)
         settings["idle_in_transaction_session_timeout"] = str(idle_ms)
-    deadline = asyncio.get_running_loop().time() + options.start_timeout_s
     backoff = Backoff(FIRST_CONNECT_PAUSE_S, MAX_CONNECT_PAUSE_S)
     while True:
         try:
-            pool: Any = await asyncpg.create_pool(
-                url,
-                min_size=options.min_connections,
-                max_size=options.max_connections,
-                connection_class=_Connection,
-                init=_set_codecs,
-                timeout=options.connect_timeout_s,
-                # The server cancels first; this catches a server that says nothing at all.
-                command_timeout=options.statement_timeout_s + 2.0,
-                max_inactive_connection_lifetime=options.idle_connection_s,
-                statement_cache_size=0 if options.pgbouncer else 256,
-                max_cached_statement_lifetime=0,  # seconds; 0 keeps a statement as long as its connection
-                server_settings=settings,
-            )
+            async with asyncio.timeout(patience.try_s()):
+                pool: Any = await asyncpg.create_pool(
+                    url,
+                    min_size=options.min_connections,
+                    max_size=options.max_connections,
+                    connection_class=_Connection,
+                    init=_set_codecs,
+                    timeout=options.connect_timeout_s,
+                    # The server cancels first; this catches a server that says nothing at all.
+                    command_timeout=options.statement_timeout_s + 2.0,
+                    max_inactive_connection_lifetime=options.idle_connection_s,
+                    statement_cache_size=0 if options.pgbouncer else 256,
+                    max_cached_statement_lifetime=0,  # seconds; 0 keeps a statement as long as its connection
+                    server_settings=settings,
+                )
             return pool  # type: ignore[no-any-return]
         except (OSError, TimeoutError, asyncpg.PostgresError) as error:
             if not (isinstance(error, OSError | TimeoutError) or is_away(error)):
                 raise
             pause_s = backoff.next_s()
-            if asyncio.get_running_loop().time() + pause_s > deadline:
+            if not patience.lasts(pause_s):
                 raise MeshError(
                     "DEPENDENCY_UNAVAILABLE",
-                    f"PostgreSQL did not answer in {options.start_timeout_s:g} s ({type(error).__name__}: {error}). "
+                    f"PostgreSQL did not answer in {patience.seconds:g} s ({type(error).__name__}: {error}). "
                     "Is it running, and is PROMPTMESH_DATABASE_URL right?",
                 ) from error
             log.info("waiting for PostgreSQL: %s: %s", type(error).__name__, error)

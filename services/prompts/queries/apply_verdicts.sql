@@ -1,13 +1,16 @@
 -- Moderation's verdicts, at most one a post: post ($1), revision ($2), state ($3), reasons ($4); at $5, with an example
 -- that begins as $6. A verdict counts only for the very revision that was screened, while that still waits: this
 -- condition is what keeps the unscreened unseen. Rows are locked in one order everywhere, so that batches cannot
--- deadlock. Answers which posts changed, and
--- since when they waited.
+-- deadlock. Answers which posts changed, and since when they waited.
 WITH verdict AS (
     SELECT v.post_id, v.revision, v.state, v.reasons
     FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::text[]) AS v (post_id, revision, state, reasons)
 ), locked AS MATERIALIZED (
-    SELECT p.post_id, p.update_time FROM posts AS p JOIN verdict AS v ON v.post_id = p.post_id ORDER BY p.post_id FOR UPDATE OF p
+    SELECT p.post_id, p.update_time
+    FROM posts AS p
+    JOIN verdict AS v ON v.post_id = p.post_id
+    ORDER BY p.post_id
+    FOR UPDATE OF p
 )
 UPDATE posts AS p
 SET

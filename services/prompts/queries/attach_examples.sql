@@ -5,7 +5,11 @@ WITH finished AS (
     SELECT f.post_id, f.revision, f.state, f.example
     FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::bytea[]) AS f (post_id, revision, state, example)
 ), locked AS MATERIALIZED (
-    SELECT p.post_id, p.shown_time FROM posts AS p JOIN finished AS f ON f.post_id = p.post_id ORDER BY p.post_id FOR UPDATE OF p
+    SELECT p.post_id, p.shown_time
+    FROM posts AS p
+    JOIN finished AS f ON f.post_id = p.post_id
+    ORDER BY p.post_id
+    FOR UPDATE OF p
 )
 UPDATE posts AS p
 SET version = p.version + 1, example_state = f.state, example = f.example, update_time = $5, shown_time = $5

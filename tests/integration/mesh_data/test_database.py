@@ -13,7 +13,7 @@ from services.local.embedded.postgres import running_postgres, temporary_cluster
 from services.local.ports import free_ports
 from services.mesh.database import Database, DatabaseOptions
 from services.mesh.database.after_commit import after_commit
-from services.mesh.database.starting import until_done
+from services.mesh.database.starting import Patience, until_done
 from services.mesh.database.versions import SchemaVersionError
 from services.mesh.errors import MeshError
 from services.mesh.ids import uuid7
@@ -69,7 +69,7 @@ async def test_a_start_waits_out_a_statement_that_is_too_slow(database_url: str)
     assert await until_done("it", slow_at_first) == 3
     tries = 0
     with pytest.raises(MeshError) as caught:
-        await until_done("it", slow_at_first, timeout_s=0.0)
+        await until_done("it", slow_at_first, Patience(0.0))
     assert (caught.value.reason, tries) == ("DEPENDENCY_UNAVAILABLE", 1)
 
     async def wrong() -> None:

@@ -10,15 +10,48 @@ import pytest
 
 from services.mesh.backoff import Backoff
 from services.mesh.errors import MeshError
-from services.mesh.snapshots import FIRST_PAUSE_S_MAX, Follower, ResyncError
+from services.mesh.ids import SystemClock
+from services.mesh.snapshots import BRIEF_S, FIRST_PAUSE_S_MAX, Follower, ResyncError
 
 AT_ONCE = Backoff(1e-6, 1e-6)
+AGE_S = 900.0
 
 
-async def told(*numbers: int) -> AsyncIterator[int]:
+class Watch(SystemClock):
+    """A clock that only a feed puts on."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+CLOCK = Watch()
+
+
+@pytest.fixture(autouse=True)
+def watch_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CLOCK, "seconds", 0.0)
+
+
+async def told(*numbers: int, lasts_s: float = AGE_S) -> AsyncIterator[int]:
     """A feed that tells these and ends, as one does by its age."""
     for number in numbers:
         yield number
+    CLOCK.seconds += lasts_s
+
+
+async def brief() -> AsyncIterator[int]:
+    """A feed that tells its state and ends, as no feed should."""
+    yield 1
+    CLOCK.seconds += BRIEF_S
+
+
+async def torn() -> AsyncIterator[int]:
+    """The same, of a server that breaks."""
+    yield 1
+    raise MeshError("DEPENDENCY_UNAVAILABLE", "torn")
 
 
 async def away() -> AsyncIterator[int]:
@@ -58,7 +91,7 @@ async def follow(
             raise ResyncError("messages are missing")
         return message
 
-    follower = Follower("posts", watch, apply, silence_s=silence_s, backoff=backoff)
+    follower = Follower("posts", watch, apply, silence_s=silence_s, backoff=backoff, clock=CLOCK)
     running = asyncio.create_task(follower.run())
     try:
         await asyncio.wait_for(over.wait(), 20)
@@ -99,6 +132,35 @@ async def test_a_feed_that_ends_before_it_says_anything_is_away(caplog: pytest.L
     await follow(lambda: told(), lambda: told())
     warnings = [text for level, text in said(caplog) if level == logging.WARNING]
     assert warnings == ["feed posts is away: it ended; its last state stays in use"]
+
+
+@pytest.mark.parametrize(
+    ("one", "why"), [(brief, "it ended as soon as it was there"), (torn, "DEPENDENCY_UNAVAILABLE: torn")]
+)
+async def test_a_feed_that_ends_as_soon_as_it_is_there_is_away_and_warned_of_once(
+    caplog: pytest.LogCaptureFixture, one: Callable[[], AsyncIterator[int]], why: str
+) -> None:
+    await follow(one, one, lambda: told(1, -1, lasts_s=0.0), one)
+    warnings = [text for level, text in said(caplog) if level == logging.WARNING]
+    assert warnings == [f"feed posts is away: {why}; its last state stays in use"]
+
+
+@pytest.mark.parametrize("one", [brief, torn])
+async def test_a_feed_that_ends_as_soon_as_it_is_there_is_asked_for_less_and_less(
+    monkeypatch: pytest.MonkeyPatch, one: Callable[[], AsyncIterator[int]]
+) -> None:
+    """Each time it sends its whole state."""
+    pauses_s: list[float] = []
+    next_s = Backoff.next_s
+
+    def recorded(self: Backoff) -> float:
+        pauses_s.append(next_s(self))
+        return 0.0
+
+    monkeypatch.setattr(Backoff, "next_s", recorded)
+    evenly = Backoff(1.0, 8.0, uniform=lambda _low, high: high)
+    await follow(one, one, one, one, one, lambda: told(2), one, one, backoff=evenly)
+    assert pauses_s == [1.0, 2.0, 4.0, 8.0, 8.0, 1.0, 2.0, 4.0]
 
 
 async def test_a_feed_that_falls_silent_is_away(caplog: pytest.LogCaptureFixture) -> None:
