@@ -23,6 +23,7 @@ DEPTH_MOST = 24
 RULES_MOST = 1000  # schemas that hold at one place, by references and combinations
 OPTIONAL_DEPTH_MOST = 4  # deeper, only what is required is there
 ITEMS_MOST = 1000  # of one list; a budget bounds all of them together
+EXTREME_STEPS = 150  # a number such as 1e308 by multiples of 1e-308 takes 80 µs
 _PATTERN_MEMORY_BYTES = 64 * 1024  # of a compiled pattern: `(a{1000}){1000}` is short
 WORD = "demo"
 _FORMATS = {
@@ -125,6 +126,8 @@ class _Maker:
         if kind == "string":
             return _string(rules, number, self._budget)
         if kind in ("number", "integer"):
+            if any(_is_extreme(rules.get(key)) for key in _OF_TYPE["number"]):
+                self._budget.steps(EXTREME_STEPS)
             return _number(rules, number, whole=kind == "integer")
         return (number % 2 == 0) if kind == "boolean" else None
 
@@ -340,6 +343,11 @@ def _number(rules: Mapping[str, Any], number: int, *, whole: bool) -> int | floa
     if not math.isfinite(float(made)):
         raise NoInstanceError("no number lies within some bounds")
     return float(made)
+
+
+def _is_extreme(value: Any) -> bool:
+    """Whether hundreds of digits are to be counted with."""
+    return isinstance(value, int | float) and value != 0 and not 1e-30 < abs(value) < 1e30
 
 
 def _bound(rules: Mapping[str, Any], inclusive: str, exclusive: str, nearer: Any) -> tuple[Decimal | None, bool]:

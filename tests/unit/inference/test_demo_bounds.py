@@ -77,6 +77,7 @@ ATTACKS: dict[str, Any] = {
     "anchors": {"$defs": {"a": {"$anchor": "it"}}, "$ref": "#it"},
     "sets of characters": {"pattern": "[^a0A\\-_ .,:;/@+!#1bB\u00e9\n]"},
     "half a character": {"pattern": "\\ud800"},
+    "hundreds of digits": lists(1, 900, {"type": "number", "multipleOf": 5e-324, "minimum": 1e308}),
     "beyond 64 bits": {"type": "integer", "minimum": 1.7e308, "multipleOf": 1e308},
 }
 
