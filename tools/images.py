@@ -158,8 +158,11 @@ class Engine:
             _run(*self.command("save", "--output", str(file), name))
 
     def status(self, name: str) -> list[str]:
-        """dpkg's paragraphs of what of Debian is in an image."""
+        """dpkg's paragraphs of what of Debian is in an image; with docker, which cannot show its files, none."""
         if self.name != "buildah":
+            print(
+                f"{name}: its SBOM lacks Debian's packages, which only a build with buildah can read.", file=sys.stderr
+            )
             return []
         container = _output(*self.command("from", name)).strip()
         folder = Path(_output(*self.command("mount", container)).strip()) / "var/lib/dpkg/status.d"

@@ -63,7 +63,7 @@ class Catalog:
                     metadata={"model": asked[:128]},
                 )
         found = self.route(name) if name else default
-        if found.organisations and caller.org_id not in found.organisations:
+        if not _belongs(found, caller):
             raise _not_offered(name)
         if embeds is not None and found.embeds is not embeds:
             raise self._wrong_kind(found, caller)
@@ -89,9 +89,17 @@ class Catalog:
         return [
             name
             for name, route in self.routes.items()
-            if (not caller.models or name in caller.models)
-            and (not route.organisations or caller.org_id in route.organisations)
+            if (not caller.models or name in caller.models) and _belongs(route, caller)
         ]
+
+    def shows(self, name: str, caller: Caller) -> bool:
+        """Whether a caller may be told of a model: it is everybody's, or their organisation's."""
+        route = self.routes.get(name)
+        return route is not None and _belongs(route, caller)
+
+
+def _belongs(route: Route, caller: Caller) -> bool:
+    return not route.organisations or caller.org_id in route.organisations
 
 
 def _not_offered(name: str) -> MeshError:

@@ -6,10 +6,12 @@ from promptmesh.inference.v1 import inference_pb2 as pb
 
 from services.inference.catalog import Catalog
 from services.inference.routing.route import Route
+from services.mesh.call import Caller
 
 
-def model_message(catalog: Catalog, route: Route) -> pb.Model:
-    """A model or a route; prices are rounded up to whole nano-dollars a token."""
+def model_message(catalog: Catalog, route: Route, caller: Caller) -> pb.Model:
+    """A model or a route; prices are rounded up to whole nano-dollars a token. Of a route's targets, those that the
+    caller's organisation may know of."""
     is_default = route.name == catalog.default.name
     if not route.is_model:
         return pb.Model(
@@ -17,7 +19,11 @@ def model_message(catalog: Catalog, route: Route) -> pb.Model:
             kind=_kind(route),
             max_output_tokens=route.output_tokens_max,
             is_default=is_default,
-            targets=[pb.RouteTarget(model=target.name, weight=target.weight) for target in route.targets],
+            targets=[
+                pb.RouteTarget(model=target.name, weight=target.weight)
+                for target in route.targets
+                if catalog.shows(target.name, caller)
+            ],
             strategy=route.strategy.value,
         )
     target = route.targets[0]

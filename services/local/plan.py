@@ -229,6 +229,7 @@ class _Planner:
             environment["PROMPTMESH_HTTP_LISTEN"] = f"{LOOPBACK}:{self._ports[f'{worker}-http']}"
         if service == "auth":
             environment["PROMPTMESH_AUTH_SIGNING_KEY_FILE"] = str(self._data.signing_key)
+            environment["PROMPTMESH_MAIL_SENDER"] = "here"  # whatever a shell says: no worker is started beside it
             if _catches_mail(self._settings):
                 environment |= {
                     SMTP_HOST: LOOPBACK,

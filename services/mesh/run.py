@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any, Generic, TypeVar, cast
 
 import redis.asyncio as aioredis
@@ -48,7 +47,6 @@ T = TypeVar("T")
 S_co = TypeVar("S_co", bound=MeshSettings, covariant=True)
 log = logs.get_logger()
 START_POLL_S = 0.02
-TOLD_POLL_S = 1.0  # of a tail that a relay tells: only in case the relay hangs
 
 
 class Mesh(Generic[S_co]):
@@ -198,8 +196,7 @@ class Mesh(Generic[S_co]):
     def tail(self, outbox: Outbox, options: TailOptions | None = None) -> Tail:
         """Follows this service's own log."""
         database, relay = self._relays[outbox]
-        # The relay beside it looks five times a second and tells it of what other workers numbered, too.
-        tail = Tail(database, replace(options or TailOptions(), poll_interval_s=TOLD_POLL_S))
+        tail = Tail(database, options, told=True)  # what other workers numbered, too
         relay.on_sequenced(tail.sequenced)
         self.background("tail", tail.run)
         return tail

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -128,3 +129,11 @@ def test_an_sbom_is_the_same_for_the_same_parts_and_names_each() -> None:
     for wrong in ("a>=1\n", "a==1\n", "-e .\n"):
         with pytest.raises(ValueError, match=r"not pinned|without hashes"):
             sbom.wheels(wrong)
+
+
+def test_an_sbom_without_debians_packages_is_said_to_be_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
+    assert images.Engine("docker", tmp_path).status("promptmesh:1") == []
+    assert "promptmesh:1: its SBOM lacks Debian's packages" in capsys.readouterr().err

@@ -9,6 +9,7 @@ that lost a row without noticing finishes nothing.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -113,7 +114,8 @@ class ExampleRunner:
             return
         if known is not None:
             known.task.cancel()
-        task = asyncio.create_task(self._run(job))
+        # In no one's context: a job without a trace would be taken for a part of what its launcher works on.
+        task = asyncio.create_task(self._run(job), context=contextvars.Context())
         running = _Running(job, task, self._time())
         self._running[job.post_id] = running
         self._tasks.add(task)

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 from services.inference.providers.base import ToolUse
-from services.inference.providers.demo_json import NoInstanceError, instance
+from services.inference.providers.demo_bounds import NoInstanceError
+from services.inference.providers.demo_json import instance
 from services.mesh.errors import MeshError
 
 _NOTE = "This is a demo answer: no model was called. It is as short as JSON can be."

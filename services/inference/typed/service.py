@@ -116,10 +116,11 @@ class Inference(pb_grpc.InferenceServiceServicer):
         catalog = self._offers.catalog
         size = request.page_size or PAGE_SIZE_DEFAULT
         cursor = self._page_tokens.decode(request.page_token, PAGE_FILTERS)
-        allowed = catalog.names_for(current().caller)
+        caller = current().caller
+        allowed = catalog.names_for(caller)
         names = [name for name in allowed if cursor is None or name > str(cursor[0])]
         page = names[:size]
-        response = pb.ListModelsResponse(models=[model_message(catalog, catalog.routes[name]) for name in page])
+        response = pb.ListModelsResponse(models=[model_message(catalog, catalog.routes[name], caller) for name in page])
         if len(names) > size:
             response.next_page_token = self._page_tokens.encode([page[-1]], PAGE_FILTERS)
         return response

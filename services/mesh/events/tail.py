@@ -29,6 +29,8 @@ SQL = queries("services.mesh.events", "sql")
 
 FIRST_PAUSE_S = 0.05
 MAX_PAUSE_S = 1.0
+POLL_S = 0.1
+TOLD_POLL_S = 1.0  # of a tail that a relay tells, which looks five times a second: only in case it hangs
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,8 @@ class TailOptions:
     """How the tail paces and bounds itself."""
 
     page: int = 500
-    poll_interval_s: float = 0.1
-    """While there are subscribers: for what other workers number."""
+    poll_interval_s: float | None = None
+    """While there are subscribers: for what other workers number. None: POLL_S, or TOLD_POLL_S where a relay tells."""
     queue_events: int = 1000
     """How far a subscriber may fall behind before it is cut."""
     max_subscribers: int = 2000
@@ -72,9 +74,13 @@ class _Subscriber:
 class Tail:
     """Follows the log; `run` has to be running while there are subscribers."""
 
-    def __init__(self, database: Database, options: TailOptions | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self, database: Database, options: TailOptions | None = None, *, told: bool = False, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._database = database
         self._options = options or TailOptions()
+        given_s = self._options.poll_interval_s
+        self._poll_interval_s = given_s if given_s is not None else TOLD_POLL_S if told else POLL_S
         self._clock = clock
         self._decoder = Decoder(None)
         self._subscribers: set[_Subscriber] = set()
@@ -136,7 +142,7 @@ class Tail:
                 continue
             if rows < self._options.page:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._options.poll_interval_s):
+                    async with asyncio.timeout(self._poll_interval_s):
                         await self._woken.wait()
             self._woken.clear()
 

@@ -29,6 +29,7 @@ from services.mesh.ids import uuid7
 from tests.unit.inference.test_config import ROUTES
 
 ENVIRONMENT = {"ONE": "sk-one", "TWO": "sk-two", "THREE": "sk-three"}
+ANYBODY = Caller(CallerKind.API_KEY, user_id="u", org_id="0190aaaa-0000-7000-8000-000000000001")
 
 
 @pytest.fixture
@@ -150,6 +151,29 @@ def test_what_has_organisations_is_theirs_alone(offers: Offers) -> None:
             assert str(caught.value).replace(name, "nowhere") == str(unknown.value)
 
 
+def test_an_open_route_names_a_private_target_to_those_alone_whose_it_is(offers: Offers) -> None:
+    ours = str(uuid7())
+    offers.configure(
+        1,
+        parse(
+            'providers: [{name: p, kind: openai, base_url: "http://x/v1"}]\n'
+            "models:\n  - {name: all, provider: p, upstream_model: a}\n"
+            f"  - {{name: fine, provider: p, upstream_model: f, organisations: [{ours}]}}\n"
+            "routes: [{name: open, targets: [{model: fine}, {model: all}]}]\n"
+        ),
+    )
+    catalog = offers.catalog
+    shown = {
+        org_id: [one.model for one in model_message(catalog, catalog.route("open"), caller).targets]
+        for org_id in (ours, str(uuid7()), "")
+        for caller in (Caller(CallerKind.API_KEY, user_id="u", org_id=org_id),)
+    }
+    assert list(shown.values()) == [["fine", "all"], ["all"], ["all"]]
+    # A key made for the route alone may still be told what is behind it, as far as its organisation may.
+    key = Caller(CallerKind.API_KEY, user_id="u", org_id=ours, models=frozenset({"open"}))
+    assert [one.model for one in model_message(catalog, catalog.route("open"), key).targets] == ["fine", "all"]
+
+
 def test_what_was_found_does_not_stand_above_what_was_written(offers: Offers) -> None:
     ollama = ProviderConfig(name="ollama", kind="openai", base_url="http://o/v1")
     models = tuple(ModelConfig(name=name, provider="ollama", upstream_model="up") for name in ("chat", "llama"))
@@ -190,15 +214,15 @@ def test_stored_keys_come_after_those_of_the_environment(offers: Offers) -> None
 def test_messages_of_models_and_routes(offers: Offers) -> None:
     offers.configure(1, parse(ROUTES))
     catalog = offers.catalog
-    chat = model_message(catalog, catalog.route("chat"))
+    chat = model_message(catalog, catalog.route("chat"), ANYBODY)
     assert (chat.name, chat.strategy, chat.is_default, chat.max_output_tokens) == ("chat", "quality", True, 4096)
     assert [(one.model, one.weight) for one in chat.targets] == [("small", 3), ("big", 1), ("demo", 1)]
     assert not chat.provider
     assert not chat.HasField("price")
-    vec = model_message(catalog, catalog.route("vec"))
+    vec = model_message(catalog, catalog.route("vec"), ANYBODY)
     assert (vec.provider, vec.upstream_model, vec.strategy, len(vec.targets)) == ("p", "v", "", 0)
     assert vec.price.input_token_nanos == 20
-    assert not model_message(catalog, catalog.route("small")).HasField("price")
+    assert not model_message(catalog, catalog.route("small"), ANYBODY).HasField("price")
 
 
 ROUTED_EXAMPLES = """
@@ -243,8 +267,8 @@ def test_each_kind_of_call_has_a_default_of_its_own(offers: Offers) -> None:
     catalog = offers.catalog
     assert catalog.route_for("", ANYBODY, embeds=False).name == "small"
     assert catalog.route_for("", ANYBODY, embeds=True).name == "vec"
-    assert model_message(catalog, catalog.route("vec")).kind == pb.MODEL_KIND_EMBEDDING
-    assert model_message(catalog, catalog.route("small")).kind == pb.MODEL_KIND_CHAT
+    assert model_message(catalog, catalog.route("vec"), ANYBODY).kind == pb.MODEL_KIND_EMBEDDING
+    assert model_message(catalog, catalog.route("small"), ANYBODY).kind == pb.MODEL_KIND_CHAT
 
 
 def test_a_model_of_the_other_kind_is_refused_with_what_to_use(offers: Offers) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from services.inference.providers.base import AnswerRecord
 from services.inference.providers.demo import Demo
-from services.inference.providers.demo_json import NoInstanceError, instance
+from services.inference.providers.demo_bounds import NoInstanceError
+from services.inference.providers.demo_json import instance
 from services.inference.providers.demo_patterns import text_like
 from services.mesh.errors import MeshError
 from tests.unit.inference.calls import completed, events, parts, request, text_of
@@ -127,8 +128,9 @@ def test_harder_ones(schema: Any) -> None:
         ),
         ({"type": "array", "minItems": 10**9}, "at most 1000"),
         ({"type": "string", "minLength": 10**9}, "more than a demo"),
-        ({"type": "string", "pattern": "(a)\\1"}, "cannot write"),
-        ({"description": "x" * 70_000}, "65,536 bytes"),
+        ({"type": "string", "pattern": "(a)\\1"}, "not a JSON Schema"),
+        ({"type": "string", "pattern": "^(.{10}b)$", "minLength": 20}, "cannot write"),
+        ({"description": "x" * 70_000}, "32,768 bytes"),
     ],
 )
 def test_what_it_cannot_make_it_says(schema: Any, why: str) -> None:

@@ -156,6 +156,14 @@ def test_a_service_gets_the_password_of_its_own_role_only(data: DataFolder) -> N
         assert not [name for name in one.environment if name.endswith("_DATABASE_URL") and name.count("_") > 2]
 
 
+def test_auth_sends_its_mail_itself_whatever_the_shell_says(data: DataFolder) -> None:
+    for plan in (
+        plan_of(data, PROMPTMESH_MAIL_SENDER="apart"),
+        plan_of(data, PROMPTMESH_MAIL_SENDER="apart", PROMPTMESH_SMTP_HOST="smtp.example"),
+    ):
+        assert processes(plan)["auth-0"].environment["PROMPTMESH_MAIL_SENDER"] == "here"
+
+
 def test_the_callers_environment_stays_outside_but_for_what_is_named(data: DataFolder) -> None:
     for one in (*plan_of(data).processes, *plan_of(data).tasks):
         assert "SECRET_OF_THE_SHELL" not in one.environment
