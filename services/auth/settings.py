@@ -131,6 +131,8 @@ class AuthSettings(FederationSettings, AuditSettings, MailSettings):
     registrations_per_address_max: int = Field(default=50, ge=1)
     mail_requests_per_address_max: int = Field(default=20, ge=1)
     mails_per_recipient_max: int = Field(default=5, ge=1)  # of one kind, in the lifetime of a link for a new password
+    password_changes_max: int = Field(default=10, ge=1)  # of a person, right ones too: each is told by mail
+    password_changes_window_s: int = Field(default=3600, ge=1)
     # Invitations, in a window of their own
     invitations_max: int = Field(default=100, ge=1)  # from an organisation, and by a person in all
     invitations_per_recipient_max: int = Field(default=10, ge=1)  # to an address, whoever sends them
@@ -169,6 +171,8 @@ class AuthSettings(FederationSettings, AuditSettings, MailSettings):
                 mail_requests_per_address=self.mail_requests_per_address_max,
                 mails_per_recipient=self.mails_per_recipient_max,
                 mails_window_s=self.reset_link_s,
+                password_changes=self.password_changes_max,
+                password_changes_window_s=self.password_changes_window_s,
                 known_addresses=self.known_addresses_max,
             ),
             verification=self.email_verification == "required",

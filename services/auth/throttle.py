@@ -49,6 +49,8 @@ class ThrottleOptions:
     mail_requests_per_address: int
     mails_per_recipient: int
     mails_window_s: int
+    password_changes: int
+    password_changes_window_s: int
     invitations: int
     invitations_per_recipient: int
     invitations_window_s: int
@@ -169,6 +171,22 @@ class Throttle:
         options = self._options
         limited = Limited(self._digest("own mail", user_id), options.mails_per_recipient, options.mails_window_s)
         await self._take([limited])
+
+    async def change_password(self, conn: Connection, user_id: str) -> None:
+        """Counts a change of a person's password in the transaction that makes it; none is forgotten: each is told by
+        mail."""
+        options = self._options
+        window = f"{options.password_changes_window_s / 3600:g} h"
+        key = self._digest("password changes", user_id)
+        left_s = await self._over(conn, [Limited(key, options.password_changes, options.password_changes_window_s)])
+        if left_s:
+            why = f"A password is changed at most {options.password_changes} times in {window}."
+            raise MeshError(
+                "RATE_LIMITED",
+                f"{why} Retry after the delay in RetryInfo.",
+                retry_after_s=left_s,
+                quota=[QuotaViolation(f"user:{user_id}", why)],
+            )
 
     async def may_mail(self, conn: Connection, email: str, what: str) -> bool:
         """Counts a mail of a kind to an address; False: there were enough. Nobody is told."""

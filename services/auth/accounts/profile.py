@@ -103,8 +103,9 @@ class Profile:
             await store.end_sessions_of(conn, parts.outbox, user["user_id"])
             await store.revoke_keys_of(conn, parts.outbox, user)
             await self._erase(conn, user)
-            # Of nobody any more: nothing of it stays once it is sent.
-            await parts.mails.send(conn, "account_deleted", to=user["email"])
+            if user["email_verify_time"] is not None:  # as Parts.notify
+                # Of nobody any more: nothing of it stays once it is sent.
+                await parts.mails.send(conn, "account_deleted", to=user["email"])
 
     async def _erase(self, conn: Connection, user: Row) -> None:
         gone = await conn.fetchrow(SQL["delete_user"], user["user_id"], user["email"])
