@@ -135,7 +135,10 @@ class AuthSettings(FederationSettings, AuditSettings, MailSettings):
     password_changes_window_s: int = Field(default=3600, ge=1)
     # Invitations, in a window of their own
     invitations_max: int = Field(default=100, ge=1)  # from an organisation, and by a person in all
-    invitations_per_recipient_max: int = Field(default=10, ge=1)  # to an address, whoever sends them
+    invitations_per_address_max: int = Field(default=200, ge=1)  # by whoever is there; a firm may have one address
+    invitations_per_recipient_max: int = Field(default=10, ge=1)  # from an organisation to an address
+    # To an address, whoever sends them: many, or a stranger would keep others from inviting it.
+    invitations_per_recipient_in_all_max: int = Field(default=100, ge=1)
     invitations_window_s: int = Field(default=86_400, ge=1)
     known_addresses_max: int = Field(default=20, ge=1)  # of a person, that strangers' tries do not count for
 
@@ -165,6 +168,8 @@ class AuthSettings(FederationSettings, AuditSettings, MailSettings):
                 second_factors_per_address=self.second_factors_per_address_max,
                 passkey_proofs_per_address=self.passkey_proofs_per_address_max,
                 invitations=self.invitations_max,
+                invitations_per_address=self.invitations_per_address_max,
+                invitations_per_recipient_in_all=self.invitations_per_recipient_in_all_max,
                 invitations_per_recipient=self.invitations_per_recipient_max,
                 invitations_window_s=self.invitations_window_s,
                 registrations_per_address=self.registrations_per_address_max,

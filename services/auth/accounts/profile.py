@@ -108,7 +108,8 @@ class Profile:
                 await parts.mails.send(conn, "account_deleted", to=user["email"])
 
     async def _erase(self, conn: Connection, user: Row) -> None:
-        gone = await conn.fetchrow(SQL["delete_user"], user["user_id"], user["email"])
+        email = user["email"] if user["email_verify_time"] is not None else None
+        gone = await conn.fetchrow(SQL["delete_user"], user["user_id"], email)
         assert gone is not None, "the transaction holds the lock of the row"
         await conn.execute(SQL["delete_own_organisation"], user["org_id"])
         deleted = events_pb2.UserDeleted(user_id=user["user_id"], org_id=user["org_id"])

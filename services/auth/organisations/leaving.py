@@ -36,6 +36,15 @@ def leaving(outbox: Outbox) -> Callable[[Connection, Row], Awaitable[None]]:
             if membership["role"] == OWNER:
                 await refuse_last_owner(conn, row["org_id"], user["user_id"])
             await remove(conn, outbox, membership, user["user_id"])
+            await audit.record(
+                conn,
+                outbox,
+                "member.leave",
+                Party("user", user["user_id"], user["display_name"]),
+                subject_user_id=user["user_id"],
+                org_id=row["org_id"],
+                before={"role": ROLE_NAMES[membership["role"]]},
+            )
 
     return leave
 
@@ -60,12 +69,12 @@ async def dispossess(conn: Connection, outbox: Outbox, user: Row) -> int:
             continue
         heir = await conn.fetchrow(SQL["heir"], org_id, user["user_id"])
         if heir is None:
-            await dissolve(conn, outbox, membership)
+            await dissolve(conn, outbox, membership, actor=who)
             continue
         if heir["role"] != OWNER and membership["role"] == OWNER:
             await conn.execute(SQL["set_member_role"], org_id, heir["user_id"], OWNER)
             await _record(conn, outbox, "member.set_role", org_id, heir, who, heir["role"], OWNER)
-        await remove(conn, outbox, membership, user["user_id"])
+        await remove(conn, outbox, membership, user["user_id"], actor=who)
         await _record(conn, outbox, "member.remove", org_id, user, who, membership["role"], None)
     return accounts
 

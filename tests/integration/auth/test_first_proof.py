@@ -46,7 +46,7 @@ async def test_teams_of_a_squatter_are_not_the_owners(teams: Teams, client: Clie
     owned = await teams.team(squatter, (other, OWNER))
     joined = await teams.team(other)
     await rows.execute("INSERT INTO members (org_id, user_id, role) VALUES ($1, $2, 2)", joined, squatter.user_id)
-    await squatter("InviteMember", org_id=shared, email="puppet@example.test", role=OWNER)
+    await teams.invitation(shared, "puppet@example.test", OWNER)
     keys = [await account_key(squatter, alone, client)]
     for org_id in (alone, shared, joined):
         acting = await squatter.acting_for(org_id)
