@@ -72,6 +72,9 @@ async def test_teams_of_a_squatter_are_not_the_owners(teams: Teams, client: Clie
     acts = [(act.action, act.org_id) for act in await acts_of(rows, squatter.user_id) if act.org_id != own]
     assert {("member.remove", one) for one in (shared, owned, joined)} <= set(acts)
     assert ("member.set_role", shared) in {(act.action, act.org_id) for act in await acts_of(rows, third.user_id)}
+    # The trail names whose account it turned out to be, not nobody.
+    (dissolved,) = [act for act in await acts_of(rows, alone) if act.action == "organisation.delete"]
+    assert (dissolved.actor.kind, dissolved.actor.id) == ("user", squatter.user_id)
     assert await rows.fetchval("SELECT count(*) FROM known_addresses WHERE user_id = $1", squatter.user_id) <= 1
 
 

@@ -13,7 +13,7 @@ from promptmesh.auth.v1.auth_pb2_grpc import AuthServiceStub
 from promptmesh.auth.v1.factors_pb2_grpc import FactorServiceStub
 
 from services.mesh.errors import error_of
-from tests.integration.auth.accounts.world import ANOTHER, Person, log_in, register
+from tests.integration.auth.accounts.world import ANOTHER, Person, log_in, reason_of_or_ok, register
 from tests.integration.auth.factors import Person as WithFactors
 from tests.integration.auth.teams import ADMIN, MEMBER, teams_of
 from tests.integration.auth.world import Client, Place, client_of, reason_of, refusal_of
@@ -71,6 +71,29 @@ async def test_second_factors_are_counted_by_address_and_right_ones_given_back(
             )
             for reason in ("LINK_INVALID", "LINK_INVALID", "RATE_LIMITED"):
                 assert await reason_of(ask(few, "CompleteSession", wrong, address="192.0.2.203")) == reason
+
+
+@pytest.mark.parametrize("limit", ["LOGINS_PER_ADDRESS_MAX", "LOGINS_PER_ACCOUNT_BY_STRANGERS_MAX"])
+async def test_right_log_ins_with_a_second_factor_give_all_their_tries_back(
+    place: Place, client: Client, nobody: Person, limit: str
+) -> None:
+    session, _ = await client.somebody()
+    person = WithFactors(AuthServiceStub(nobody.channel), FactorServiceStub(nobody.channel), session.user, session)
+    _, made = await person.set_up_app()
+    with place.running(**{limit: 2}, WORKER="few-9") as service:
+        async with grpc.aio.insecure_channel(service.target) as few:
+            for number, code in enumerate(made.recovery_codes[:4]):
+                # By address: one for all; by strangers: another one each time, of which none is known.
+                address = "192.0.2.208" if limit == "LOGINS_PER_ADDRESS_MAX" else f"192.0.2.{220 + number}"
+                begun = await log_in(Person(few, address=address), session.user.email)
+                request = factors_pb2.CompleteSessionRequest(
+                    challenge_token=begun.challenge.challenge_token, proof=factors_pb2.Proof(recovery_code=code)
+                )
+                assert (await ask(few, "CompleteSession", request, address=address)).access_token
+            # What is not completed stays counted.
+            for number, reason in enumerate(("ok", "ok", "RATE_LIMITED")):
+                address = "192.0.2.208" if limit == "LOGINS_PER_ADDRESS_MAX" else f"192.0.2.{230 + number}"
+                assert await reason_of_or_ok(log_in(Person(few, address=address), session.user.email)) == reason
 
 
 async def test_open_challenges_of_an_account_are_bounded(
