@@ -181,8 +181,9 @@ async def test_invitations_are_counted_by_network_address(
                     ("authorization", f"Bearer {owner.auth.credential}"),
                     ("x-envoy-external-address", address),
                 )
+                stub: Any = owner.stub
                 try:
-                    await owner.stub.InviteMember(request, metadata=metadata, timeout=20.0)
+                    await stub.InviteMember(request, metadata=metadata, timeout=20.0)
                 except grpc.aio.AioRpcError as error:
                     raise error_of(error) from error
 
