@@ -8,6 +8,7 @@ which gives these answers the shape of all others.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from google.rpc import code_pb2
 
@@ -70,9 +71,11 @@ OTHER = _row(0, OTHER_ERROR.reason, OTHER_ERROR.message, openai_code=OTHER_ERROR
 
 
 def as_lua() -> str:
-    """The table as Lua: code → {reason, message, OpenAI's error as JSON, value of `grpc-status-details-bin`}; the key
-    0 is OTHER."""
-    return "\n".join(("{", *(f"  [{row.grpc_code}] = {_lua_row(row)}," for row in (*TABLE, OTHER)), "}"))
+    """The table as Lua: code → {reason, message, OpenAI's error as JSON, value of `grpc-status-details-bin`}, of every
+    code that there is, since the details say it too; the key 0 is OTHER, for what is none of them."""
+    told = {row.grpc_code for row in TABLE}
+    others = (replace(OTHER, grpc_code=code) for code in sorted(code_pb2.Code.values()) if code not in told)
+    return "\n".join(("{", *(f"  [{row.grpc_code}] = {_lua_row(row)}," for row in (*TABLE, *others)), "}"))
 
 
 def _lua_row(row: LocalError) -> str:

@@ -1,7 +1,7 @@
 -- Answers to callers that do not speak gRPC: the status that a handler of raw bodies asked for, what HTTP wants beside
 -- it, none of gRPC's headers, and our words where the edge itself refused in Envoy's.
 local WORDS = WORDS_OF_ENVOY
--- By code of gRPC: reason, message, OpenAI's error, grpc-status-details-bin. 0: any other code.
+-- By code of gRPC: reason, message, OpenAI's error, grpc-status-details-bin. 0: no code of gRPC.
 local BARE = BARE_STATUSES
 local OPENAI_PREFIX = "OPENAI_PREFIX_OF_PATHS"
 local SHOWN_MAX = 80
@@ -88,7 +88,8 @@ function envoy_on_response(handle)
   end
   local content_type = headers:get("content-type")
   if content_type and content_type:find("application/grpc", 1, true) == 1 then
-    local bare = asked and BARE[tonumber(headers:get("grpc-status"))]
+    local code = asked and tonumber(headers:get("grpc-status"))
+    local bare = code and code ~= 0 and BARE[code] -- 0 is no error: a stream that ended without a message
     if bare and not headers:get("grpc-status-details-bin") then
       headers:replace("grpc-status-details-bin", bare[4])
     end
@@ -109,7 +110,7 @@ function envoy_on_response(handle)
   headers:remove("grpc-accept-encoding")
   headers:remove("grpc-encoding")
   headers:remove("trailer")
-  if asked and asked:find(" head ", 1, true) then
+  if asked and asked:match("^%S* (%S*)") == "head" then -- not in the path, where anybody may write it
     -- Of nothing the compressor would make something: it is told to leave this answer as it is.
     headers:replace("cache-control", (headers:get("cache-control") or "no-store") .. ", no-transform")
     local body = handle:body()

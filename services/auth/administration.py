@@ -133,7 +133,8 @@ class Administration:
         teams that nobody else owns; how many. USER_NOT_FOUND."""
         async with self._database.transaction() as conn:
             row = await taken(conn, caller, request.user_id)
-            teams = await self._held_teams(conn, row)
+            # Those of their own keys too, in one pass: in two, another call could wait for this one in a circle.
+            teams = [one["org_id"] for one in await conn.fetch(SQL["lock_key_organisations"], row["user_id"])]
             revoked = await store.revoke_keys_of(conn, self._outbox, row)
             await self._record(conn, "user.revoke_api_keys", row, request.reason, None, {"revoked": revoked})
             for team in await conn.fetch(SQL["solely_owned_teams"], row["user_id"], teams):

@@ -43,7 +43,7 @@ from services.mesh.settings import secret_bytes
 from services.mesh.telemetry.logs import get_logger
 
 log = get_logger()
-SERVES = (10, 10)  # lowest and highest of our migrations that this code serves
+SERVES = (11, 11)  # lowest and highest of our migrations that this code serves
 
 
 async def main(mesh: Mesh[AuthSettings]) -> None:

@@ -166,14 +166,14 @@ class Sessions:
             return session
 
     async def complete(self, conn: Connection, user: Row, methods: Sequence[str], replaced: str) -> auth_pb2.Session:
-        """As open, for a log-in whose last proof was right. replaced: as in create. LOGIN_FAILED where the address
-        has to be proved and is not: a passkey alone does not say that it is theirs."""
+        """As open, for a log-in whose last proof, the last of `methods`, was right. replaced: as in create.
+        LOGIN_FAILED where the address has to be proved and is not: a passkey alone does not say that it is theirs."""
         if self._verification and user["email_verify_time"] is None:
             raise MeshError(
                 "LOGIN_FAILED", "The account's address is not confirmed yet: open the link that was mailed."
             )
         session = await self.open(conn, user, methods)
-        await self._throttle.proved(conn, user)
+        await self._throttle.completed(conn, user, methods[:-1])
         await self.end_replaced(conn, replaced)
         return session
 

@@ -131,9 +131,14 @@ class AuthSettings(FederationSettings, AuditSettings, MailSettings):
     registrations_per_address_max: int = Field(default=50, ge=1)
     mail_requests_per_address_max: int = Field(default=20, ge=1)
     mails_per_recipient_max: int = Field(default=5, ge=1)  # of one kind, in the lifetime of a link for a new password
+    password_changes_max: int = Field(default=10, ge=1)  # of a person, right ones too: each is told by mail
+    password_changes_window_s: int = Field(default=3600, ge=1)
     # Invitations, in a window of their own
     invitations_max: int = Field(default=100, ge=1)  # from an organisation, and by a person in all
-    invitations_per_recipient_max: int = Field(default=10, ge=1)  # to an address, whoever sends them
+    invitations_per_address_max: int = Field(default=200, ge=1)  # by whoever is there; a firm may have one address
+    invitations_per_recipient_max: int = Field(default=10, ge=1)  # from an organisation to an address
+    # To an address, whoever sends them: many, or a stranger would keep others from inviting it.
+    invitations_per_recipient_in_all_max: int = Field(default=100, ge=1)
     invitations_window_s: int = Field(default=86_400, ge=1)
     known_addresses_max: int = Field(default=20, ge=1)  # of a person, that strangers' tries do not count for
 
@@ -163,12 +168,16 @@ class AuthSettings(FederationSettings, AuditSettings, MailSettings):
                 second_factors_per_address=self.second_factors_per_address_max,
                 passkey_proofs_per_address=self.passkey_proofs_per_address_max,
                 invitations=self.invitations_max,
+                invitations_per_address=self.invitations_per_address_max,
+                invitations_per_recipient_in_all=self.invitations_per_recipient_in_all_max,
                 invitations_per_recipient=self.invitations_per_recipient_max,
                 invitations_window_s=self.invitations_window_s,
                 registrations_per_address=self.registrations_per_address_max,
                 mail_requests_per_address=self.mail_requests_per_address_max,
                 mails_per_recipient=self.mails_per_recipient_max,
                 mails_window_s=self.reset_link_s,
+                password_changes=self.password_changes_max,
+                password_changes_window_s=self.password_changes_window_s,
                 known_addresses=self.known_addresses_max,
             ),
             verification=self.email_verification == "required",

@@ -49,8 +49,12 @@ class ThrottleOptions:
     mail_requests_per_address: int
     mails_per_recipient: int
     mails_window_s: int
+    password_changes: int
+    password_changes_window_s: int
     invitations: int
+    invitations_per_address: int
     invitations_per_recipient: int
+    invitations_per_recipient_in_all: int
     invitations_window_s: int
     known_addresses: int
 
@@ -115,6 +119,27 @@ class Throttle:
         await conn.execute(SQL["forget_tries"], [pair.key])
         await self._know(conn, self._digest("place", home), user)
 
+    async def completed(self, conn: Connection, user: Row, methods: Sequence[str]) -> None:
+        """The last proof of a log-in was right: as proved, and gives back what the first ones took. methods: those
+        first ones; none: a passkey alone, which took nothing."""
+        options, email, home = self._options, user["email"], _household(current_or_none())
+        place = self._digest("place", home)
+        taken = []
+        if "password" in methods:
+            taken.append(self._limited("log-in address", home, options.logins_per_address))
+            if not await conn.fetchval(SQL["address_is_known"], email, place):
+                taken.append(self._limited("log-in account", email, options.logins_per_account_by_strangers))
+        elif methods:
+            taken.append(self._limited("log-in elsewhere", home, options.logins_per_address))
+        pair = self._limited("log-in pair", f"{email}\n{home}", options.logins_per_account_and_address)
+        await conn.execute(SQL["give_back_tries"], [pair.key], [one.key for one in taken])
+        await self._know(conn, place, user)
+
+    async def logged_in_elsewhere(self, conn: Connection) -> None:
+        """A log-in by an identity provider succeeded: gives the try back."""
+        most = self._options.logins_per_address
+        await self.give_back(self._limited("log-in elsewhere", _household(current_or_none()), most), within=conn)
+
     async def _know(self, conn: Connection, place: bytes, user: Row) -> None:
         most = self._options.known_addresses - 1
         await conn.execute(SQL["know_address"], user["user_id"], user["org_id"], place, most)
@@ -170,6 +195,22 @@ class Throttle:
         limited = Limited(self._digest("own mail", user_id), options.mails_per_recipient, options.mails_window_s)
         await self._take([limited])
 
+    async def change_password(self, conn: Connection, user_id: str) -> None:
+        """Counts a change of a person's password in the transaction that makes it; none is forgotten: each is told by
+        mail."""
+        options = self._options
+        window = f"{options.password_changes_window_s / 3600:g} h"
+        key = self._digest("password changes", user_id)
+        left_s = await self._over(conn, [Limited(key, options.password_changes, options.password_changes_window_s)])
+        if left_s:
+            why = f"A password is changed at most {options.password_changes} times in {window}."
+            raise MeshError(
+                "RATE_LIMITED",
+                f"{why} Retry after the delay in RetryInfo.",
+                retry_after_s=left_s,
+                quota=[QuotaViolation(f"user:{user_id}", why)],
+            )
+
     async def may_mail(self, conn: Connection, email: str, what: str) -> bool:
         """Counts a mail of a kind to an address; False: there were enough. Nobody is told."""
         options = self._options
@@ -177,17 +218,34 @@ class Throttle:
         return not await self._over(conn, [limited])
 
     async def invite(self, conn: Connection, org_id: str, user_id: str, email: str) -> None:
-        """Counts an invitation in the transaction that makes it: of the organisation, of who sends it, and of who gets
-        it, whoever sends them."""
+        """Counts an invitation in the transaction that makes it: of the organisation, of who sends it, of where they
+        are, and of who gets it. By one organisation that is few, so that its mails are bounded; by all it is many, so
+        that no stranger uses up what others may send."""
         options = self._options
         hours = f"{options.invitations_window_s / 3600:g} hours"
         sent = f"At most {options.invitations} invitations in {hours} go out from one organisation, or by one person."
-        got = f"At most {options.invitations_per_recipient} invitations in {hours} go to one address."
+        there = f"At most {options.invitations_per_address} invitations in {hours} are sent from one network address."
+        got = (
+            f"At most {options.invitations_per_recipient} invitations in {hours} go from an organisation to an address."
+        )
+        all_got = f"At most {options.invitations_per_recipient_in_all} invitations in {hours} go to one address."
         wanted = {
             self._digest("invitations of organisation", org_id): (options.invitations, f"org:{org_id}", sent),
             self._digest("invitations by", user_id): (options.invitations, f"user:{user_id}", sent),
-            self._digest("invitations to", email): (options.invitations_per_recipient, "invited address", got),
+            self._digest("invitations of organisation to", f"{org_id}\n{email}"): (
+                options.invitations_per_recipient,
+                "invited address",
+                got,
+            ),
+            self._digest("invitations to", email): (
+                options.invitations_per_recipient_in_all,
+                "invited address",
+                all_got,
+            ),
         }
+        if home := _household(current_or_none()):
+            key = self._digest("invitations from", home)
+            wanted[key] = (options.invitations_per_address, "network address", there)
         rows = await conn.fetch(
             SQL["take_tries"], list(wanted), [float(options.invitations_window_s) for _ in range(len(wanted))]
         )

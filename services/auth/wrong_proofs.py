@@ -63,7 +63,8 @@ class WrongProofs:
             reason=REASON,
         )
         user = await conn.fetchrow(SQL["user_by_id"], caller.user_id)
-        if user is not None:
+        # Nobody is told at an address that was never proved: it may be a stranger's.
+        if user is not None and user["email_verify_time"] is not None:
             await self._mails.send(
                 conn,
                 "session_guessed",

@@ -18,7 +18,7 @@ TEAM = "<i>Night</i> shift"
 
 
 async def proved(mesh: LocalMesh, person: Person) -> None:
-    """Proves the person's address: an invitation is for a proved one alone."""
+    """Proves the person's address: an invitation is from and for a proved one alone."""
     await person.call("POST", "/api/v1/users/me:sendVerification", {})
     token = (await link_in_mail(mesh, person.email, "verify-email")).split("token=")[1]
     await person.call("POST", "/api/v1/users:verifyEmail", {"token": token, "password": person.password})
@@ -26,6 +26,7 @@ async def proved(mesh: LocalMesh, person: Person) -> None:
 
 async def test_a_team_is_made_joined_and_left(tabs: Tabs, new_person: NewPerson, mesh: LocalMesh) -> None:
     ada, bob = await new_person("Ada"), await new_person("Bob")
+    await proved(mesh, ada)
     await proved(mesh, bob)
     page = await tabs.open("/team", person=ada)
     await expect(page.get_by_role("list", name="Teams").get_by_role("listitem")).to_have_count(1)

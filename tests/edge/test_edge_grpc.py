@@ -19,7 +19,17 @@ from promptmesh.prompts.v1 import posts_pb2, posts_pb2_grpc
 
 from gateway import contracts
 from tests.edge.harness import Edge
-from tests.edge.toys import BARE_POST, FLAKY_POST, MISSING_POST, QUIET_POST, SERVICE_NAMES, SLOW_POST, Seen
+from tests.edge.toys import (
+    BARE_POST,
+    BROKEN_POST,
+    EMPTY_POST,
+    FLAKY_POST,
+    MISSING_POST,
+    QUIET_POST,
+    SERVICE_NAMES,
+    SLOW_POST,
+    Seen,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -61,6 +71,23 @@ async def test_what_the_grpc_library_answers_has_details(channel: grpc.aio.Chann
 
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert _reason(error) == "DEADLINE_TOO_SHORT"
+
+
+async def test_a_code_that_no_row_has_is_told_under_its_own(channel: grpc.aio.Channel) -> None:
+    error = await _error(posts_pb2_grpc.PostServiceStub(channel).GetPost(posts_pb2.GetPostRequest(post_id=BROKEN_POST)))
+
+    assert (error.code(), _reason(error)) == (grpc.StatusCode.UNKNOWN, "INTERNAL")
+    details = bytes(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    assert status_pb2.Status.FromString(details).code == grpc.StatusCode.UNKNOWN.value[0]
+
+
+async def test_what_ends_well_without_a_message_has_no_details(channel: grpc.aio.Channel) -> None:
+    stream = posts_pb2_grpc.PostServiceStub(channel).WatchPost(posts_pb2.WatchPostRequest(post_id=EMPTY_POST))
+
+    assert [each async for each in stream] == []
+    assert await stream.code() is grpc.StatusCode.OK
+    said = [*dict(await stream.initial_metadata()), *dict(await stream.trailing_metadata())]
+    assert "grpc-status-details-bin" not in said
 
 
 async def test_a_stream_whose_deadline_passes_midway_ends_with_that_status(edge: Edge) -> None:

@@ -31,6 +31,8 @@ MISSING_POST = "00000000-0000-7000-8000-000000000404"
 SLOW_POST = "00000000-0000-7000-8000-000000000504"
 FLAKY_POST = "00000000-0000-7000-8000-000000000503"
 BARE_POST = "00000000-0000-7000-8000-000000000004"
+BROKEN_POST = "00000000-0000-7000-8000-000000000013"
+EMPTY_POST = "00000000-0000-7000-8000-000000000000"
 QUIET_POST = "00000000-0000-7000-8000-000000000001"
 LONG_BODY = "a prompt that compresses well. " * 200
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -75,6 +77,8 @@ class ToyPosts(posts_pb2_grpc.PostServiceServicer):
             await self._hang()
         if request.post_id == BARE_POST:
             await _library_answers(context, grpc.StatusCode.DEADLINE_EXCEEDED)
+        if request.post_id == BROKEN_POST:
+            await _library_answers(context, grpc.StatusCode.UNKNOWN)
         if request.post_id == FLAKY_POST and self.seen.unavailable_left:
             self.seen.unavailable_left -= 1
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
@@ -115,6 +119,8 @@ class ToyPosts(posts_pb2_grpc.PostServiceServicer):
         self, request: posts_pb2.WatchPostRequest, context: Any
     ) -> AsyncIterator[posts_pb2.WatchPostResponse]:
         self.seen.note("WatchPost", context)
+        if request.post_id == EMPTY_POST:
+            return
         if request.post_id == SLOW_POST:
             await self._hang()
         yield posts_pb2.WatchPostResponse(

@@ -16,6 +16,7 @@ from services.auth.plans import parsing
 from services.local.testing import LocalMesh
 from tests.mesh.calls import customer
 from tests.mesh.conftest import NewPerson
+from tests.mesh.mails import prove_address
 from tests.mesh.people import DOUBTFUL, Person, cases_of, log_in
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
@@ -78,6 +79,7 @@ async def variables(
     key = {"provider": "examples", "secret": "sk-of-an-example"}
     provider_key = (await admin.ask("POST", "/api/v1/providerKeys", key)).ok()
     leaving, founder = await new_person(), await new_person()
+    await prove_address(mesh, founder)
     org = (await founder.ask("POST", "/api/v1/organisations", {"displayName": "Examples"})).ok()
     accounts = f"/api/v1/organisations/{org['orgId']}/serviceAccounts"
     account = (await founder.ask("POST", accounts, {"displayName": "bot"})).ok()

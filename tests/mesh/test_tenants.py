@@ -17,10 +17,12 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from gateway.contracts import Method
+from services.local.testing import LocalMesh
 from tests.mesh.calls import HELLO
 from tests.mesh.client import Client, NoStreamError, eventually
 from tests.mesh.conftest import NewPerson
 from tests.mesh.errors import fault_of, fault_of_rpc
+from tests.mesh.mails import prove_address
 from tests.mesh.people import CLEAN, Person
 from tests.mesh.rules import new_message
 from tests.mesh.tenants import FOREIGN_FIELDS, SCOPES, TABLE, UNBUILT, Tenant, Try, make_tenant
@@ -54,8 +56,10 @@ def tries() -> Iterator[Any]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def victim(new_person: NewPerson, moderator: Person) -> Tenant:
-    return await make_tenant(await new_person(), moderator)
+async def victim(mesh: LocalMesh, new_person: NewPerson, moderator: Person) -> Tenant:
+    person = await new_person()
+    await prove_address(mesh, person)  # they invite somebody
+    return await make_tenant(person, moderator)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -104,12 +104,14 @@ class NewPasswords:
                 raise await self._wrong(caller, known)
         async with parts.throttle.checking(counted):
             password_hash = await parts.passwords.hash(request.new_password)
-        async with parts.database.transaction() as conn:
+        async with parts.throttle.checking(counted), parts.database.transaction() as conn:
             user = await parts.lock(conn, caller.user_id)
             replaced = user["password_hash"] != known["password_hash"]
             if not replaced:
+                await parts.throttle.change_password(conn, user["user_id"])
                 await parts.links.drop(conn, user["user_id"], LinkKind.RESET_PASSWORD)
-                await self._set(conn, user, password_hash, _NOTHING)
+                await conn.execute(SQL["set_password"], user["user_id"], password_hash)
+                await parts.notify(conn, "password_changed", user, link=parts.pages.page(FORGOT_PAGE))
                 ended = await store.end_sessions_of(conn, parts.outbox, user["user_id"], spared=caller.session_id)
                 await self._record(conn, user, "user.password.change", ended, _NOTHING)
         if replaced:

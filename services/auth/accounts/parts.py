@@ -64,6 +64,12 @@ class Parts:
             conn, template, to=to or user["email"], org_id=user["org_id"], user_id=user["user_id"], **values
         )
 
+    async def notify(self, conn: Connection, template: str, user: Row, **values: str) -> None:
+        """Writes a mail that nobody waits for. To an address that was never proved there is none: it may be that of
+        somebody who knows nothing of the account, and whoever made it could have them sent as many as they like."""
+        if user["email_verify_time"] is not None:
+            await self.mail(conn, template, user, **values)
+
     async def mail_verification(self, conn: Connection, user: Row) -> None:
         """Writes the mail that proves a person's address."""
         token = await self.links.make(conn, LinkKind.VERIFY_EMAIL, user, user["email"])

@@ -103,11 +103,13 @@ class Profile:
             await store.end_sessions_of(conn, parts.outbox, user["user_id"])
             await store.revoke_keys_of(conn, parts.outbox, user)
             await self._erase(conn, user)
-            # Of nobody any more: nothing of it stays once it is sent.
-            await parts.mails.send(conn, "account_deleted", to=user["email"])
+            if user["email_verify_time"] is not None:  # as Parts.notify
+                # Of nobody any more: nothing of it stays once it is sent.
+                await parts.mails.send(conn, "account_deleted", to=user["email"])
 
     async def _erase(self, conn: Connection, user: Row) -> None:
-        gone = await conn.fetchrow(SQL["delete_user"], user["user_id"], user["email"])
+        email = user["email"] if user["email_verify_time"] is not None else None
+        gone = await conn.fetchrow(SQL["delete_user"], user["user_id"], email)
         assert gone is not None, "the transaction holds the lock of the row"
         await conn.execute(SQL["delete_own_organisation"], user["org_id"])
         deleted = events_pb2.UserDeleted(user_id=user["user_id"], org_id=user["org_id"])

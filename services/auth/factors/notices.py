@@ -14,7 +14,9 @@ class Notices:
         self._mails, self._link = mails, links.page("forgot-password")
 
     async def tell(self, conn: Connection, user: Row, template: str, **values: str) -> None:
-        """Writes a mail in this transaction."""
+        """Writes a mail in this transaction; none to an address that was never proved: it may be a stranger's."""
+        if user["email_verify_time"] is None:
+            return
         await self._mails.send(
             conn,
             template,

@@ -155,6 +155,8 @@ class Identities:
         )
 
     async def _tell(self, conn: Connection, user: Row, template: str, provider: str) -> None:
+        if user["email_verify_time"] is None:  # it may be the address of somebody who knows nothing of the account
+            return
         await self._mails.send(
             conn,
             template,

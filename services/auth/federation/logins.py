@@ -201,6 +201,7 @@ class FederatedLogins:
         told = _NEVER if person.auth_time is None else datetime.fromtimestamp(person.auth_time, UTC)
         session = await self._sessions.log_in(conn, user, [f"oidc:{person.provider}"], auth_time=told)
         if not session.HasField("challenge"):  # else CompleteSession does it
+            await self._parts.throttle.logged_in_elsewhere(conn)
             await self._sessions.end_replaced(conn, replaced)
         return pb.CompleteFederatedLoginResponse(session=session)
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from promptmesh.auth.v1 import organisations_pb2 as pb
 
+from services.auth import store
 from services.auth.mail import Links, Mails
 from services.auth.organisations import memberships
 from services.auth.organisations.memberships import ADMIN, OWNER, ROLE_NAMES, organisation_of
@@ -48,7 +49,8 @@ class Invitations:
 
     async def invite(self, caller: Caller, request: pb.InviteMemberRequest) -> pb.Invitation:
         """Mails a link; one that was sent to the address before is good no more. ORGANISATION_NOT_FOUND,
-        MEMBER_ROLE_MISSING, ORGANISATION_LIMIT, RATE_LIMITED, LAST_OWNER for the caller's own organisation.
+        MEMBER_ROLE_MISSING, ORGANISATION_LIMIT, RATE_LIMITED, LAST_OWNER for the caller's own organisation,
+        LINK_INVALID while the caller's own address is not proved.
 
         That the address is a member's already is not told: whether somebody is registered is nobody's business.
         """
@@ -58,6 +60,7 @@ class Invitations:
             row = await memberships.locked(conn, request.org_id, caller.user_id, ADMIN)
             memberships.refuse_personal(row, "it has no other member")
             memberships.refuse_above(row, request.role)
+            await _refuse_unproved(conn, caller)
             await self._refuse_more_members(conn, row["org_id"], email)
             await self._throttle.invite(conn, row["org_id"], caller.user_id, email)
             expire_time = datetime.now(UTC) + timedelta(seconds=self._limits.invitation_lifetime_s)
@@ -142,7 +145,9 @@ class Invitations:
             if organisation is None or taken is None:
                 raise _no_such_link()
             inviter = await conn.fetchrow(SQL["member"], found["org_id"], found["inviter_id"])
-            if not memberships.may_invite(inviter["role"] if inviter is not None else None, found["role"]):
+            # A suspended inviter counts as none.
+            own = None if inviter is None or store.suspended(inviter) else inviter["role"]
+            if not memberships.may_invite(own, found["role"]):
                 raise _no_such_link()
             if await conn.fetchrow(SQL["member"], found["org_id"], caller.user_id) is None:
                 await refuse_more_teams(conn, caller.user_id, self._limits.organisations_max)
@@ -187,6 +192,17 @@ def _invitation(row: Row) -> pb.Invitation:
     invitation.expire_time.FromDatetime(row["expire_time"])
     invitation.create_time.FromDatetime(row["create_time"])
     return invitation
+
+
+async def _refuse_unproved(conn: Connection, caller: Caller) -> None:
+    """Nobody has mails sent, with a name of their own in them, of whom not even an address is known."""
+    user = await conn.fetchrow(SQL["user_by_id"], caller.user_id)
+    if user is None or user["email_verify_time"] is None:
+        raise MeshError(
+            "LINK_INVALID",
+            "Who invites others by mail has to have proved an address of their own, and you have not yet. Open the "
+            "link of the confirmation mail (SendVerification mails another), then invite again.",
+        )
 
 
 def _digest(token: str) -> bytes:

@@ -3,7 +3,7 @@ in a copy of their data."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from services.auth import store
 from services.auth.organisations import service_accounts
@@ -19,11 +19,13 @@ def leaving(outbox: Outbox) -> Callable[[Connection, Row], Awaitable[None]]:
     """What is done, in the transaction of an account's deletion, before its row of `users`, which is locked, goes.
 
     Takes the person out of their teams; a team that has no other member is deleted. LAST_OWNER where others would be
-    left without an owner. Keys of their own organisation, service accounts' too, are revoked: its rows go with it.
+    left without an owner. Keys of their own organisation, service accounts' too, are revoked: its rows go with it. What
+    they made for others stays, and nothing says any more that they did.
     """
 
     async def leave(conn: Connection, user: Row) -> None:
-        for row in await _locked(conn, user):
+        made = [row["org_id"] for row in await conn.fetch(SQL["organisations_of_maker"], user["user_id"])]
+        for row in await _locked(conn, user, made):
             if row["personal"]:
                 await store.revoke_keys_of_org(conn, outbox, row["org_id"])
                 continue
@@ -36,6 +38,16 @@ def leaving(outbox: Outbox) -> Callable[[Connection, Row], Awaitable[None]]:
             if membership["role"] == OWNER:
                 await refuse_last_owner(conn, row["org_id"], user["user_id"])
             await remove(conn, outbox, membership, user["user_id"])
+            await audit.record(
+                conn,
+                outbox,
+                "member.leave",
+                Party("user", user["user_id"], user["display_name"]),
+                subject_user_id=user["user_id"],
+                org_id=row["org_id"],
+                before={"role": ROLE_NAMES[membership["role"]]},
+            )
+        await conn.execute(SQL["forget_maker"], user["user_id"], made)
 
     return leave
 
@@ -60,23 +72,22 @@ async def dispossess(conn: Connection, outbox: Outbox, user: Row) -> int:
             continue
         heir = await conn.fetchrow(SQL["heir"], org_id, user["user_id"])
         if heir is None:
-            await dissolve(conn, outbox, membership)
+            await dissolve(conn, outbox, membership, actor=who)
             continue
         if heir["role"] != OWNER and membership["role"] == OWNER:
             await conn.execute(SQL["set_member_role"], org_id, heir["user_id"], OWNER)
             await _record(conn, outbox, "member.set_role", org_id, heir, who, heir["role"], OWNER)
-        await remove(conn, outbox, membership, user["user_id"])
+        await remove(conn, outbox, membership, user["user_id"], actor=who)
         await _record(conn, outbox, "member.remove", org_id, user, who, membership["role"], None)
     return accounts
 
 
-async def _locked(conn: Connection, user: Row) -> list[Row]:
-    """The organisations of a person whose row is locked: all locked, in the order of locks."""
+async def _locked(conn: Connection, user: Row, others: Sequence[str] = ()) -> list[Row]:
+    """The organisations of a person whose row is locked: all locked, and others with them, in the order of locks."""
     rows = await conn.fetch(SQL["organisations_of_user"], user["user_id"])
-    rows = sorted(rows, key=lambda one: str(one["org_id"]))
-    for row in rows:
-        await conn.execute(SQL["lock_organisation"], row["org_id"])
-    return rows
+    for org_id in sorted({str(one) for one in (*(row["org_id"] for row in rows), *others)}):
+        await conn.execute(SQL["lock_organisation"], org_id)
+    return sorted(rows, key=lambda one: str(one["org_id"]))
 
 
 async def _record(

@@ -101,19 +101,22 @@ def refuse_above(own: Row, role: int) -> None:
         )
 
 
-async def remove(conn: Connection, outbox: Outbox, organisation: Row, user_id: str) -> None:
-    """Takes a person out of a locked team: keys revoked, sessions ended, invitations that they sent gone."""
+async def remove(
+    conn: Connection, outbox: Outbox, organisation: Row, user_id: str, *, actor: Party | None = None
+) -> None:
+    """Takes a person out of a locked team: keys revoked, sessions ended, invitations that they sent gone. actor: as
+    the trail names who does it, where it is not who calls."""
     org_id = organisation["org_id"]
     await conn.execute(SQL["delete_member"], org_id, user_id)
     await drop_invitations(conn, org_id, user_id, None)
     await store.end_sessions_of_org(conn, outbox, org_id, user_id)
     await store.revoke_keys_of_org(conn, outbox, org_id, user_id=user_id)
-    await owners_changed(conn, outbox, org_id)
+    await owners_changed(conn, outbox, org_id, actor=actor)
 
 
-async def owners_changed(conn: Connection, outbox: Outbox, org_id: str) -> None:
+async def owners_changed(conn: Connection, outbox: Outbox, org_id: str, *, actor: Party | None = None) -> None:
     """Tells every service where all owners of a locked team are suspended now, or are not any more: its service
-    accounts are refused meanwhile, since nobody who may answer for them can."""
+    accounts are refused meanwhile, since nobody who may answer for them can. actor: as in remove."""
     row = await conn.fetchrow(SQL["suspend_organisation"], org_id)
     if row is None:
         return
@@ -124,6 +127,7 @@ async def owners_changed(conn: Connection, outbox: Outbox, org_id: str) -> None:
         outbox,
         "organisation.suspend" if until is not None else "organisation.restore",
         party(row),
+        actor=actor,
         org_id=row["org_id"],
         after={"suspend_time": until.isoformat() if until is not None else None},
     )
@@ -140,8 +144,8 @@ def may_invite(own: int | None, role: int) -> bool:
     return own is not None and own <= ADMIN and own <= role
 
 
-async def dissolve(conn: Connection, outbox: Outbox, organisation: Row) -> None:
-    """Deletes a locked team with all that it has here, and tells the other services to."""
+async def dissolve(conn: Connection, outbox: Outbox, organisation: Row, *, actor: Party | None = None) -> None:
+    """Deletes a locked team with all that it has here, and tells the other services to. actor: as in remove."""
     org_id = organisation["org_id"]
     await store.end_sessions_of_org(conn, outbox, org_id, None)
     await workload_accounts.tell_of_deleted(conn, outbox, await conn.fetch(SQL["list_service_accounts"], org_id))
@@ -155,6 +159,7 @@ async def dissolve(conn: Connection, outbox: Outbox, organisation: Row) -> None:
         outbox,
         "organisation.delete",
         party(organisation),
+        actor=actor,
         org_id=org_id,
         before={"display_name": organisation["display_name"]},
     )

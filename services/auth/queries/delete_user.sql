@@ -1,4 +1,5 @@
--- What is left of a person ($1, whose address is $2): two ids, until the last of their tokens has ended.
+-- What is left of a person ($1, whose address is $2; null: they never proved that it is theirs, and what is for whoever
+-- has it stays): two ids, until the last of their tokens has ended.
 WITH links_gone AS (
     DELETE FROM links WHERE user_id = $1
 ), places_gone AS (

@@ -15,7 +15,8 @@ SELECT jsonb_build_object(
         SELECT coalesce(jsonb_agg(to_jsonb(m) - 'body' ORDER BY m.mail_id), '[]') FROM mails AS m WHERE m.user_id = $1),
     'invitations', (
         SELECT coalesce(jsonb_agg(to_jsonb(i) - 'digest' - 'inviter_id' ORDER BY i.invitation_id), '[]')
-          FROM invitations AS i JOIN users AS u USING (email) WHERE u.user_id = $1),
+          FROM invitations AS i JOIN users AS u USING (email)
+         WHERE u.user_id = $1 AND u.email_verify_time IS NOT NULL),
     'links', (
         SELECT coalesce(jsonb_agg(to_jsonb(l) - 'digest' ORDER BY l.create_time), '[]')
           FROM links AS l WHERE l.user_id = $1),

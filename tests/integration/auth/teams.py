@@ -16,7 +16,7 @@ from promptmesh.auth.v1 import organisations_pb2 as pb
 from promptmesh.auth.v1.organisations_pb2_grpc import OrganisationServiceStub
 
 from services.mesh.errors import error_of
-from tests.integration.auth.world import Client
+from tests.integration.auth.world import Client, prove_address
 from tests.integration.support.service_process import ServiceProcess
 
 OWNER, ADMIN, MEMBER = pb.MEMBER_ROLE_OWNER, pb.MEMBER_ROLE_ADMIN, pb.MEMBER_ROLE_MEMBER
@@ -68,7 +68,7 @@ class Teams:
 
     async def prove_address(self, person: Teammate) -> None:
         """As if they had opened the link that was mailed."""
-        await self.rows.execute("UPDATE users SET email_verify_time = now() WHERE user_id = $1", person.user_id)
+        await prove_address(self.rows, person.user_id)
 
     async def team(self, owner: Teammate, *others: tuple[Teammate, int]) -> str:
         """A team of people with their roles; its id."""

@@ -9,7 +9,16 @@ import jwt
 from promptmesh.auth.v1 import auth_pb2 as pb
 from promptmesh.auth.v1 import factors_pb2 as factors
 
-from tests.integration.auth.world import PASSWORD, Client, acts_of, later, reason_of, refusal_of, until_refused
+from tests.integration.auth.world import (
+    PASSWORD,
+    Client,
+    acts_of,
+    later,
+    prove_address,
+    reason_of,
+    refusal_of,
+    until_refused,
+)
 
 KEY = pb.CreateApiKeyRequest(display_name="key")
 
@@ -61,6 +70,7 @@ async def test_a_wrong_password_confirms_nothing_and_some_of_them_end_the_sessio
     client: Client, rows: asyncpg.Connection
 ) -> None:
     session, person = await client.somebody()
+    await prove_address(rows, session.user.user_id)
     for _ in range(5):
         assert await reason_of(confirmed(person, "wrong")) == "PROOF_WRONG"
     assert await reason_of(confirmed(person)) == "CREDENTIAL_REVOKED"
@@ -82,6 +92,7 @@ async def test_ten_wrong_ones_in_an_hour_end_the_session_whatever_right_ones_cam
     client: Client, rows: asyncpg.Connection
 ) -> None:
     session, person = await client.somebody()
+    await prove_address(rows, session.user.user_id)
     for _ in range(3):
         for _ in range(3):
             assert await reason_of(confirmed(person, "wrong")) == "PROOF_WRONG"

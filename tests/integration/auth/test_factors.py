@@ -14,6 +14,7 @@ from promptmesh.auth.v1 import auth_pb2
 from promptmesh.auth.v1 import factors_pb2 as pb
 
 from tests.integration.auth.factors import App, Person, people_of, refused
+from tests.integration.auth.world import prove_address
 from tests.integration.support.service_process import ServiceProcess
 
 People = Callable[[], Awaitable[Person]]
@@ -125,6 +126,7 @@ async def test_guessing_is_bounded_over_challenges_and_locks_nobody_out(
     people: People, rows: asyncpg.Connection
 ) -> None:
     ada = await people()
+    await prove_address(rows, ada.user.user_id)
     app, made = await ada.set_up_app()
     for _ in range(2):
         challenge = await ada.challenge()
@@ -190,6 +192,7 @@ async def test_a_set_up_that_is_begun_anew_forgets_the_first(people: People) -> 
 
 async def test_recovery_codes_are_good_once_and_typed_as_one_likes(people: People, rows: asyncpg.Connection) -> None:
     ada = await people()
+    await prove_address(rows, ada.user.user_id)
     _, made = await ada.set_up_app()
     code = made.recovery_codes[3]
     challenge = await ada.challenge()
@@ -236,6 +239,7 @@ async def test_a_new_factor_ends_other_sessions_and_log_ins_under_way(people: Pe
 
 async def test_removing_the_last_factor_ends_the_second_step(people: People, rows: asyncpg.Connection) -> None:
     ada = await people()
+    await prove_address(rows, ada.user.user_id)
     app, made = await ada.set_up_app()
     other = await ada.complete((await ada.challenge()).challenge_token, totp_code=app.code())
     eve = await people()

@@ -556,6 +556,22 @@ async def test_begins_are_counted(place: Place, oidc_file: Path) -> None:
             assert await reason_of(Browser(client)("BeginFederatedLogin", request, *headers)) == "RATE_LIMITED"
 
 
+async def test_right_log_ins_give_their_tries_back(
+    place: Place, oidc_file: Path, provider: RealProvider, name: str
+) -> None:
+    with place.running(OIDC_FILE=oidc_file, LOGINS_PER_ADDRESS_MAX=1) as process:
+        async with client_of(process) as client:
+            headers = (*PROTECTED, ("x-envoy-external-address", "203.0.113.10"))
+            for _ in range(3):
+                browser = Browser(client)
+                begun = await browser("BeginFederatedLogin", pb.BeginFederatedLoginRequest(provider="acme"), *headers)
+                query = await provider.log_in(begun.authorization_url, name)
+                request = pb.CompleteFederatedLoginRequest(
+                    state=query["state"], code=query["code"], issuer=query.get("iss", "")
+                )
+                assert (await browser("CompleteFederatedLogin", request, *headers)).session.access_token
+
+
 async def test_the_log_says_no_secret(
     browser: Browser, provider: RealProvider, name: str, service: ServiceProcess
 ) -> None:

@@ -46,7 +46,7 @@ async def test_teams_of_a_squatter_are_not_the_owners(teams: Teams, client: Clie
     owned = await teams.team(squatter, (other, OWNER))
     joined = await teams.team(other)
     await rows.execute("INSERT INTO members (org_id, user_id, role) VALUES ($1, $2, 2)", joined, squatter.user_id)
-    await squatter("InviteMember", org_id=shared, email="puppet@example.test", role=OWNER)
+    await teams.invitation(shared, "puppet@example.test", OWNER)
     keys = [await account_key(squatter, alone, client)]
     for org_id in (alone, shared, joined):
         acting = await squatter.acting_for(org_id)
@@ -72,6 +72,9 @@ async def test_teams_of_a_squatter_are_not_the_owners(teams: Teams, client: Clie
     acts = [(act.action, act.org_id) for act in await acts_of(rows, squatter.user_id) if act.org_id != own]
     assert {("member.remove", one) for one in (shared, owned, joined)} <= set(acts)
     assert ("member.set_role", shared) in {(act.action, act.org_id) for act in await acts_of(rows, third.user_id)}
+    # The trail names whose account it turned out to be, not nobody.
+    (dissolved,) = [act for act in await acts_of(rows, alone) if act.action == "organisation.delete"]
+    assert (dissolved.actor.kind, dissolved.actor.id) == ("user", squatter.user_id)
     assert await rows.fetchval("SELECT count(*) FROM known_addresses WHERE user_id = $1", squatter.user_id) <= 1
 
 

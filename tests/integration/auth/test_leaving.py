@@ -65,6 +65,25 @@ async def test_whoever_goes_leaves_teams_and_ends_those_of_their_own(
     assert await rows.fetchval(live, [alone, shared, person.session.user.org_id]) == 0
 
 
+async def test_nothing_says_any_more_what_whoever_goes_made(
+    teams: Teams, database: Database, rows: asyncpg.Connection
+) -> None:
+    person, other = await teams.person(), await teams.person()
+    left, shared = await teams.team(person, (other, OWNER)), await teams.team(person, (other, OWNER))
+    account = await person("CreateServiceAccount", org_id=left, display_name="bot")
+    theirs = await other("CreateServiceAccount", org_id=shared, display_name="bot")
+    await person("RemoveMember", org_id=left, user_id=person.user_id)
+
+    await leave(database, person.user_id)
+
+    made = "SELECT maker_id FROM service_accounts WHERE service_account_id = $1"
+    assert await rows.fetchval(made, account.service_account_id) is None
+    assert str(await rows.fetchval(made, theirs.service_account_id)) == other.user_id
+    by_person = "SELECT count(*) FROM organisations WHERE maker_id = $1"
+    assert await rows.fetchval(by_person, person.user_id) == 0
+    assert {one.org_id for one in (await other("ListOrganisations")).organisations} >= {left, shared}
+
+
 async def test_the_last_owner_of_others_cannot_go(teams: Teams, database: Database, rows: asyncpg.Connection) -> None:
     person, other = await teams.person(), await teams.person()
     alone, shared = await teams.team(person), await teams.team(person, (other, MEMBER))

@@ -101,6 +101,20 @@ async def test_a_revocation_of_all_keys(
     assert answered.revoked == 1
 
 
+async def test_a_revocation_of_all_keys_of_an_owner_of_another_team(
+    member: tuple[Teammate, str], teams: Teams, place: Place, client: Client, tmp_path: Path
+) -> None:
+    """The team that they own has the later id, so that it is locked after the one that their key acts for."""
+    person, org_id = member
+    admin = await new_admin(client, place, tmp_path, "locks-2@example.test")
+    await make_key(person.auth)
+    owned = await teams.team(person)
+    assert owned > org_id
+    request = asked("RevokeApiKeys", person.user_id)
+    answered = await while_held(place, org_id, HOLD, owned, lambda: admin("RevokeApiKeys", request))
+    assert answered.revoked == 1
+
+
 async def test_members_go_while_they_refresh_and_revoke(teams: Teams, client: Client, rows: asyncpg.Connection) -> None:
     """As it comes: nothing fails but what the removal ends."""
     owner = await teams.person()

@@ -212,3 +212,8 @@ async def until_refused(person: Client, reason: str = "CREDENTIAL_REVOKED") -> N
                 if error.reason != reason:
                     raise
                 return
+
+
+async def prove_address(rows: asyncpg.Connection, user_id: str) -> None:
+    """As if a person had opened the link that was mailed."""
+    await rows.execute("UPDATE users SET email_verify_time = now() WHERE user_id = $1", user_id)

@@ -8,12 +8,12 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
-from promptmesh.auth.v1 import factors_pb2
+from promptmesh.auth.v1 import factors_pb2, organisations_pb2
 from promptmesh.auth.v1.auth_pb2_grpc import AuthServiceStub
 from promptmesh.auth.v1.factors_pb2_grpc import FactorServiceStub
 
 from services.mesh.errors import error_of
-from tests.integration.auth.accounts.world import ANOTHER, Person, log_in, register
+from tests.integration.auth.accounts.world import ANOTHER, Person, log_in, reason_of_or_ok, register
 from tests.integration.auth.factors import Person as WithFactors
 from tests.integration.auth.teams import ADMIN, MEMBER, teams_of
 from tests.integration.auth.world import Client, Place, client_of, reason_of, refusal_of
@@ -73,6 +73,29 @@ async def test_second_factors_are_counted_by_address_and_right_ones_given_back(
                 assert await reason_of(ask(few, "CompleteSession", wrong, address="192.0.2.203")) == reason
 
 
+@pytest.mark.parametrize("limit", ["LOGINS_PER_ADDRESS_MAX", "LOGINS_PER_ACCOUNT_BY_STRANGERS_MAX"])
+async def test_right_log_ins_with_a_second_factor_give_all_their_tries_back(
+    place: Place, client: Client, nobody: Person, limit: str
+) -> None:
+    session, _ = await client.somebody()
+    person = WithFactors(AuthServiceStub(nobody.channel), FactorServiceStub(nobody.channel), session.user, session)
+    _, made = await person.set_up_app()
+    with place.running(**{limit: 2}, WORKER="few-9") as service:
+        async with grpc.aio.insecure_channel(service.target) as few:
+            for number, code in enumerate(made.recovery_codes[:4]):
+                # By address: one for all; by strangers: another one each time, of which none is known.
+                address = "192.0.2.208" if limit == "LOGINS_PER_ADDRESS_MAX" else f"192.0.2.{220 + number}"
+                begun = await log_in(Person(few, address=address), session.user.email)
+                request = factors_pb2.CompleteSessionRequest(
+                    challenge_token=begun.challenge.challenge_token, proof=factors_pb2.Proof(recovery_code=code)
+                )
+                assert (await ask(few, "CompleteSession", request, address=address)).access_token
+            # What is not completed stays counted.
+            for number, reason in enumerate(("ok", "ok", "RATE_LIMITED")):
+                address = "192.0.2.208" if limit == "LOGINS_PER_ADDRESS_MAX" else f"192.0.2.{230 + number}"
+                assert await reason_of_or_ok(log_in(Person(few, address=address), session.user.email)) == reason
+
+
 async def test_open_challenges_of_an_account_are_bounded(
     place: Place, client: Client, rows: asyncpg.Connection
 ) -> None:
@@ -107,7 +130,8 @@ async def test_log_ins_that_an_address_may_not_make_write_nothing(place: Place, 
 async def test_invitations_are_counted(
     place: Place, service: ServiceProcess, client: Client, rows: asyncpg.Connection
 ) -> None:
-    with place.running(INVITATIONS_MAX=3, INVITATIONS_PER_RECIPIENT_MAX=2, WORKER="few-7") as few:
+    bounds = {"INVITATIONS_MAX": 3, "INVITATIONS_PER_RECIPIENT_MAX": 1, "INVITATIONS_PER_RECIPIENT_IN_ALL_MAX": 2}
+    with place.running(**bounds, WORKER="few-7") as few:
         async with client_of(few) as few_client, teams_of(few, few_client, rows) as teams:
             owner, admin, other = [await teams.person() for _ in range(3)]
             team = await teams.team(owner, (admin, ADMIN))
@@ -123,16 +147,51 @@ async def test_invitations_are_counted(
                 assert "At most 3 invitations in 24 hours" in refused.message
                 assert refused.quota
             assert await rows.fetchval("SELECT count(*) FROM mails") == mails
-            # To an address, whoever sends them.
-            theirs = await teams.team(other)
-            await other("InviteMember", org_id=theirs, email="guest-0@example.test", role=MEMBER)
-            refused = await refusal_of(other("InviteMember", org_id=theirs, email="Guest-0@example.test", role=MEMBER))
-            assert [one.subject for one in refused.quota] == ["invited address"]
+            # From an organisation to an address: what others sent there is no matter.
+            theirs, theirs_too = await teams.team(other), await teams.team(other)
+            to_guest = {"email": "Guest-0@example.test", "role": MEMBER}
+            await other("InviteMember", org_id=theirs, **to_guest)
+            refused = await refusal_of(other("InviteMember", org_id=theirs, **to_guest))
+            assert [one.subject for one in refused.quota] == ["invited address", "invited address"]
+            assert "from an organisation to an address" in refused.quota[0].description + refused.quota[1].description
+            # And in all, whoever sends them.
+            refused = await refusal_of(other("InviteMember", org_id=theirs_too, **to_guest))
+            assert ["to one address" in one.description for one in refused.quota] == [True]
             # Who may not invite uses nothing up.
             assert await reason_of(other("InviteMember", org_id=team, email="x@example.test", role=MEMBER)) == (
                 "ORGANISATION_NOT_FOUND"
             )
             await other("InviteMember", org_id=theirs, email="x@example.test", role=MEMBER)
+
+
+async def test_invitations_are_counted_by_network_address(
+    place: Place, service: ServiceProcess, client: Client, rows: asyncpg.Connection
+) -> None:
+    with place.running(INVITATIONS_PER_ADDRESS_MAX=2, WORKER="few-8") as few:
+        async with client_of(few) as few_client, teams_of(few, few_client, rows) as teams:
+
+            async def invite(address: str, number: int) -> None:
+                """By somebody new each time, for a team of their own."""
+                owner = await teams.person()
+                team = await teams.team(owner)
+                request = organisations_pb2.InviteMemberRequest(
+                    org_id=team, email=f"by-address-{number}@example.test", role=MEMBER
+                )
+                metadata = (
+                    ("authorization", f"Bearer {owner.auth.credential}"),
+                    ("x-envoy-external-address", address),
+                )
+                stub: Any = owner.stub
+                try:
+                    await stub.InviteMember(request, metadata=metadata, timeout=20.0)
+                except grpc.aio.AioRpcError as error:
+                    raise error_of(error) from error
+
+            for number in range(2):
+                await invite("192.0.2.206", number)
+            refused = await refusal_of(invite("192.0.2.206", 2))
+            assert (refused.reason, [one.subject for one in refused.quota]) == ("RATE_LIMITED", ["network address"])
+            await invite("192.0.2.207", 2)
 
 
 # A busy service

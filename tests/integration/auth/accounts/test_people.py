@@ -22,7 +22,15 @@ from tests.integration.auth.accounts.mailbox import Mailbox
 from tests.integration.auth.accounts.world import ANOTHER, Person, known, reason_of_or_ok
 from tests.integration.auth.factors import Person as WithFactors
 from tests.integration.auth.teams import Teammate
-from tests.integration.auth.world import PASSWORD, Client, client_of, reason_of, refusal_of, until_refused
+from tests.integration.auth.world import (
+    PASSWORD,
+    Client,
+    client_of,
+    prove_address,
+    reason_of,
+    refusal_of,
+    until_refused,
+)
 from tests.integration.support.service_process import ServiceProcess
 
 # Proof of the address
@@ -206,9 +214,10 @@ async def test_no_secret_of_a_link_is_kept(
 
 
 async def test_a_change_of_the_password_ends_the_other_sessions(
-    client: Client, nobody: Person, mailbox: Mailbox
+    client: Client, nobody: Person, mailbox: Mailbox, rows: asyncpg.Connection
 ) -> None:
     user, me = await known(client, nobody)
+    await prove_address(rows, user.user_id)
     other = await client.log_in(user.email)
     wrong = me("ChangePassword", current_password="not the password", new_password=ANOTHER)
     assert await reason_of(wrong) == "PROOF_WRONG"
@@ -225,9 +234,10 @@ async def test_a_change_of_the_password_ends_the_other_sessions(
 
 
 async def test_guesses_at_the_present_password_end_the_session(
-    client: Client, nobody: Person, mailbox: Mailbox
+    client: Client, nobody: Person, mailbox: Mailbox, rows: asyncpg.Connection
 ) -> None:
     user, me = await known(client, nobody)
+    await prove_address(rows, user.user_id)
     for _ in range(9):
         wrong = me("ChangePassword", current_password="not the password", new_password=ANOTHER)
         assert await reason_of(wrong) == "PROOF_WRONG"
@@ -344,6 +354,7 @@ async def test_a_deleted_account_is_gone(
     client: Client, nobody: Person, mailbox: Mailbox, rows: asyncpg.Connection, peer: Client
 ) -> None:
     user, me = await known(client, nobody)
+    await prove_address(rows, user.user_id)
     caller = client.bearing(me.token)
     key = await caller("CreateApiKey", auth_pb2.CreateApiKeyRequest(display_name="k"))
     with_key = client.bearing(key.secret)
