@@ -116,16 +116,17 @@ async def moderator(new_person: NewPerson, admin: Person) -> Person:
 
 
 @pytest.fixture
-def provider(upstreams: Upstreams) -> MisbehavingProvider:
-    """The provider of calls, well-behaved and with nothing remembered."""
-    return _fresh(upstreams.calls)
+def provider(upstreams: Upstreams) -> Iterator[MisbehavingProvider]:
+    """The provider of calls, well-behaved and with nothing remembered, before the test and after it."""
+    yield _fresh(upstreams.calls)
+    _fresh(upstreams.calls)
 
 
 @pytest.fixture
 def examples(upstreams: Upstreams) -> Iterator[MisbehavingProvider]:
     """The provider of examples, likewise; whatever a test has told it is over with the test."""
     yield _fresh(upstreams.examples)
-    upstreams.examples.default = Behaviour()
+    _fresh(upstreams.examples)
 
 
 @pytest.fixture(autouse=True)

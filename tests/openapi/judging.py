@@ -136,7 +136,7 @@ def _read(method: Method, binding: Binding, case: schemathesis.Case) -> Any:
         _put(fields, variable, case.path_parameters[parameter_name(variable)])
     for name, value in (case.query or {}).items():
         _put(fields, name, value)
-    return json_format.ParseDict(fields, message, ignore_unknown_fields=True)
+    return json_format.ParseDict(_listed(message.DESCRIPTOR, fields), message, ignore_unknown_fields=True)
 
 
 def _as_transcoded(value: Any) -> Any:
@@ -149,6 +149,21 @@ def _as_transcoded(value: Any) -> Any:
             flat += _as_transcoded(each) if isinstance(each, list) else [] if each is None else [_as_transcoded(each)]
         return flat
     return value
+
+
+def _listed(kind: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    """Seen: the transcoder takes one text, number or object where a list of them belongs."""
+    known = {name: field for field in kind.fields for name in (field.name, field.json_name)}
+    made = dict(fields)
+    for name, value in fields.items():
+        field = known.get(name)
+        if field is None or value is None or (field.message_type and field.message_type.GetOptions().map_entry):
+            continue
+        each = value if isinstance(value, list) else [value]
+        if field.message_type and not field.message_type.full_name.startswith("google.protobuf."):
+            each = [_listed(field.message_type, one) if isinstance(one, dict) else one for one in each]
+        made[name] = each if field.is_repeated or isinstance(value, list) else each[0]
+    return made
 
 
 def _put(fields: dict[str, Any], path: str, value: Any) -> None:
