@@ -234,6 +234,10 @@ PAGES: dict[str, Callable[[Page, World], Awaitable[object]]] = {
 }
 
 
+#: Each picture logs in anew, most as the same person; the first log-in is still needed for the last picture.
+MANY_SESSIONS = {"PROMPTMESH_SESSIONS_PER_USER_MAX": "1000"}
+
+
 async def _world(mesh: LocalMesh, upstreams: Upstreams) -> World:
     ada = await asyncio.to_thread(Person.register, mesh, "Ada Lovelace", "ada", ())
     posts = []
@@ -275,7 +279,7 @@ async def _take(browser: Browser, world: World, name: str, look: str) -> None:
 async def main(names: list[str]) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     async with running_upstreams() as upstreams, async_playwright() as playwright:
-        with local_mesh(models_yaml=models_yaml(upstreams)) as mesh:
+        with local_mesh(models_yaml=models_yaml(upstreams), environment=MANY_SESSIONS) as mesh:
             world = await _world(mesh, upstreams)
             browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
             for name in names or PAGES:
