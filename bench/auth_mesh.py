@@ -36,6 +36,8 @@ UNTHROTTLED = {
         "MAILS_PER_RECIPIENT",
     )
 }
+#: One person logs in hundreds of times, and their first session goes on.
+UNTHROTTLED |= {"PROMPTMESH_SESSIONS_PER_USER_MAX": "10000"}
 _TOKEN = re.compile(r"#token=(\S+)")
 
 
