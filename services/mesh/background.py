@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from services.mesh.backoff import Backoff
+from services.mesh.errors import MeshError
 from services.mesh.telemetry.logs import get_logger
 from services.mesh.telemetry.metrics import BACKGROUND_FAILED, LOOP_LAG
 
@@ -44,6 +45,20 @@ class Background:
             task = self._tasks.pop()
             task.cancel()
             await asyncio.wait([task])
+
+
+async def look_now_and_then(look: Callable[[], Awaitable[None]], interval_s: float) -> None:
+    """Calls `look()` for ever, some `interval_s` apart, so that processes do not look together.
+
+    While PostgreSQL or Redis is away what it saw last stands; any other error is raised.
+    """
+    while True:
+        try:
+            await look()
+        except MeshError as error:
+            if error.reason != "DEPENDENCY_UNAVAILABLE":
+                raise
+        await asyncio.sleep(interval_s * random.uniform(0.8, 1.2))
 
 
 async def watch_loop_lag() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from promptmesh.moderation.v1 import moderation_pb2_grpc as pb_grpc
 
+from services.mesh.background import look_now_and_then
 from services.mesh.events.erasure import EVENT_TYPES as GONE_TYPES
 from services.mesh.events.erasure import Erasures
 from services.mesh.run import Mesh
@@ -28,7 +29,7 @@ async def main(mesh: Mesh[ModerationSettings]) -> None:
     erasures = Erasures(database, store.erase)
     mesh.consume("auth", group="moderation.erasure", types=GONE_TYPES, handle=erasures)
     mesh.background("erasure", erasures.again)
-    mesh.background("queue", lambda: queue.watch(database))
+    mesh.background("queue", lambda: look_now_and_then(lambda: queue.look(database), queue.INTERVAL_S))
     server = mesh.server(access)
     cases = Cases(database, outbox, mesh.page_tokens())
     server.add(pb_grpc.add_ModerationServiceServicer_to_server, Moderation(policies, cases))

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-
 from services.mesh.database import Database, queries
-from services.mesh.errors import MeshError
 from services.mesh.ids import SYSTEM_CLOCK, Clock
 from services.moderation.metrics import CASES_OPEN, OLDEST_CASE
 
@@ -23,14 +19,3 @@ async def look(database: Database, clock: Clock = SYSTEM_CLOCK) -> None:
     CASES_OPEN.set(row["waiting"])
     oldest = row["oldest_time"]
     OLDEST_CASE.set(0.0 if oldest is None else max(0.0, (clock.now() - oldest).total_seconds()))
-
-
-async def watch(database: Database) -> None:
-    """Looks for ever. With PostgreSQL away the gauges stay as they are."""
-    while True:
-        try:
-            await look(database)
-        except MeshError as error:
-            if error.reason != "DEPENDENCY_UNAVAILABLE":
-                raise
-        await asyncio.sleep(INTERVAL_S * random.uniform(0.8, 1.2))

@@ -16,16 +16,16 @@ from services.auth.accounts.registration import Registration
 from services.auth.accounts.requests import AccountRequests
 from services.auth.known_passwords import KnownPasswords
 from services.auth.links import LinkKind, MailedLinks, purge_links
-from services.auth.mail import Links
+from services.auth.mail import Links, waiting
 from services.auth.mail.outgoing import OutgoingMails
 from services.auth.mail.sender import MailSender
-from services.auth.mail.waiting import watch as watch_mails
 from services.auth.password_rules import PasswordRules
 from services.auth.passwords import Passwords
 from services.auth.session_list import SessionList
 from services.auth.store import RESTRICTION_MARGIN_S, SQL
 from services.auth.throttle import Throttle
 from services.auth.wrong_proofs import WrongProofs
+from services.mesh.background import look_now_and_then
 from services.mesh.database import Database
 from services.mesh.events import Outbox
 from services.mesh.run import Mesh
@@ -95,7 +95,7 @@ def accounts_of(
     forget_s = settings.access_lifetime_s + RESTRICTION_MARGIN_S
     mesh.background("deleted people", lambda: _forget_deleted(database, forget_s))
     if options.smtp.host:
-        mesh.background("waiting mails", lambda: watch_mails(database))
+        mesh.background("waiting mails", lambda: look_now_and_then(lambda: waiting.look(database), waiting.INTERVAL_S))
     if options.smtp.host and options.sends_here:
         sender = MailSender(database, options.smtp, options.sending)
         mails.wake = sender.wake
