@@ -1,15 +1,20 @@
-"""Builds what a cluster gets, into out/k8s: `python -m tools.k8s_build`. Nothing of it is committed, nothing applied.
+"""Builds what a cluster gets, into out/k8s: `python -m tools.k8s_build`. Nothing of it is applied.
 
 For each overlay: manifests.yaml, as `kubectl kustomize` writes it, and edge.yaml, the configuration that the edge's pod
-renders for itself from the overlay's settings.
+renders for itself from the overlay's settings. The manifests are kept in tests/fixtures/k8s too, with the hash of what
+they were built from: tests read them there where no kubectl is, and fail where the files have changed since.
 """
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,10 @@ import yaml
 from gateway import render, settings
 
 ROOT = Path(__file__).resolve().parent.parent
-OVERLAYS = ROOT / "k8s" / "overlays"
+K8S = ROOT / "k8s"
+OVERLAYS = K8S / "overlays"
+KEPT = ROOT / "tests" / "fixtures" / "k8s"
+KEPT_HEAD = "# Made by `make k8s`, of files in k8s/ with the SHA-256 "
 KUBECTL_SETTING = "KUBECTL"
 KUBECTL_MIN = "1.32"
 """The oldest that these overlays were built with (kustomize 5.5)."""
@@ -33,9 +41,20 @@ def names() -> list[str]:
     return sorted(folder.name for folder in OVERLAYS.iterdir() if (folder / "kustomization.yaml").is_file())
 
 
+@cache
 def kubectl() -> str | None:
-    """The program, or None where there is none."""
-    return os.environ.get(KUBECTL_SETTING) or shutil.which("kubectl")
+    """The program, or None where there is none that is new enough. (Debian 12's, 1.20, knows no components.)"""
+    if named := os.environ.get(KUBECTL_SETTING):
+        return named
+    found = shutil.which("kubectl")
+    return found if found and _version(found) >= tuple(map(int, KUBECTL_MIN.split("."))) else None
+
+
+def _version(program: str) -> tuple[int, ...]:
+    asked = [program, "version", "--client", "--output=json"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=60)
+    said = re.search(r'"gitVersion":\s*"v(\d+)\.(\d+)', done.stdout)
+    return tuple(map(int, said.groups())) if said else ()
 
 
 def build(overlay: str) -> str:
@@ -49,6 +68,29 @@ def build(overlay: str) -> str:
     if done.returncode != 0:
         raise BuildError(f"{overlay} does not build: {done.stderr.strip()}")
     return done.stdout
+
+
+def sources_hash(folder: Path = K8S) -> str:
+    """SHA-256 of every file that manifests are built from, with its path."""
+    found = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            content = hashlib.sha256(file.read_bytes()).hexdigest()
+            found.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
+    return found.hexdigest()
+
+
+def kept(overlay: str) -> tuple[str, str]:
+    """(the hash of what they were built from, the manifests) as they were built last. OSError: they never were."""
+    head, _, text = gzip.decompress((KEPT / f"{overlay}.yaml.gz").read_bytes()).decode().partition("\n")
+    return head.removeprefix(KEPT_HEAD), text
+
+
+def keep(overlay: str, text: str) -> None:
+    """Keeps the manifests. The file is the same for the same manifests, with the same zlib."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    told = f"{KEPT_HEAD}{sources_hash()}\n{text}"
+    (KEPT / f"{overlay}.yaml.gz").write_bytes(gzip.compress(told.encode(), mtime=0))
 
 
 def documents(text: str) -> list[dict[str, Any]]:
@@ -72,6 +114,7 @@ def main() -> int:
             out.mkdir(parents=True, exist_ok=True)
             text = build(name)
             (out / "manifests.yaml").write_text(text)
+            keep(name, text)
             (out / "edge.json").write_text(edge_settings(documents(text)))
             (out / "edge.yaml").write_text(render.render("kubernetes", settings.read(out / "edge.json")))
             print(f"{out.relative_to(ROOT)}: {len(documents(text))} objects")

@@ -1,9 +1,14 @@
-"""Schemas: Kubernetes' own, from `kubernetes-validate`; Istio's and the Gateway API's, from files of their CRDs."""
+"""Schemas: Kubernetes' own, from `kubernetes-validate`; of custom resources, from packages of npm that are made of their
+CRDs; Istio's and the Gateway API's also from files of their CRDs."""
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
-from collections.abc import Iterator
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,17 +18,15 @@ import yaml
 from kubernetes_validate import utils
 from referencing import Registry, Resource
 
+from tools.node import NODE, install
+
 CRDS_SETTING = "ISTIO_CRDS"
 """A folder with CustomResourceDefinitions as YAML: Istio's crd-all.gen.yaml and the Gateway API's."""
 CRD_GROUPS = ("istio.io", "gateway.networking.k8s.io")
-# Their operators publish no schema on the registries that this is tested from.
-WITHOUT_SCHEMA = {
-    "ExternalSecret": "external-secrets.io/v1",
-    "Certificate": "cert-manager.io/v1",
-    "PodMonitor": "monitoring.coreos.com/v1",
-    "PrometheusRule": "monitoring.coreos.com/v1",
-    "ScaledObject": "keda.sh/v1alpha1",
-}
+# Of operators, and of Istio and the Gateway API: kinds that packages of npm have schemas of (tests/support/crds).
+CUSTOM_GROUPS = (*CRD_GROUPS, "external-secrets.io", "cert-manager.io", "monitoring.coreos.com", "keda.sh")
+CHECKS = Path(__file__).resolve().parents[1] / "support" / "crds"
+CHECK_PATIENCE_S = 300.0
 
 
 @cache
@@ -44,6 +47,34 @@ def _kubernetes(kind: str, api_version: str, version: str) -> jsonschema.Draft20
 def kubernetes_faults(thing: dict[str, Any], version: str) -> list[str]:
     """What Kubernetes of a version (1.30.0) says is wrong, unknown fields included. FileNotFoundError: no such kind."""
     return _faults(_kubernetes(thing["kind"], thing["apiVersion"], version), thing)
+
+
+def is_custom(thing: dict[str, Any]) -> bool:
+    """Whether it is of a kind that Kubernetes itself does not have."""
+    group: str = thing["apiVersion"].rpartition("/")[0]
+    return group.endswith(CUSTOM_GROUPS)
+
+
+def custom_faults(things: Sequence[dict[str, Any]]) -> list[str]:
+    """What the schemas of custom resources say is wrong, and fields that they do not know. No rules in CEL are asked."""
+    with (Path(tempfile.gettempdir()) / "promptmesh-crds-for-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one of several test processes installs
+        install(CHECKS)
+    done = subprocess.run(
+        [NODE, CHECKS / "check.mjs"],
+        input=json.dumps(things),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=CHECK_PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[list[str]] = json.loads(done.stdout)
+    return [
+        f"{thing['kind']} {thing['metadata']['name']}: {fault}"
+        for thing, faults in zip(things, found, strict=True)
+        for fault in faults
+    ]
 
 
 def crd_folder() -> Path | None:

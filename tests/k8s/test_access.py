@@ -13,7 +13,7 @@ from promptmesh.access.v1 import access_pb2
 
 from gateway.contracts import Method, load
 from gateway.settings import AREAS
-from tests.k8s.built import MESHED, labels, needs_kubectl, objects, of_kind, pod
+from tests.k8s.built import MESHED, labels, objects, of_kind, pod
 from tests.k8s.istio_model import PREFIX, Model, Request
 from tools.mesh_clients import Client, ClientsError, clients
 from tools.mesh_policies import EDGE, EDGE_PORT, GATEWAY_ACCOUNT, GRPC_PORT, PLAIN_PORT, files
@@ -120,7 +120,6 @@ def _internal(method: Method) -> bool:
     return bool(method.access.audience == access_pb2.AUDIENCE_SERVICE)
 
 
-@needs_kubectl
 @pytest.mark.parametrize("overlay", MESHED)
 class TestPolicies:
     def test_each_call_of_the_mesh_is_let_through_and_no_other(self, overlay: str) -> None:

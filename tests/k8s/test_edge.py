@@ -11,11 +11,11 @@ import yaml
 
 from gateway import render
 from services.local.embedded.binaries import envoy
-from tests.k8s.built import each_overlay, needs_kubectl, objects, of_kind, one, pod
+from tests.k8s.built import each_overlay, objects, of_kind, one, pod
 from tests.k8s.schemas import kubernetes_faults
 from tools.k8s_build import edge_settings
 
-pytestmark = [needs_kubectl, each_overlay]
+pytestmark = each_overlay
 
 
 def configured(overlay: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from images import entry, rootfs
-from tests.k8s.built import each_overlay, needs_kubectl, of_kind, pod
+from tests.k8s.built import each_overlay, of_kind, pod
 from tools import images, sbom
 
 CONTAINERFILE = images.ROOT / "images" / "Containerfile"
@@ -68,7 +68,6 @@ def test_it_is_started_as_somebody_by_number() -> None:
     assert "USER" not in {word for word, _ in stages()["edge"]}
 
 
-@needs_kubectl
 @each_overlay
 def test_each_container_of_ours_starts_what_its_image_has(overlay: str) -> None:
     for workload in of_kind(overlay, "Deployment", "StatefulSet", "Job"):

@@ -22,7 +22,7 @@ from services.local.embedded.postgres import PostgresCluster
 from services.local.ports import free_ports
 from tests.integration.auth.world import key_pem
 from tests.k8s.bare import ARCHIVES, PATIENCE_S, Bare, needs_images, unpacked
-from tests.k8s.built import needs_kubectl, objects
+from tests.k8s.built import objects
 from tools import images
 from tools.k8s_build import edge_settings
 
@@ -77,7 +77,6 @@ def test_its_sbom_is_in_it(bare: Bare) -> None:
     assert {"pkg:deb", "pkg:pyp"} == {one["purl"][:7] for one in outside["components"]}
 
 
-@needs_kubectl
 def test_the_edge_renders_and_takes_its_configuration(tmp_path_factory: pytest.TempPathFactory) -> None:
     for edge in unpacked(ARCHIVES["edge"], tmp_path_factory.mktemp("edge")):
         (edge.root / "etc/edge.json").write_text(edge_settings(objects("local")))

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.k8s.built import MESHED, each_overlay, labels, needs_kubectl, of_kind, pod, selects
+from tests.k8s.built import MESHED, each_overlay, labels, of_kind, pod, selects
 
-pytestmark = [needs_kubectl, each_overlay]
+pytestmark = each_overlay
 SERVICES = ("auth", "prompts", "moderation", "inference")
 GATEWAY = {"promptmesh.dev/runs": "gateway"}
 STRANGER = {"app.kubernetes.io/name": "stranger"}

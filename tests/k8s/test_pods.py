@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.k8s.built import WORKLOADS, Container, containers, each_overlay, labels, needs_kubectl, of_kind, pod, selects
+from tests.k8s.built import WORKLOADS, Container, containers, each_overlay, labels, of_kind, pod, selects
 
-pytestmark = [needs_kubectl, each_overlay]
+pytestmark = each_overlay
 SERVES = ("Deployment", "StatefulSet")
 RUNS = "promptmesh.dev/runs"
 

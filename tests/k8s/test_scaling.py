@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tests.k8s.built import each_overlay, labels, needs_kubectl, of_kind, one, pod
+from tests.k8s.built import each_overlay, labels, of_kind, one, pod
 
-pytestmark = [needs_kubectl, each_overlay]
+pytestmark = each_overlay
 REACTION_MOST_S = 120
 # What is not ours to set; docs/kubernetes.md says where each comes from.
 METRICS_RESOLUTION_S = 15  # metrics-server's default: --metric-resolution

@@ -6,16 +6,23 @@ import copy
 
 import pytest
 
-from tests.k8s.built import MESHED, each_overlay, needs_kubectl, objects, of_kind, one
-from tests.k8s.schemas import CRD_GROUPS, CRDS_SETTING, WITHOUT_SCHEMA, crd_faults, crd_folder, kubernetes_faults
+from tests.k8s.built import MESHED, each_overlay, objects, one
+from tests.k8s.schemas import (
+    CRD_GROUPS,
+    CRDS_SETTING,
+    crd_faults,
+    crd_folder,
+    custom_faults,
+    is_custom,
+    kubernetes_faults,
+)
 
-pytestmark = needs_kubectl
 VERSIONS = ("1.30.0", "1.37.0")
 """The oldest Kubernetes that these manifests are for (preStop: sleep), and the newest whose schemas there are."""
 
 
 def native(overlay: str) -> list[dict[str, object]]:
-    return [each for each in objects(overlay) if not of_crd(each["apiVersion"]) and each["kind"] not in WITHOUT_SCHEMA]
+    return [each for each in objects(overlay) if not is_custom(each)]
 
 
 def of_crd(api_version: str) -> bool:
@@ -34,10 +41,42 @@ def test_a_field_that_is_not_there_is_found() -> None:
     assert kubernetes_faults(wrong, VERSIONS[0]) != []
 
 
+class TestCustomResources:
+    def test_whose_they_are_takes_every_one(self) -> None:
+        theirs = [each for overlay in MESHED for each in objects(overlay) if is_custom(each)]
+        assert {each["kind"] for each in theirs} == {
+            *("AuthorizationPolicy", "PeerAuthentication", "VirtualService", "DestinationRule", "Telemetry", "Sidecar"),
+            *("Gateway", "HTTPRoute"),
+            *("Certificate", "ExternalSecret", "PodMonitor", "PrometheusRule", "ScaledObject"),
+        }
+        assert custom_faults(theirs) == []
+
+    def test_what_is_wrong_with_one_is_found(self) -> None:
+        """In each kind: a field that is not there, at the top and far below, a value of another type, and of none."""
+        theirs = {each["kind"]: each for each in objects("production-gpu") if is_custom(each)}
+        wrong = [copy.deepcopy(each) for each in theirs.values()]
+        for each in wrong:
+            each["spec"]["notThere"] = 1
+        deep = copy.deepcopy(theirs["DestinationRule"])
+        deep["spec"]["trafficPolicy"]["loadBalancer"]["simpel"] = "LEAST_REQUEST"
+        choice = copy.deepcopy(theirs["PeerAuthentication"])
+        choice["spec"]["mtls"]["mode"] = "SOMETIMES"
+        kind = copy.deepcopy(theirs["ScaledObject"])
+        kind["spec"]["minReplicaCount"] = "none"
+        without = copy.deepcopy(theirs["Certificate"])
+        del without["spec"]["secretName"]
+        wrong += [deep, choice, kind, without]
+        found = custom_faults(wrong)
+        for each in theirs:
+            assert any(fault.startswith(each) and "notThere" in fault for fault in found), each
+        for word in ("simpel", "mode", "minReplicaCount", "secretName"):
+            assert any(word in fault for fault in found), word
+
+
 @pytest.mark.skipif(
     crd_folder() is None, reason=f"{CRDS_SETTING} names no folder with Istio's and the Gateway API's CRDs"
 )
-class TestCustomResources:
+class TestFilesOfCrds:
     @pytest.mark.parametrize("overlay", MESHED)
     def test_istio_and_the_gateway_api_take_theirs(self, overlay: str) -> None:
         folder = crd_folder()
@@ -55,12 +94,6 @@ class TestCustomResources:
         wrong = copy.deepcopy(one("production", "DestinationRule", "auth"))
         wrong["spec"]["trafficPolicy"]["loadBalancer"]["simpel"] = "LEAST_REQUEST"
         assert crd_faults(wrong, folder) != []
-
-
-@each_overlay
-def test_what_has_no_schema_here_is_known_and_of_the_version_that_is_meant(overlay: str) -> None:
-    for kind, api_version in WITHOUT_SCHEMA.items():
-        assert {each["apiVersion"] for each in of_kind(overlay, kind)} <= {api_version}
 
 
 @each_overlay

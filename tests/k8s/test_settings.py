@@ -19,13 +19,12 @@ from services.local.secrets import Secrets
 from services.local.settings import MeshSettings as LocalSettings
 from services.mesh.access.workloads import workloads_of
 from services.mesh.settings import PREFIX, MeshSettings, load
-from tests.k8s.built import Container, containers, each_overlay, needs_kubectl, of_kind, one, pod
+from tests.k8s.built import Container, containers, each_overlay, of_kind, one, pod
 from tests.k8s.istio_model import PREFIX as PRINCIPALS
 from tools.k8s_build import names as overlays
 from tools.k8s_secrets import documents
 from tools.mesh_clients import NAMES
 
-pytestmark = needs_kubectl
 each_service = pytest.mark.parametrize("service", NAMES)
 MAIL = "mail"
 SETTINGS = {

@@ -26,12 +26,12 @@ from services.local.data_folder import DataFolder
 from services.local.plan import ports_of
 from services.local.state import read_state
 from services.local.testing import LocalMesh, local_mesh
-from tests.k8s.built import MESHED, containers, needs_kubectl, objects, of_kind, one
+from tests.k8s.built import MESHED, containers, objects, of_kind, one
 from tests.k8s.certificates import SERVER_NAME, Authority, Identity
 from tests.k8s.istio_model import PREFIX, Model, Rule
 from tests.k8s.sidecars import UntranslatableError, configuration, policies_for, running
 
-pytestmark = [needs_kubectl, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.timeout(600)]
 OVERLAY = "production-gpu"  # has every policy that there is, which a test holds
 SERVICES = ("auth", "prompts", "moderation", "inference")
 GRPC_PORT = 50051

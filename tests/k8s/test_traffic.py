@@ -10,9 +10,9 @@ from gateway.contracts import Method, load
 from gateway.routes import COMMON_METHODS
 from gateway.settings import AREAS, EdgeSettings
 from services.mesh.settings import MeshSettings
-from tests.k8s.built import MESHED, needs_kubectl, of_kind, one
+from tests.k8s.built import MESHED, of_kind, one
 
-pytestmark = [needs_kubectl, pytest.mark.parametrize("overlay", MESHED)]
+pytestmark = pytest.mark.parametrize("overlay", MESHED)
 CONTRACTS = load()
 # Of a call that may have arrived, whatever became of it.
 NEVER_REACHED = {"connect-failure", "refused-stream"}
@@ -97,6 +97,14 @@ def test_streams_are_unbounded_and_unary_calls_wait_longer_than_the_edge(overlay
             assert route(overlay, "prompts", 50051, path)["timeout"] == "0s"
     embed = route(overlay, "inference", 50051, "/promptmesh.inference.v1.InferenceService/Embed")
     assert float(embed["timeout"].removesuffix("s")) > edge["answer_idle_timeout_s"].default
+
+
+def test_a_sidecar_knows_this_namespace_and_lets_out_what_is_not_of_the_mesh(overlay: str) -> None:
+    """Whatever the mesh's own default is: with REGISTRY_ONLY nobody would reach PostgreSQL."""
+    (sidecar,) = of_kind(overlay, "Sidecar")
+    assert "workloadSelector" not in sidecar["spec"]
+    assert "./*" in sidecar["spec"]["egress"][0]["hosts"]
+    assert sidecar["spec"]["outboundTrafficPolicy"] == {"mode": "ALLOW_ANY"}
 
 
 def test_every_service_has_its_rule(overlay: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.k8s.built import MESHED, containers, labels, needs_kubectl, of_kind, selects
+from tests.k8s.built import MESHED, containers, labels, of_kind, selects
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = re.compile(r"\b(?:promptmesh|rpc_server|gen_ai)_\w+")
@@ -20,7 +20,7 @@ RECORDED = re.compile(r"\bpromptmesh:\w+(?::\w+)?")
 NOT_OURS = re.compile(r"\b(?:vllm:|up\{|process_|envoy_|vector\()")
 """What engines, the client library, Envoy and Prometheus itself make."""
 SUFFIXES = {"Counter": ("_total",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", "_count")}
-pytestmark = [needs_kubectl, pytest.mark.parametrize("overlay", MESHED)]
+pytestmark = pytest.mark.parametrize("overlay", MESHED)
 
 
 @cache
