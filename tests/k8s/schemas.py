@@ -1,5 +1,5 @@
-"""Schemas: Kubernetes' own, from `kubernetes-validate`; of custom resources, from packages of npm that are made of their
-CRDs; Istio's and the Gateway API's also from files of their CRDs."""
+"""Schemas: Kubernetes' own, from `kubernetes-validate`; of custom resources, from packages of npm made of their CRDs;
+Istio's and the Gateway API's also from files of their CRDs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def is_custom(thing: dict[str, Any]) -> bool:
 
 
 def custom_faults(things: Sequence[dict[str, Any]]) -> list[str]:
-    """What the schemas of custom resources say is wrong, and fields that they do not know. No rules in CEL are asked."""
+    """What schemas of custom resources say is wrong, and fields that they do not know. Rules in CEL are not asked."""
     with (Path(tempfile.gettempdir()) / "promptmesh-crds-for-tests.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one of several test processes installs
         install(CHECKS)
