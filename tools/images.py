@@ -65,14 +65,7 @@ def release() -> str:
 
 def make_context(folder: Path, wheels: Path) -> None:
     """Everything that the Containerfile copies, and nothing else. wheels: a folder of them."""
-    files = _output("git", "-C", str(ROOT), "ls-files", *APP).splitlines()
-    for name in files:
-        if not name.startswith(NOT_IN_THE_APP):
-            _copy(ROOT / name, folder / "app" / name)
-    for name in MADE:
-        if not (ROOT / name).exists():
-            raise ImagesError(f"{name} is not there; run `make proto` and `make web` first.")
-        _copy(ROOT / name, folder / "app" / name)
+    copy_app(folder / "app")
     for name in ("rootfs.py", "entry.py", "Containerfile"):
         _copy(ROOT / "images" / name, folder / name)
     for name in ("services.txt", "edge.txt"):
@@ -80,6 +73,18 @@ def make_context(folder: Path, wheels: Path) -> None:
     wheels.rename(folder / "wheels")
     for stage in IMAGES:
         (folder / sbom_name(stage)).write_text(_sbom(stage, {}))
+
+
+def copy_app(folder: Path) -> None:
+    """Our code, and what is made of it, without what only `promptmesh up` needs."""
+    files = _output("git", "-C", str(ROOT), "ls-files", *APP).splitlines()
+    for name in files:
+        if not name.startswith(NOT_IN_THE_APP):
+            _copy(ROOT / name, folder / name)
+    for name in MADE:
+        if not (ROOT / name).exists():
+            raise ImagesError(f"{name} is not there; run `make proto` and `make web` first.")
+        _copy(ROOT / name, folder / name)
 
 
 def sbom_name(stage: str) -> str:

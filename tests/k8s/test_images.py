@@ -11,31 +11,10 @@ import pytest
 
 from images import entry, rootfs
 from tests.k8s.built import each_overlay, of_kind, pod
+from tests.k8s.containerfile import CONTAINERFILE, instructions, stages
 from tools import images, sbom
 
-CONTAINERFILE = images.ROOT / "images" / "Containerfile"
-
-
 # The Containerfile
-
-
-def instructions() -> list[tuple[str, str]]:
-    """(keyword, rest), continued lines joined, comments left out."""
-    lines = [line for line in CONTAINERFILE.read_text().splitlines() if line.strip() and not line.startswith("#")]
-    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
-    return [(word, rest) for word, _, rest in (line.partition(" ") for line in joined.splitlines())]
-
-
-def stages() -> dict[str, list[tuple[str, str]]]:
-    found: dict[str, list[tuple[str, str]]] = {}
-    name = ""
-    for word, rest in instructions():
-        if word == "FROM":
-            _, _, name = rest.partition(" AS ")
-            found[name] = []
-        if name:
-            found[name].append((word, rest))
-    return found
 
 
 def test_what_ships_begins_with_nothing() -> None:

@@ -1,5 +1,7 @@
-"""Images that `make images` built (which takes minutes, so it is not done here) start, and serve, as a cluster runs
-them: another user than root, nothing writable but /tmp, no shell."""
+"""Images start, and serve, as a cluster runs them: another user than root, nothing writable but /tmp, no shell.
+
+Those that `make images` built, which takes minutes and is not done here; and, wherever Debian's packages are, a root
+with the same in it, laid out by the same steps without an engine (bare.py)."""
 
 from __future__ import annotations
 
@@ -21,22 +23,33 @@ from images import entry
 from services.local.embedded.postgres import PostgresCluster
 from services.local.ports import free_ports
 from tests.integration.auth.world import key_pem
-from tests.k8s.bare import ARCHIVES, PATIENCE_S, Bare, needs_images, unpacked
+from tests.k8s.bare import ARCHIVES, PATIENCE_S, Bare, assembled, needs_debian, needs_images, unpacked
 from tests.k8s.built import objects
 from tools import images
 from tools.k8s_build import edge_settings
 
-pytestmark = needs_images
+ASSEMBLED = "assembled"
+each_image = [pytest.param(name, marks=needs_images) for name in sorted(ARCHIVES)]
+here = pytest.param(ASSEMBLED, marks=needs_debian)
 
 
-@pytest.fixture(scope="module", params=sorted(ARCHIVES))
+def root_of(name: str, factory: pytest.TempPathFactory) -> Iterator[Bare]:
+    folder = factory.mktemp("image")
+    return assembled(folder) if name == ASSEMBLED else unpacked(ARCHIVES[name], folder)
+
+
+@pytest.fixture(scope="module", params=[here, *each_image])
 def bare(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
-    yield from unpacked(ARCHIVES[request.param], tmp_path_factory.mktemp("image"))
+    """Each image, and the root that has what both have."""
+    yield from root_of(request.param, tmp_path_factory)
 
 
-@pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
-    yield from unpacked(ARCHIVES["services"], tmp_path_factory.mktemp("image"))
+@pytest.fixture
+def built(bare: Bare) -> Bare:
+    """Each image alone."""
+    if not list(bare.root.glob("opt/promptmesh/sbom.*")):
+        pytest.skip("of built images alone")
+    return bare
 
 
 def test_nothing_is_in_it_that_could_run_something_else(bare: Bare) -> None:
@@ -48,9 +61,9 @@ def test_nothing_is_in_it_that_could_run_something_else(bare: Bare) -> None:
     assert not list((bare.root / "opt/promptmesh/venv").rglob("pip/__main__.py"))
 
 
-def test_it_is_small(bare: Bare) -> None:
-    size = sum(file.lstat().st_size for file in bare.root.rglob("*") if not file.is_dir())
-    envoy = bare.root / entry.ENVOY_PROGRAM.lstrip("/")
+def test_it_is_small(built: Bare) -> None:
+    size = sum(file.lstat().st_size for file in built.root.rglob("*") if not file.is_dir())
+    envoy = built.root / entry.ENVOY_PROGRAM.lstrip("/")
     assert size - (envoy.stat().st_size if envoy.exists() else 0) < 220 * 2**20
 
 
@@ -68,8 +81,8 @@ def test_every_service_begins_and_names_what_it_is_not_told(bare: Bare) -> None:
         assert "PROMPTMESH_MESH_SECRET is not set" in said, said
 
 
-def test_its_sbom_is_in_it(bare: Bare) -> None:
-    found = sorted(bare.root.glob("opt/promptmesh/sbom.*.cdx.json"))
+def test_its_sbom_is_in_it(built: Bare) -> None:
+    found = sorted(built.root.glob("opt/promptmesh/sbom.*.cdx.json"))
     assert found
     for file in found:
         assert json.loads(file.read_text())["bomFormat"] == "CycloneDX"
@@ -77,19 +90,18 @@ def test_its_sbom_is_in_it(bare: Bare) -> None:
     assert {"pkg:deb", "pkg:pyp"} == {one["purl"][:7] for one in outside["components"]}
 
 
-def test_the_edge_renders_and_takes_its_configuration(tmp_path_factory: pytest.TempPathFactory) -> None:
-    for edge in unpacked(ARCHIVES["edge"], tmp_path_factory.mktemp("edge")):
-        (edge.root / "etc/edge.json").write_text(edge_settings(objects("local")))
-        arguments = ("--target", "kubernetes", "--settings", "/etc/edge.json", "--out", "/run/edge.yaml")
-        status, said = edge.said("render", *arguments)
-        assert status == 0, said
-        status, said = edge.said("envoy", "--mode", "validate", "-c", "/run/edge.yaml")
-        assert status == 0, said
+def test_the_edge_renders_and_takes_its_configuration(bare: Bare) -> None:
+    if not (bare.root / entry.ENVOY_PROGRAM.lstrip("/")).exists():
+        pytest.skip("of the edge's image alone")
+    (bare.root / "etc/edge.json").write_text(edge_settings(objects("local")))
+    arguments = ("--target", "kubernetes", "--settings", "/etc/edge.json", "--out", "/run/edge.yaml")
+    status, said = bare.said("render", *arguments)
+    assert status == 0, said
+    status, said = bare.said("envoy", "--mode", "validate", "-c", "/run/edge.yaml")
+    assert status == 0, said
 
 
-async def test_it_migrates_and_serves(
-    services: Bare, postgres: PostgresCluster, redis_url: str, tmp_path: Path
-) -> None:
+async def test_it_migrates_and_serves(bare: Bare, postgres: PostgresCluster, redis_url: str, tmp_path: Path) -> None:
     """A database of nothing, then auth before it, asked over gRPC and told to stop: all of it out of the image."""
     name = f"image_{secrets.token_hex(4)}"
     postgres.run_sql(f"CREATE DATABASE {name}")
@@ -100,16 +112,16 @@ async def test_it_migrates_and_serves(
     }
     told = {f"PROMPTMESH_{area.upper()}_DATABASE_URL": url for area, url in urls.items()}
     try:
-        status, said = services.said("migrate", environment=told | {"PROMPTMESH_ADMIN_DATABASE_URL": admin})
+        status, said = bare.said("migrate", environment=told | {"PROMPTMESH_ADMIN_DATABASE_URL": admin})
         assert status == 0, said
-        await _serve(services, urls["auth"], redis_url)
+        await _serve(bare, urls["auth"], redis_url)
     finally:
         postgres.run_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-async def _serve(services: Bare, database_url: str, redis_url: str) -> None:
+async def _serve(bare: Bare, database_url: str, redis_url: str) -> None:
     (port,) = free_ports(1)
-    key = services.root / "etc/signing.pem"
+    key = bare.root / "etc/signing.pem"
     key.write_bytes(key_pem())
     key.chmod(0o444)
     secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
@@ -123,7 +135,7 @@ async def _serve(services: Bare, database_url: str, redis_url: str) -> None:
         "PROMPTMESH_AUTH_SIGNING_KEY_FILE": "/etc/signing.pem",
         **{f"PROMPTMESH_{area}_TARGET": "127.0.0.1:1" for area in ("PROMPTS", "MODERATION", "INFERENCE")},
     }
-    process = services.start("auth", environment=environment, stderr=subprocess.PIPE)
+    process = bare.start("auth", environment=environment, stderr=subprocess.PIPE)
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             asked = health_pb2.HealthCheckRequest()
