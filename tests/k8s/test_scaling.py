@@ -37,10 +37,25 @@ def test_each_of_ours_has_from_3_to_20_pods_and_one_autoscaler(overlay: str) -> 
     assert {(least, most) for _, least, most, _ in scaled(overlay)} == {(3, 20)}
     for kind in ("Deployment", "StatefulSet"):
         for workload in of_kind(overlay, kind):
-            if labels(workload).get("promptmesh.dev/runs") == "worker":
+            name = workload["metadata"]["name"]
+            if labels(workload).get("promptmesh.dev/runs") == "worker" and name not in to_none(overlay):
                 assert workload["spec"]["replicas"] == 2, "one sends on when a node goes"
                 continue
             assert "replicas" not in workload["spec"], "an apply would undo what the autoscaler did"
+
+
+def to_none(overlay: str) -> dict[str, dict[str, Any]]:
+    """Target → the ScaledObject of what may have no pod at all."""
+    found = [each["spec"] for each in of_kind(overlay, "ScaledObject")]
+    return {each["scaleTargetRef"]["name"]: each for each in found if not each["minReplicaCount"]}
+
+
+def test_nothing_is_scaled_by_two(overlay: str) -> None:
+    scalers = [each["spec"] for each in of_kind(overlay, "HorizontalPodAutoscaler", "ScaledObject")]
+    targets = [(each["scaleTargetRef"]["kind"], each["scaleTargetRef"]["name"]) for each in scalers]
+    assert len(targets) == len(set(targets))
+    there = {(each["kind"], each["metadata"]["name"]) for each in of_kind(overlay, "Deployment", "StatefulSet")}
+    assert set(targets) <= there | {("Deployment", "promptmesh-istio")}, "Istio makes that one for the Gateway"
 
 
 def test_more_pods_serve_within_two_minutes(overlay: str) -> None:
@@ -87,18 +102,42 @@ def test_what_is_scaled_by_cpu_asks_for_cpu(overlay: str) -> None:
         assert "container" in found or each["metadata"]["name"] == "gateway"
 
 
-def test_only_what_has_a_fallback_goes_to_none(overlay: str) -> None:
+def test_only_what_can_be_waited_for_goes_to_none(overlay: str) -> None:
+    """vLLM, in whose place another model answers; the mail worker, for which mails wait in PostgreSQL."""
     from services.inference.config import parse
 
-    for each in of_kind(overlay, "ScaledObject"):
-        if each["spec"]["minReplicaCount"] == 0:
-            assert each["spec"]["scaleTargetRef"]["name"] == "vllm"
-            config = parse(one(overlay, "ConfigMap", "models")["data"]["models.yaml"])
-            own = {model.name for model in config.models if model.provider == "vllm"}
-            assert own
-            for route in config.routes:
-                targets = {target.model for target in route.targets}
-                assert not targets & own or targets - own, f"{route.name} has nobody else while vllm sleeps"
+    sleepy = to_none(overlay)
+    assert set(sleepy) <= {"vllm", "mail"}
+    if "vllm" in sleepy:
+        config = parse(one(overlay, "ConfigMap", "models")["data"]["models.yaml"])
+        own = {model.name for model in config.models if model.provider == "vllm"}
+        assert own
+        for route in config.routes:
+            targets = {target.model for target in route.targets}
+            assert not targets & own or targets - own, f"{route.name} has nobody else while vllm sleeps"
+
+
+def test_what_sleeps_is_woken_by_what_another_measures(overlay: str) -> None:
+    """Of itself it says nothing while it is not there. And awake it stays for longer than a start takes."""
+    woken_by = {"vllm": "gen_ai_client_operation_duration_seconds_count", "mail": "promptmesh_mail_oldest_seconds"}
+    for name, scaler in to_none(overlay).items():
+        wakers = [each["metadata"] for each in scaler["triggers"] if "activationThreshold" in each["metadata"]]
+        assert [each for each in wakers if woken_by[name] in each["query"]], name
+        for each in scaler["triggers"]:
+            # No series is no reason to fail, which KEDA would take an empty answer for.
+            assert each["metadata"]["query"].endswith("or vector(0)") or "or vector(0))" in each["metadata"]["query"]
+        assert scaler["cooldownPeriod"] >= 600
+
+
+def test_a_mail_to_a_worker_that_sleeps_is_sent_within_two_minutes(overlay: str) -> None:
+    from services.auth.mail.waiting import INTERVAL_S
+
+    for name, scaler in to_none(overlay).items():
+        if name == "mail":
+            (monitor,) = [each for each in of_kind(overlay, "PodMonitor") if each["metadata"]["name"] == "promptmesh"]
+            scraped_s = float(monitor["spec"]["podMetricsEndpoints"][0]["interval"].removesuffix("s"))
+            known_s = INTERVAL_S + scraped_s + scaler["pollingInterval"]
+            assert known_s + SCHEDULE_AND_PULL_S + _start_s(overlay, name) < REACTION_MOST_S
 
 
 def test_gpus_are_asked_for_where_they_are(overlay: str) -> None:

@@ -21,6 +21,7 @@ from services.inference.ledger.metrics import (
     OPEN,
     RECOVERED,
     REFUSED,
+    TOKENS_IN_FLIGHT,
 )
 from services.inference.ledger.record import FAILED, NONE, RUNNING, CallRecord
 from services.inference.ledger.recovery import FOLDER, OnRecovered, Recovery
@@ -284,6 +285,7 @@ class Ledger:
             JOURNAL_BYTES.set(self._journal.size)
             JOURNAL_FULL.set(self._journal.unwritable)
             OPEN.set(len(self._journal.open))
+            TOKENS_IN_FLIGHT.set(sum(record.reserved_tokens for record in self._journal.open.values()))
             BACKLOG.set(len(self._backlog))
             await asyncio.sleep(HOUSEKEEPING_S)
 

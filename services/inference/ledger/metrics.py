@@ -13,6 +13,10 @@ JOURNAL_SYNC = Histogram(
 )
 REFUSED = Counter("promptmesh_ledger_refused", "Calls refused because they could not be recorded.")
 OPEN = Gauge("promptmesh_ledger_open", "Calls begun and not ended.")
+TOKENS_IN_FLIGHT = Gauge(
+    "promptmesh_ledger_tokens_in_flight",
+    "Tokens that calls under way have reserved: their input, and the most that they may answer.",
+)
 BACKLOG = Gauge("promptmesh_ledger_backlog", "Records that are not in PostgreSQL yet.")
 FLUSH = Histogram(
     "promptmesh_ledger_flush_seconds",

@@ -245,6 +245,25 @@ async def test_a_full_disk_refuses_calls_accounts_for_those_under_way_and_ends_b
     assert not left(tmp_path)
 
 
+async def test_what_calls_under_way_reserved_is_told(database: Database, tmp_path: Path) -> None:
+    """By how many tokens more may come, autoscalers know what is ahead of a process."""
+
+    async def told(tokens: int) -> None:
+        async with asyncio.timeout(30):
+            while REGISTRY.get_sample_value("promptmesh_ledger_tokens_in_flight") != tokens:
+                await asyncio.sleep(0.05)
+
+    async with running(database, tmp_path / "inference-0") as ledger:
+        one, two = begun(reserved_tokens=700), begun(reserved_tokens=42)
+        ledger.begin(one)
+        ledger.begin(two)
+        await told(742)
+        ledger.finish(ended(one))
+        await told(42)
+        ledger.finish(ended(two))
+        await told(0)
+
+
 async def test_with_neither_disk_nor_database_memory_holds_and_no_spend_is_given_up(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
