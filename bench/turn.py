@@ -3,7 +3,7 @@
 Each service is asked at rates that keep its one loop busy for growing shares of the time. Requests leave when they are
 due, answered or not (bench.load). As root, the service has a core to itself as far as this machine gives it one: the
 rest of the mesh runs on the others, and with --first all of it before whatever else is here. It has turned where the
-percentile is more than TURNED times that of the lightest load.
+percentile is more than TURNED times the least that was seen.
 """
 
 from __future__ import annotations
@@ -102,17 +102,17 @@ def measure(mesh: LocalMesh, work: Work, credential: str, *, first: bool) -> Non
         cpu, _ = step(mesh, work, credential, process, work.calibrate_per_s, CALIBRATE_S)
     cost_s = cpu / work.calibrate_per_s
     row(f"{work.service}: {work.method} {work.path}", f"{cost_s * 1e3:.2f} ms", "CPU of a call at a light load")
-    light_s, turned = 0.0, 0.0
+    light_s, turned = math.inf, 0.0
     for share in SHARES:
         time.sleep(PAUSE_S)
-        rate = share / cost_s
+        rate = share / cost_s  # a call is cheaper, the more there are at once
         cpu, latencies = step(mesh, work, credential, process, rate, STEP_S)
         p50, p99 = percentile(latencies, 0.5), percentile(latencies, 0.99)
-        light_s = light_s or p99
+        light_s, cost_s = min(light_s, p99), min(cost_s, cpu / rate)
         if not turned and p99 > TURNED * light_s:
             turned = cpu
         row(f"  {rate:8.0f}/s", f"{cpu * 100:.0f} % CPU", f"p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms")
-    row("  turned at", f"{turned * 100:.0f} % CPU" if turned else "not", f"p99 more than {TURNED:g} times the lightest")
+    row("  turned at", f"{turned * 100:.0f} % CPU" if turned else "not", f"p99 more than {TURNED:g} times the least")
 
 
 def step(

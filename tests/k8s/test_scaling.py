@@ -13,6 +13,9 @@ REACTION_MOST_S = 120
 METRICS_RESOLUTION_S = 15  # metrics-server's default: --metric-resolution
 CONTROLLER_SYNC_S = 15  # --horizontal-pod-autoscaler-sync-period
 SCHEDULE_AND_PULL_S = 20  # image on the node, or pulled at some 50 MB/s
+# Share of a core from which the 99th percentile is three times the least: python -m bench.turn, docs/kubernetes.md.
+TURNS = {"auth": 0.73, "moderation": 0.76, "prompts": 0.60, "inference": 0.54}
+INFERENCE_SEEN_WELL = 0.75  # a 99th percentile of 15 ms, at 0.72
 
 
 def scaled(overlay: str) -> list[tuple[str, int, int, dict[str, Any]]]:
@@ -82,6 +85,41 @@ def _start_s(overlay: str, name: str) -> float:
     started_s = 5.0
     periods_s = sum(container[probe]["periodSeconds"] for probe in ("startupProbe", "readinessProbe"))
     return started_s + float(periods_s) + 2.0
+
+
+def test_pods_are_kept_below_where_their_times_turn(overlay: str) -> None:
+    """So far below that load may double until there are more pods; of inference, that one of three may be away."""
+    kept = kept_at(overlay)
+    assert set(kept) >= set(TURNS) or overlay == "local"
+    for name, turn in TURNS.items():
+        if name in kept:
+            assert kept[name] < turn, name
+            grown, most = (kept[name] * 1.5, INFERENCE_SEEN_WELL) if name == "inference" else (kept[name] * 2, turn)
+            assert grown <= most, name
+
+
+def kept_at(overlay: str) -> dict[str, float]:
+    """Target → the share of a core at which an autoscaler keeps the process of a pod."""
+    shares = {
+        each["spec"]["scaleTargetRef"]["name"]: metric["containerResource"]["target"]["averageUtilization"]
+        for each in of_kind(overlay, "HorizontalPodAutoscaler")
+        for metric in each["spec"]["metrics"]
+        if "containerResource" in metric
+    }
+    for each in of_kind(overlay, "ScaledObject"):
+        for trigger in each["spec"]["triggers"]:
+            if trigger["type"] == "cpu":
+                shares[each["spec"]["scaleTargetRef"]["name"]] = int(trigger["metadata"]["value"])
+    asked = {
+        each["metadata"]["name"]: cores(pod(each)["containers"][0]["resources"]["requests"]["cpu"])
+        for each in of_kind(overlay, "Deployment", "StatefulSet")
+    }
+    return {name: share / 100 * asked[name] for name, share in shares.items()}
+
+
+def cores(quantity: str | int) -> float:
+    text = str(quantity)
+    return float(text.removesuffix("m")) / 1000 if text.endswith("m") else float(text)
 
 
 def test_fewer_only_after_quiet(overlay: str) -> None:
