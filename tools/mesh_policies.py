@@ -132,9 +132,9 @@ def _virtual_service(contracts: Contracts, area: str, edge: EdgeSettings) -> Thi
         for key, paths in sorted(groups.items())
     ]
     # What every service has: health, reflection, and the events that it replays (a read, and a stream).
-    routes.append({"match": [{"port": GRPC_PORT}], **_route(host, GRPC_PORT, "0s", READ_RETRY_ON)})
+    routes.append({"match": [{"port": GRPC_PORT}], **_route(host, GRPC_PORT, "", READ_RETRY_ON)})
     if plain_paths(contracts, area):
-        routes.append({"match": [{"port": PLAIN_PORT}], **_route(host, PLAIN_PORT, "0s", WRITE_RETRY_ON)})
+        routes.append({"match": [{"port": PLAIN_PORT}], **_route(host, PLAIN_PORT, "", WRITE_RETRY_ON)})
     return _thing("VirtualService", area, {"hosts": [host], "exportTo": ["."], "http": routes})
 
 
@@ -144,9 +144,9 @@ def retry_on(method: Method) -> str:
 
 
 def timeout(method: Method, edge: EdgeSettings) -> str:
-    """How long a call may take; 0s: as long as its stream lives. Later than the edge, whose answer says why."""
+    """How long a call may take; "": as long as its stream lives. Later than the edge, whose answer says why."""
     if method.server_streaming or method.client_streaming:
-        return "0s"
+        return ""
     seconds = edge.answer_idle_timeout_s if method.path in edge.long_methods else edge.unary_timeout_s
     return f"{seconds + DEADLINE_MARGIN_S:g}s"
 
@@ -154,7 +154,8 @@ def timeout(method: Method, edge: EdgeSettings) -> str:
 def _route(host: str, port: int, timeout: str, retry_on: str) -> Thing:
     return {
         "route": [{"destination": {"host": host, "port": {"number": port}}}],
-        "timeout": timeout,
+        # Istio's CRD refuses 0s (duration(self) >= duration('1ms')): none is no timeout.
+        **({"timeout": timeout} if timeout else {}),
         "retries": {"attempts": 2, "retryOn": retry_on},
     }
 

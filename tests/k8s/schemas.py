@@ -84,22 +84,23 @@ def crd_folder() -> Path | None:
 
 
 @cache
-def _definitions(folder: Path) -> dict[tuple[str, str], jsonschema.Draft202012Validator]:
+def crd_schemas(folder: Path) -> dict[tuple[str, str], Any]:
+    """(kind, apiVersion) → schema, of every CRD in a folder."""
     found = {}
     for file in sorted(folder.glob("*.yaml")):
         for one in yaml.load_all(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             if one and one["kind"] == "CustomResourceDefinition":
                 spec = one["spec"]
                 for version in spec["versions"]:
-                    schema = version["schema"]["openAPIV3Schema"]
                     key = (spec["names"]["kind"], f"{spec['group']}/{version['name']}")
-                    found[key] = jsonschema.Draft202012Validator(_strict(schema, top=True))
+                    found[key] = version["schema"]["openAPIV3Schema"]
     return found
 
 
 def crd_faults(thing: dict[str, Any], folder: Path) -> list[str]:
-    """What a CRD's schema says is wrong, unknown fields included. Its rules in CEL are not asked. KeyError: no CRD."""
-    return _faults(_definitions(folder)[thing["kind"], thing["apiVersion"]], thing)
+    """What a CRD's schema says is wrong, unknown fields included, but not its rules in CEL. KeyError: no CRD."""
+    schema = crd_schemas(folder)[thing["kind"], thing["apiVersion"]]
+    return _faults(jsonschema.Draft202012Validator(_strict(schema, top=True)), thing)
 
 
 def _strict(schema: Any, *, top: bool = False) -> Any:

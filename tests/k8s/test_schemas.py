@@ -7,11 +7,13 @@ import copy
 import pytest
 
 from tests.k8s.built import MESHED, each_overlay, objects, one
+from tests.k8s.cel_rules import rule_faults
 from tests.k8s.schemas import (
     CRD_GROUPS,
     CRDS_SETTING,
     crd_faults,
     crd_folder,
+    crd_schemas,
     custom_faults,
     is_custom,
     kubernetes_faults,
@@ -94,6 +96,26 @@ class TestFilesOfCrds:
         wrong = copy.deepcopy(one("production", "DestinationRule", "auth"))
         wrong["spec"]["trafficPolicy"]["loadBalancer"]["simpel"] = "LEAST_REQUEST"
         assert crd_faults(wrong, folder) != []
+
+    def test_their_rules_in_cel_hold(self) -> None:
+        folder = crd_folder()
+        assert folder
+        asked = 0
+        for overlay in MESHED:
+            for each in (copy.deepcopy(it) for it in objects(overlay) if of_crd(it["apiVersion"])):
+                schema = crd_schemas(folder)[each["kind"], each["apiVersion"]]
+                for rule, holds in rule_faults(schema, each, f"{each['kind']} {each['metadata']['name']}"):
+                    assert holds, rule
+                    asked += 1
+        assert asked > 200
+
+    def test_a_rule_in_cel_that_is_broken_is_found(self) -> None:
+        folder = crd_folder()
+        assert folder
+        wrong = copy.deepcopy(one("production", "VirtualService", "auth"))
+        wrong["spec"]["http"][0]["timeout"] = "0s"
+        schema = crd_schemas(folder)["VirtualService", wrong["apiVersion"]]
+        assert any("1ms" in rule and not holds for rule, holds in rule_faults(schema, wrong, "auth"))
 
 
 @each_overlay
