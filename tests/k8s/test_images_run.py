@@ -28,6 +28,7 @@ from tests.k8s.built import objects
 from tools import images
 from tools.k8s_build import edge_settings
 
+pytestmark = pytest.mark.timeout(600)
 ASSEMBLED = "assembled"
 each_image = [pytest.param(name, marks=needs_images) for name in sorted(ARCHIVES)]
 here = pytest.param(ASSEMBLED, marks=needs_debian)
