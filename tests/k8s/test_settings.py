@@ -167,11 +167,10 @@ def test_mail_is_sent_by_its_worker_alone_where_there_is_a_server(overlay: str) 
     assert auth["PROMPTMESH_EMAIL_VERIFICATION"] == ("required" if workers else "optional")
     assert not {"PROMPTMESH_SMTP_PASSWORD", "PROMPTMESH_SMTP_USERNAME"} & set(auth)
     assert auth["PROMPTMESH_MAIL_SENDER"] == "apart"
-    for worker in workers:
+    if workers:  # how many there are, test_scaling.py holds
         sent = environment(overlay, MAIL)
         assert {name: sent[name] for name in auth if "SMTP" in name} == {n: auth[n] for n in auth if "SMTP" in n}
         assert {"PROMPTMESH_SMTP_PASSWORD", "PROMPTMESH_SMTP_USERNAME"} <= set(sent)
-        assert worker["spec"]["replicas"] > 1
 
 
 @each_overlay
