@@ -71,7 +71,7 @@ async def _hold(
     options.out.parent.mkdir(parents=True, exist_ok=True)
     traffic = Traffic(Job(mesh.url, mesh.edge_port, people, rates(posts, calls, 0.5), seconds))
     with options.out.open("w") as raw:
-        sampler = Sampler(mesh, {report.PROVIDER: _provider_pid()}, raw)
+        sampler = Sampler(mesh, {report.PROVIDER: _provider_pid(), report.LOAD: traffic.pid}, raw)
         try:
             gone = await _sampled(sampler, seconds)
             result = await asyncio.to_thread(traffic.result)

@@ -25,6 +25,7 @@ SAME_QUESTIONS = 50
 WATCH_S = (1.0, 20.0)
 LEAVE_S = (0.01, 0.5)
 CALL_TIMEOUT_S = 60.0
+_ID_LENGTH = 32
 
 
 class FailedError(Exception):
@@ -119,7 +120,7 @@ class Callers:
             async for _ in self._generate():
                 pass
         except grpc.aio.AioRpcError as error:
-            raise FailedError(f"{error.code().name}: {error.details()}") from error
+            raise FailedError(error.code().name) from error
 
     async def generate_rest(self) -> None:
         content = f"Count, {self._next()}."
@@ -143,7 +144,7 @@ class Callers:
             timer.cancel()
             stream.cancel()
         if not reading.cancelled() and (error := reading.exception()) is not None:
-            raise FailedError(str(error)) from error
+            raise FailedError(error.code().name if isinstance(error, grpc.aio.AioRpcError) else str(error)) from error
 
     def _generate(self) -> Any:
         message = inference_pb2.Message(role=inference_pb2.MESSAGE_ROLE_USER, content=f"Count, {self._next()}.")
@@ -163,7 +164,7 @@ class Callers:
             async with asyncio.timeout(self.rng.uniform(*WATCH_S)):
                 async with self.http.get(self.url + path) as answer:
                     if answer.status != 200:
-                        raise FailedError(f"{answer.status}: {(await answer.text())[:200]}")
+                        raise FailedError(f"{answer.status} {_reason(await answer.read())}")
                     async for _ in answer.content.iter_any():
                         pass
         except TimeoutError:
@@ -181,11 +182,10 @@ class Callers:
         except (aiohttp.ClientError, OSError) as error:
             raise FailedError(f"{type(error).__name__}: {error}") from error
         if answer.status != 200:
-            where = f"{method} {path.split('?')[0][:24]}"
-            raise FailedError(f"{where} {answer.status}: {said[:300].decode(errors='replace')}")
+            raise FailedError(f"{method} {_kind(path)}: {answer.status} {_reason(said)}")
         if answer.content_type == "text/event-stream":
             if b'"error"' in said:
-                raise FailedError(f"in the stream: {said[-300:].decode(errors='replace')}")
+                raise FailedError(f"{method} {_kind(path)}: in its stream {_reason(said)}")
             return None
         return orjson.loads(said) if said else {}
 
@@ -195,6 +195,20 @@ class Callers:
     def _next(self) -> int:
         self.number += 1
         return self.number
+
+
+def _kind(path: str) -> str:
+    """A path without what is different in each."""
+    return "/".join(one for one in path.partition("?")[0].split("/") if len(one) < _ID_LENGTH)
+
+
+def _reason(said: bytes) -> str:
+    """The reason that an error names, else how it begins."""
+    for name in (b'"reason":"', b'"code":"'):
+        _, found, rest = said.partition(name)
+        if found:
+            return rest.partition(b'"')[0].decode(errors="replace")
+    return said[:80].decode(errors="replace")
 
 
 async def _to_its_end(stream: Any) -> None:

@@ -11,10 +11,11 @@ from bench.endurance.slopes import MIB, count_verdict, memory_verdict
 from bench.endurance.traffic import CHOSEN, Result
 from bench.harness import percentile, row
 
-PROVIDER = "(provider)"
-#: PostgreSQL's backends share buffers, which fill up to `shared_buffers` and stay: what is theirs alone is judged.
-#: The provider is not of the mesh; it is told so that a slow provider is not taken for a slow mesh.
-_JUDGED_BY = {POSTGRES: "uss"}
+PROVIDER, LOAD = "(provider)", "(load)"
+BESIDE = (PROVIDER, LOAD)
+#: PostgreSQL's backends share buffers, which fill up to `shared_buffers` and stay: its anonymous memory is judged.
+#: Provider and load are not of the mesh; they are told, and not judged.
+_JUDGED_BY = {POSTGRES: "anonymous"}
 SERIES_LIMIT = (
     50  # of Prometheus, between the first and the last third: labels that callers choose would make thousands
 )
@@ -47,7 +48,7 @@ def process_table(samples: Sequence[Sample]) -> list[str]:
         memory = memory_verdict(times, [one[_JUDGED_BY.get(name, "pss")] for one in of_process])
         counts = {what: count_verdict([one[what] for one in of_process]) for what in ("fds", "connections", "threads")}
         grown = (["memory"] if memory.grows else []) + [what for what, one in counts.items() if one.grows]
-        if grown and name != PROVIDER:
+        if grown and name not in BESIDE:
             wrong.append(f"{name} grows: {', '.join(grown)}")
         slope = memory.slope
         print(
@@ -56,8 +57,23 @@ def process_table(samples: Sequence[Sample]) -> list[str]:
             + "".join(f"  {f'{one.first:.0f} {one.last:.0f} ≤{one.most:.0f}':>14}" for one in counts.values())
             + f"  {'GROWS' if grown else 'flat'}"
         )
-    print("PSS, of PostgreSQL USS; descriptors, connections, threads: median of the first and of the last third, most")
+    print("PSS; of PostgreSQL its anonymous part alone, since its shared buffers have a bound of their own.")
+    print("Descriptors, connections, threads: median of the first third, of the last, and the most.")
+    _others_row(samples)
     return wrong
+
+
+def _others_row(samples: Sequence[Sample]) -> None:
+    """How much of the machine was not ours: with much, failures and slow answers say little about the mesh."""
+    first, last = samples[0], samples[-1]
+    seconds = last["time_s"] - first["time_s"] or 1
+    ours_s = sum(
+        (taken["cpu_ms"] - first["processes"][name]["cpu_ms"]) / 1000 for name, taken in last["processes"].items()
+    )
+    busy_s = last["busy_cpu_s"] - first["busy_cpu_s"]
+    loads = [one["load"] for one in samples]
+    note = f"others {max(0.0, busy_s - ours_s) / seconds:.2f}; load average {min(loads):.0f} to {max(loads):.0f}"
+    row("cores that mesh, provider and load took", f"{ours_s / seconds:.2f}", note)
 
 
 def store_table(samples: Sequence[Sample]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ INTERVAL_S = 10.0
 POSTGRES = "postgres"
 INFERENCE = "inference-0"
 _URL_TIMEOUT_S = 5.0
+_ESTABLISHED = "01"  # of /proc/net/tcp
 
 #: Of a relation with its indexes and what is stored beside it; partitions under their own names.
 _TABLES = """
@@ -72,7 +74,9 @@ class Sampler:
     async def take(self) -> None:
         """One sample."""
         processes = await asyncio.to_thread(self._processes)
-        sample = {
+        sample: dict[str, Any] = {
+            "load": round(os.getloadavg()[0], 1),
+            "busy_cpu_s": _busy_s(),
             "time_s": round(time.monotonic() - self._began, 3),
             "processes": processes,
             "stores": {name: await _redis(client) for name, client in self._redis.items()},
@@ -93,10 +97,11 @@ class Sampler:
 
     def _processes(self) -> dict[str, dict[str, int]]:
         found = {}
+        established = _established()
         for name, root in self.roots.items():
             if not root.is_running() or root.status() == psutil.STATUS_ZOMBIE:
                 raise GoneError(f"{name} (process {root.pid}) has ended")
-            found[name] = _taken([root, *root.children(recursive=True)] if name == POSTGRES else [root])
+            found[name] = _taken([root, *root.children(recursive=True)] if name == POSTGRES else [root], established)
         return found
 
     async def _tables(self) -> dict[str, int]:
@@ -118,19 +123,63 @@ class Sampler:
         return found
 
 
-def _taken(family: list[psutil.Process]) -> dict[str, int]:
-    sums = {"pss": 0, "uss": 0, "rss": 0, "fds": 0, "connections": 0, "threads": 0, "processes": 0}
+def _taken(family: list[psutil.Process], established: frozenset[str]) -> dict[str, int]:
+    sums = dict.fromkeys(("pss", "anonymous", "uss", "rss", "fds", "connections", "threads", "processes", "cpu_ms"), 0)
     for one in family:
-        with contextlib.suppress(psutil.NoSuchProcess):  # a backend that ended meanwhile
-            memory = one.memory_full_info()
-            sums["pss"] += memory.pss
-            sums["uss"] += memory.uss
-            sums["rss"] += memory.rss
-            sums["fds"] += one.num_fds()
-            sums["connections"] += sum(one.status == psutil.CONN_ESTABLISHED for one in one.net_connections("tcp"))
-            sums["threads"] += one.num_threads()
+        with contextlib.suppress(psutil.NoSuchProcess, OSError):  # a backend that ended meanwhile
+            threads = one.num_threads()
+            sockets = _descriptors(one.pid)
+            for name, taken in _memory(one.pid).items():
+                sums[name] += taken
+            sums["fds"] += len(sockets)
+            sums["connections"] += sum(socket in established for socket in sockets)
+            times = one.cpu_times()
+            sums["threads"] += threads
+            sums["cpu_ms"] += round((times.user + times.system) * 1000)
             sums["processes"] += 1
     return sums
+
+
+def _busy_s() -> float:
+    """Seconds that all cores worked, for whomever."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
+
+
+def _memory(pid: int) -> dict[str, int]:
+    """Bytes by what they are: proportional set, of that what is no file and no shared memory, private, resident."""
+    kib: dict[str, int] = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, value = line.split(":")
+        kib[name] = int(value.split()[0])
+    found = {
+        "pss": kib["Pss"],
+        "anonymous": kib["Pss_Anon"],
+        "uss": kib["Private_Clean"] + kib["Private_Dirty"],
+        "rss": kib["Rss"],
+    }
+    return {name: value * 1024 for name, value in found.items()}
+
+
+def _descriptors(pid: int) -> list[str]:
+    """What each open descriptor is, as the kernel names it: `socket:[inode]`, a path."""
+    found = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return found
+
+
+def _established() -> frozenset[str]:
+    """Sockets of all TCP connections that are up, read once for all processes: with thousands it is not cheap."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/net/{table}") as lines:
+            for line in lines:
+                fields = line.split()
+                if fields[3] == _ESTABLISHED:
+                    found.add(f"socket:[{fields[9]}]")
+    return frozenset(found)
 
 
 async def _redis(client: Redis) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The mesh's Redis commands against a real Redis Cluster: which keep to one slot, so that a cluster takes them.
 
-What they find (docs/scaling.md says what follows): every Lua script and every command but one is of one slot. The one
-is a consumer's read of several partitions at once, so on a cluster each producer has one partition.
+What they find (docs/scaling.md says what follows): every Lua script and every command is of one slot, but for the first
+read of each consumer, which asks for all partitions at once and so learns that it must not.
 """
 
 from __future__ import annotations
