@@ -141,11 +141,11 @@ def prepare(service: str, asks: socket.socket) -> tuple[str, ...] | None:
     signal.set_wakeup_fd(wakes)
     running: dict[int, socket.socket] = {}
     while True:
-        ready, _, _ = select.select([asks, woken], [], [])
+        ready, _, _ = select.select([asks.fileno(), woken], [], [])
         if woken in ready:
             os.read(woken, 4096)
             _tell_who_ended(running)
-        if asks not in ready:
+        if asks.fileno() not in ready:
             continue
         request, descriptors, _, _ = socket.recv_fds(asks, REQUEST_BYTES_MAX, 3)
         if not request:

@@ -12,6 +12,7 @@ from tests.integration.support.prepared_service import Preparer, preparer_of
 from tests.integration.support.service_process import run_prepared_command, run_service_command
 
 
+@pytest.mark.timeout(300)  # a machine that others use too starts eight processes in minutes
 def test_a_command_says_and_answers_the_same() -> None:
     for arguments in ([], ["bootstrap-admin"], ["bootstrap-admin", "--help"], ["audit", "verify"]):
         started = run_service_command("auth", {}, *arguments)
