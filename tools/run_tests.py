@@ -1,13 +1,14 @@
-"""`make test`: every test that needs no special machine, in two passes.
+"""`make test`: every test that needs no special machine, in three passes.
 
 First all that can share the machine, on one worker more than there are cores, since tests wait as long as they compute;
-what fails there is asked once more, alone (docs/decisions/0015). Then what kills processes or wants the machine for
-itself (marker `chaos`), whose failures stand. The environment that reaches them holds no provider's key: nobody's money
-is spent by a test.
+what fails there is asked once more, alone (docs/decisions/0015). Then what kills processes (marker `chaos`), whose
+failures stand: two at a time what has said that a neighbour changes nothing (marker `paired`), and the rest alone. The
+environment that reaches them holds no provider's key: nobody's money is spent by a test.
 """
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import subprocess
@@ -27,18 +28,35 @@ AGAIN_MAX = 3
 MEMORY_FOLDER = Path("/dev/shm")
 MEMORY_FOLDER_FREE_MIN_BYTES = 6 * 2**30
 
+#: Two, for most of what such a test takes is waiting: for a part to come back, for a lease to run out.
+PAIRED_WORKERS = 2
+#: `-rA`: with what they counted: posts accepted, lost, twice, seen unmoderated.
+PAIRED = ("-n", str(PAIRED_WORKERS), "-p", "tools.test_scheduling", "-m", "chaos and paired", "-rA")
+ALONE = ("-m", "chaos and not paired", "-s")
+#: Compiled before the tests, who start processes of it hundreds of times.
+SOURCES = ("services", "gateway", "gen", "clients/python", "tools", "bench", "tests")
+NO_BYTECODE_VARIABLE = "PYTHONDONTWRITEBYTECODE"
+
 NO_TESTS = 5  # pytest's own: nothing was collected
 FAILED = 1  # pytest's own: tests ran, some failed
 
 
 def main() -> int:
     arguments = sys.argv[1:]
+    for source in SOURCES:
+        compileall.compile_dir(source, quiet=2)
     with temporary_folder() as folder:
         environment = environment_in(folder, os.environ)
-        shared = run_shared(arguments, folder, environment)
-        # With what they counted: posts accepted, lost, twice, seen unmoderated.
-        alone = run_pytest(["-m", "chaos", "-s", *arguments], environment)
-    return worst(shared, alone)
+        codes = [run_shared(arguments, folder, environment)]
+        # Collecting all tests takes half a minute; a selection is pytest's to make.
+        chosen = arguments or chaos_files(Path("tests"))
+        codes += [run_pytest([*options, *chosen], environment) for options in (PAIRED, ALONE)]
+    return worst(*codes)
+
+
+def chaos_files(folder: Path) -> list[str]:
+    """The files below that have a test of chaos: the marker stands in the file of its tests, and nowhere else."""
+    return sorted(str(file) for file in folder.rglob("test_*.py") if "mark.chaos" in file.read_text(encoding="utf-8"))
 
 
 def worst(*codes: int) -> int:
@@ -47,11 +65,14 @@ def worst(*codes: int) -> int:
 
 
 def environment_in(folder: Path, outside: Mapping[str, str]) -> dict[str, str]:
-    """What tests get of the environment; their temporary files are made in `folder`."""
+    """What tests get of the environment; their temporary files are made in `folder`.
+
+    Bytecode is written: else each process compiles all that it imports, which takes longer than to run it.
+    """
     kept = {
         name: value
         for name, value in outside.items()
-        if name not in PROVIDER_VARIABLES and not name.startswith("PROMPTMESH_")
+        if name not in (*PROVIDER_VARIABLES, NO_BYTECODE_VARIABLE) and not name.startswith("PROMPTMESH_")
     }
     return kept | {"TMPDIR": str(folder)}
 

@@ -46,7 +46,7 @@ from services.mesh.run import Mesh
 async def main(mesh: Mesh[InferenceSettings]) -> None:
     """Serves until told to stop."""
     settings = mesh.settings
-    database = await mesh.open_database(serves=(6, 6))
+    database = await mesh.open_database(serves=(7, 7))
     redis = await mesh.open_redis()
     access = await mesh.follow_identities()
     plans = mesh.follow_plans()

@@ -46,6 +46,7 @@ S = TypeVar("S", bound=MeshSettings)
 T = TypeVar("T")
 S_co = TypeVar("S_co", bound=MeshSettings, covariant=True)
 log = logs.get_logger()
+BLOCKING_CONNECTIONS_SPARE = 8  # of reads that were cut, while they close
 START_POLL_S = 0.02
 
 
@@ -213,7 +214,13 @@ class Mesh(Generic[S_co]):
         """Consumes a service's events, or one's own. group: unique in the mesh, for example "prompts.screened"."""
         if self._database is None:
             raise RuntimeError(f"consume({producer!r}) remembers in the database what it did: open that first")
-        blocking = connect_streams(self.settings.redis_url.get_secret_value(), command_timeout_s=BLOCKING_TIMEOUT_S)
+        partitions = self.settings.event_partitions
+        # On a Redis Cluster each partition is read on a connection of its own.
+        blocking = connect_streams(
+            self.settings.redis_url.get_secret_value(),
+            command_timeout_s=BLOCKING_TIMEOUT_S,
+            max_connections=partitions + BLOCKING_CONNECTIONS_SPARE,
+        )
         self.on_close(f"{group} streams", blocking.aclose)
         consumer = Consumer(
             self._database,
@@ -222,7 +229,7 @@ class Mesh(Generic[S_co]):
             producer=producer,
             group=group,
             worker=self.settings.worker,
-            partitions=self.settings.event_partitions,
+            partitions=partitions,
             types=types,
             handle=handle,
             replay=self._replay_of(producer),

@@ -37,6 +37,7 @@ def test_a_promise_that_is_broken_is_named(changed: dict[str, object]) -> None:
 
 
 @pytest.mark.chaos
+@pytest.mark.paired
 @pytest.mark.timeout(600)
 def test_what_was_acknowledged_is_restored(tmp_path: Path) -> None:
     seen = drill(tmp_path, load_s=9.0, per_s=10.0, archive_timeout_s=2)

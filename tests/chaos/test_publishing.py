@@ -52,7 +52,7 @@ AFTER_CLAIM = "inference:examples.after_claim"
 # On no way but that of a process that takes over what one before it left.
 BEFORE_REMOVAL = "inference:ledger.before_removal"
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.paired, pytest.mark.timeout(900)]
 
 
 async def test_nothing_is_lost_doubled_or_seen_unmoderated(tmp_path: Path) -> None:

@@ -17,7 +17,12 @@ from tests.mesh.people import CLEAN, PASSWORD, Person, log_in
 from tests.mesh.upstreams import MODEL, example_call, unique_words
 from tests.support.provider import Behaviour, MisbehavingProvider
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300), pytest.mark.chaos]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(300),
+    pytest.mark.chaos,
+    pytest.mark.paired,
+]
 
 AWAY = ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
 UNVERIFIABLE = ("UNAVAILABLE", "CREDENTIAL_UNVERIFIABLE")

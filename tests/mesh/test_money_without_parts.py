@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(300),
     pytest.mark.chaos,
+    pytest.mark.paired,
     pytest.mark.usefixtures("one_day"),
 ]
 

@@ -30,12 +30,20 @@ class ExampleJob:
     title: str
     body: str
     attempts: int = 0
-    traceparent: str = ""  # of the request, as far as this process heard it itself
+    traceparent: str = ""  # of the request, which its row keeps
 
     @classmethod
     def of(cls, row: asyncpg.Record) -> ExampleJob:
         """From a row of claim_examples, adopt_examples or take_examples."""
-        return cls(row["post_id"], row["org_id"], row["revision"], row["title"], row["body"], row["attempts"])
+        return cls(
+            row["post_id"],
+            row["org_id"],
+            row["revision"],
+            row["title"],
+            row["body"],
+            row["attempts"],
+            row["traceparent"],
+        )
 
 
 # The operator pays for examples, not the author of the post: their calls belong to no organisation.

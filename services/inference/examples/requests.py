@@ -14,7 +14,6 @@ from services.mesh.database import Connection, queries
 from services.mesh.events.context import traceparent_for
 from services.mesh.events.envelope import Event
 from services.mesh.failpoints import Failpoint
-from services.mesh.telemetry.traces import is_sampled
 
 SQL = queries("services.inference")
 EVENT_TYPES = (ExampleRequested, PostDeleted)
@@ -84,13 +83,12 @@ class ExampleRequests:
             [job.body for job in jobs],
             states,
             self._runner.incarnation,
+            [job.traceparent for job in jobs],
         )
         accepted = {row["post_id"] for row in rows}
         for job, state in zip(jobs, states, strict=True):
             if job.post_id in accepted and state == RUNNING:
                 self._accepted[job.post_id, job.revision] = job
-            elif job.post_id in accepted and job.traceparent and is_sampled(job.traceparent):
-                self._runner.remember_trace(job)
         while len(self._accepted) > FORGOTTEN_MAX:
             self._accepted.popitem(last=False)
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 from prometheus_client import Gauge
@@ -33,7 +32,6 @@ from services.mesh.telemetry.traces import Tracing
 
 # Rows that end free room for rows that wait; looking for those is bundled.
 CLAIM_PAUSE_S = 0.01
-TRACES_MAX = 10_000  # of rows that others may run
 UNDER_WAY = Gauge("promptmesh_examples_under_way", "Examples that this process writes.")
 
 _log = structlog.get_logger(__name__)
@@ -85,7 +83,6 @@ class ExampleRunner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._queued = True  # whether rows may wait in the table; at a start nobody knows
-        self._traces: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._stopped = False
         self._time: Callable[[], float] = asyncio.get_running_loop().time
 
@@ -131,12 +128,6 @@ class ExampleRunner:
     def expect_queued(self) -> None:
         """Rows wait in the table."""
         self._queued = True
-
-    def remember_trace(self, job: ExampleJob) -> None:
-        """Of a job that waits in the table, whose rows keep no trace: it has its request's if this process runs it."""
-        self._traces[job.post_id, job.revision] = job.traceparent
-        if len(self._traces) > TRACES_MAX:
-            self._traces.popitem(last=False)
 
     def wake(self) -> None:
         """Looks for rows that wait, if there may be some and there is room."""
@@ -210,8 +201,7 @@ class ExampleRunner:
 
     def _launch_all(self, jobs: Sequence[ExampleJob]) -> None:
         for job in jobs:
-            known = self._traces.pop((job.post_id, job.revision), "")
-            self.launch(replace(job, traceparent=known) if known else job)
+            self.launch(job)
 
     def _cancel_all(self) -> None:
         for running in self._running.values():

@@ -11,4 +11,4 @@ UPDATE examples AS e
    SET holder = $1, update_time = now()
   FROM orphaned
  WHERE e.post_id = orphaned.post_id
-RETURNING e.post_id, e.org_id, e.revision, e.title, e.body, e.attempts
+RETURNING e.post_id, e.org_id, e.revision, e.title, e.body, e.attempts, e.traceparent

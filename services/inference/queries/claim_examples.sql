@@ -10,4 +10,4 @@ UPDATE examples AS e
    SET state = 2, holder = $1, update_time = now()
   FROM waiting
  WHERE e.post_id = waiting.post_id
-RETURNING e.post_id, e.org_id, e.revision, e.title, e.body, e.attempts
+RETURNING e.post_id, e.org_id, e.revision, e.title, e.body, e.attempts, e.traceparent

@@ -138,8 +138,11 @@ class Consumer:
 
     async def _read_forever(self) -> None:
         await self._patiently("read its own", self._resume)
-        while True:
-            await self._patiently("read", self._read)
+        try:
+            while True:
+                await self._patiently("read", self._read)
+        finally:
+            await self._group.stop_reading()
 
     async def _resume(self) -> None:
         """What this worker had in hand when it ended."""

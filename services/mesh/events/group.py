@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import ClusterCrossSlotError, ResponseError
 
+from services.mesh.events.apart import ApartReads
 from services.mesh.events.streams import Script, StreamNames, position_of, run_command, run_script
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+log = logging.getLogger(__name__)
 
 PROGRESS = Script("progress")
 FORGET = Script("forget")
@@ -68,6 +72,7 @@ class Group:
         self._partitions = partitions
         self._streams = [self._names.stream(one) for one in range(partitions)]
         self._partition_of = {stream.encode(): index for index, stream in enumerate(self._streams)}
+        self._apart: ApartReads | None = None  # as soon as Redis says that it is a cluster
 
     async def create(self) -> None:
         """Makes the group, from the beginning, wherever it is missing."""
@@ -81,20 +86,56 @@ class Group:
     async def read(self, count: int, block_s: float | None) -> list[Entry]:
         """New entries, at most `count` of each partition, by position; waits up to block_s (None: not at all).
 
-        Raises NoGroupError.
+        Of one caller at a time. Raises NoGroupError.
         """
-        arguments: list[Any] = ["GROUP", self._group, self._worker, "COUNT", count]
+        if self._apart is None:
+            try:
+                return self._entries(await self._read_streams(self._streams, count, block_s))
+            except ClusterCrossSlotError:
+                log.info("%s: Redis is a cluster; each partition is read by itself", self._group)
+                self._apart = ApartReads(self._group, self._partitions, self._read_one)
         if block_s is not None:
-            arguments += ["BLOCK", max(1, int(block_s * _MS_PER_S))]
-        arguments += ["STREAMS", *self._streams, *(">" for _ in self._streams)]
+            found = await self._apart.next(count, block_s)
+        else:
+            # First what may fail: what is fetched is in nobody's hand but the caller's.
+            more = await self._read_at_once(self._apart.idle, count)
+            found = [*more, *self._apart.fetch()]
+        return self._entries([stream for _, answer in found for stream in answer])
+
+    async def stop_reading(self) -> None:
+        """Ends reads that are under way. After it nothing is read."""
+        if self._apart is not None:
+            await self._apart.stop()
+
+    async def _read_one(self, partition: int, count: int, block_s: float) -> Any:
+        return await self._read_streams([self._streams[partition]], count, block_s)
+
+    async def _read_streams(self, streams: Sequence[str], count: int, block_s: float | None) -> Any:
         client = self._client if block_s is None else self._blocking
         try:
-            answer = await run_command(client, "XREADGROUP", *arguments)
+            return await run_command(client, "XREADGROUP", *self._read_arguments(streams, count, block_s))
         except ResponseError as error:
             # UNBLOCKED: the stream was deleted while we waited.
             if str(error).startswith(("NOGROUP", "UNBLOCKED")):
                 raise NoGroupError(str(error)) from error
             raise
+
+    async def _read_at_once(self, partitions: Sequence[int], count: int) -> list[tuple[int, Any]]:
+        """What partitions have now. One that cannot be read is passed over: its next read that waits tells why."""
+        pipeline = self._client.pipeline(transaction=False)
+        for one in partitions:
+            pipeline.execute_command("XREADGROUP", *self._read_arguments([self._streams[one]], count, None))
+        answers = await pipeline.execute(raise_on_error=False) if partitions else []
+        both = zip(partitions, answers, strict=True)
+        return [(one, answer) for one, answer in both if answer and not isinstance(answer, Exception)]
+
+    def _read_arguments(self, streams: Sequence[str], count: int, block_s: float | None) -> list[Any]:
+        arguments: list[Any] = ["GROUP", self._group, self._worker, "COUNT", count]
+        if block_s is not None:
+            arguments += ["BLOCK", max(1, int(block_s * _MS_PER_S))]
+        return [*arguments, "STREAMS", *streams, *(">" for _ in streams)]
+
+    def _entries(self, answer: Any) -> list[Entry]:
         entries = [
             Entry(position_of(entry_id), partition, fields[1])
             for stream, found in answer or ()

@@ -7,18 +7,16 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
-from services.local.embedded.postgres import PostgresCluster
 from services.local.embedded.redis import RedisServer
 from tests.integration.auth.world import Client, Place, auth_place, client_of
 from tests.integration.support.service_process import ServiceProcess
+from tests.support.databases import Databases
 
 
 @pytest.fixture(scope="module")
-def place(
-    postgres: PostgresCluster, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Place]:
+def place(databases: Databases, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Database and settings of the file's own."""
-    with auth_place(postgres, redis_server.url(), tmp_path_factory.mktemp("auth")) as place:
+    with auth_place(databases, redis_server.url(), tmp_path_factory.mktemp("auth")) as place:
         yield place
 
 

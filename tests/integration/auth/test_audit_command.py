@@ -11,12 +11,12 @@ import asyncpg
 import pytest
 
 from tests.integration.auth.world import PASSWORD, PATIENCE_S, Place
-from tests.integration.support.service_process import ServiceProcess, run_service_command
+from tests.integration.support.service_process import ServiceProcess, run_prepared_command
 
 
 async def command(place: Place, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     environment = place.environment | {f"PROMPTMESH_{name}": value for name, value in more.items()}
-    return await asyncio.to_thread(run_service_command, "auth", environment, *arguments)
+    return await asyncio.to_thread(run_prepared_command, "auth", environment, *arguments)
 
 
 async def test_what_commands_did_is_in_a_chain_that_the_database_alone_shows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from promptmesh.access.v1.access_pb2 import Role
 
 from tests.integration.auth.world import PASSWORD, Client, Place, key_pem, reason_of, until_refused
-from tests.integration.support.service_process import run_service_command
+from tests.integration.support.service_process import run_prepared_command
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def put(file: Path, password: str) -> None:
 
 async def command(place: Place, *arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
     environment = place.environment | {f"PROMPTMESH_{name}": value for name, value in more.items()}
-    return await asyncio.to_thread(run_service_command, "auth", environment, *(str(one) for one in arguments))
+    return await asyncio.to_thread(run_prepared_command, "auth", environment, *(str(one) for one in arguments))
 
 
 async def test_an_admin_is_made_once(client: Client, place: Place, password_file: Path) -> None:
@@ -134,3 +135,13 @@ async def test_a_signing_key_that_others_may_read_is_told_of(place: Place, tmp_p
     file.chmod(0o644)
     with place.running(WORKER="open-0", AUTH_SIGNING_KEY_FILE=str(file)) as service:
         assert [line for line in service.log() if "chmod 600" in line["event"]]
+
+
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)])
+def test_what_is_told_to_end_ends_with_its_status(place: Place, how: signal.Signals, status: int) -> None:
+    with place.running() as process:
+        assert process.process.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.process.wait(0.0)
+        assert process.stop(how) == status
+        assert process.stop() == status  # and nobody else gets the signal

@@ -26,6 +26,7 @@ from tests.integration.auth.world import (
     reason_of,
     until_refused,
 )
+from tests.support.databases import Databases
 
 AWAY = {"DEPENDENCY_UNAVAILABLE", "CREDENTIAL_UNVERIFIABLE"}
 
@@ -59,7 +60,7 @@ def power(tmp_path: Path) -> Iterator[Power]:
 
 @pytest.fixture
 def own_place(power: Power, redis_server: RedisServer, tmp_path: Path) -> Iterator[Place]:
-    with auth_place(power._cluster, redis_server.url(), tmp_path) as place:
+    with auth_place(Databases(power._cluster), redis_server.url(), tmp_path) as place:
         yield place
         power.on()  # the database is dropped at the end
 

@@ -13,7 +13,7 @@ from promptmesh.auth.v1 import auth_pb2 as pb
 from services.mesh.errors import MeshError
 from tests.integration.auth.test_api_keys import digest_of, make_key
 from tests.integration.auth.world import PASSWORD, PATIENCE_S, Client, Place, client_of, reason_of
-from tests.integration.support.service_process import run_service_command
+from tests.integration.support.service_process import run_prepared_command
 
 USER, MODERATOR, ADMIN, AUDITOR = Role.ROLE_USER, Role.ROLE_MODERATOR, Role.ROLE_ADMIN, Role.ROLE_AUDITOR
 
@@ -28,7 +28,7 @@ async def new_admin(client: Client, place: Place, folder: Path, email: str) -> C
     file = folder / "password"
     file.write_text(PASSWORD)
     arguments = ("bootstrap-admin", "--email", email, "--password-file", str(file))
-    done = await asyncio.to_thread(run_service_command, "auth", place.environment, *arguments)
+    done = await asyncio.to_thread(run_prepared_command, "auth", place.environment, *arguments)
     assert done.returncode == 0, done.stderr
     return client.bearing((await client.log_in(email)).access_token)
 

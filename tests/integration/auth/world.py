@@ -25,7 +25,6 @@ from promptmesh.auth.v1.factors_pb2_grpc import FactorServiceStub
 from promptmesh.auth.v1.federation_pb2_grpc import FederationServiceStub
 from promptmesh.events.v1.events_pb2 import Envelope
 
-from services.local.embedded.postgres import PostgresCluster
 from services.mesh.database.setup import set_up
 from services.mesh.errors import MeshError, error_of
 from tests.integration.support.service_process import (
@@ -34,6 +33,7 @@ from tests.integration.support.service_process import (
     running_service,
     service_environment,
 )
+from tests.support.databases import Databases
 
 PASSWORD = "correct horse battery"
 ROLE_PASSWORD = "auth-of-the-tests"
@@ -63,7 +63,7 @@ class Place:
     def running(self, **more: object) -> Iterator[ServiceProcess]:
         """The service as a process. more: settings by name without the prefix."""
         changed = {f"PROMPTMESH_{name}": str(value) for name, value in more.items()}
-        with running_service("auth", self.environment | changed, self.folder) as process:
+        with running_service("auth", self.environment | changed, self.folder, prepared=True) as process:
             yield process
 
     def with_new_key(self) -> str:
@@ -75,31 +75,28 @@ class Place:
 
 
 @contextmanager
-def auth_place(postgres: PostgresCluster, redis_url: str, folder: Path) -> Iterator[Place]:
-    """A place with an empty database, and an empty Redis."""
+def auth_place(databases: Databases, redis_url: str, folder: Path) -> Iterator[Place]:
+    """A place with a database that is migrated and holds nothing else, and an empty Redis."""
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
-    name = f"auth_{next(_numbers)}"
-    postgres.run_sql(f"CREATE DATABASE {name}")
-    admin_url = postgres.url(name)
-    url = f"postgresql://promptmesh_auth:{ROLE_PASSWORD}@{admin_url.partition('@')[2]}"
-    asyncio.run(set_up({"auth": url}, admin_url, services=("auth",)))
-    secrets = MeshSecrets.make()
-    place = Place(admin_url, {}, secrets, folder)
-    place.environment = service_environment(
-        database_url=url,
-        redis_url=redis_url,
-        secrets=secrets,
-        AUTH_SIGNING_KEY_FILE=place.with_new_key(),
-        INFERENCE_TARGET="127.0.0.1:1",  # whose events auth reads: away
-        # Mails are written, and wait: nobody takes them there.
-        SMTP_HOST="127.0.0.1",
-        SMTP_PORT=9,
-        SMTP_TLS="none",
-        **FAST_HASH,
-    )
-    yield place
-    postgres.run_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    with databases.one("auth") as admin_url:
+        url = f"postgresql://promptmesh_auth:{ROLE_PASSWORD}@{admin_url.partition('@')[2]}"
+        asyncio.run(set_up({"auth": url}, admin_url, services=("auth",)))
+        secrets = MeshSecrets.make()
+        place = Place(admin_url, {}, secrets, folder)
+        place.environment = service_environment(
+            database_url=url,
+            redis_url=redis_url,
+            secrets=secrets,
+            AUTH_SIGNING_KEY_FILE=place.with_new_key(),
+            INFERENCE_TARGET="127.0.0.1:1",  # whose events auth reads: away
+            # Mails are written, and wait: nobody takes them there.
+            SMTP_HOST="127.0.0.1",
+            SMTP_PORT=9,
+            SMTP_TLS="none",
+            **FAST_HASH,
+        )
+        yield place
 
 
 class Client:

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from promptmesh.events.v1.events_pb2 import Envelope
 from promptmesh.inference.v1 import events_pb2
 from promptmesh.prompts.v1.events_pb2 import PostDeleted
 
 from services.inference.providers.http import Client
 from services.local.embedded.postgres import PostgresCluster
+from services.mesh.call import Call, enter
 from services.mesh.database import Database
 from services.mesh.events import Outbox
 from services.mesh.ids import uuid7
@@ -25,6 +27,7 @@ READY, FAILED, WITHHELD = (
     events_pb2.EXAMPLE_OUTCOME_WITHHELD,
 )
 QUEUED, RUNNING, OVER, CANCELLED = 1, 2, 3, 4
+TRACE = f"00-{'c' * 32}-{'d' * 16}-01"
 DEMO = "{}"
 LONG = " ".join(f"word{i}" for i in range(300))
 
@@ -299,6 +302,28 @@ async def test_another_process_takes_over_when_the_lease_ends(world: World, upst
     await world.process(models(upstream.base_url), "inference-1")
     (finished,) = await world.until_finished(1)
     assert finished.outcome == READY
+
+
+@pytest.mark.parametrize("stops", [True, False])
+async def test_whoever_takes_an_example_over_writes_it_in_its_request_s_trace(
+    world: World, upstream: MisbehavingProvider, stops: bool
+) -> None:
+    """Given back by one that stops, or left by one that dies."""
+    upstream.then(Behaviour(fault=Fault.STALL))
+    first = await world.process(models(upstream.base_url), lease_s=0.3)
+    enter(Call(uuid7(), "/events/inference", traceparent=TRACE))
+    post = uuid7()
+    await first.handle(requested(post))
+    enter(Call(uuid7(), "/tests"))
+    await (await upstream.call(0)).began.wait()
+    await (first.runner.stop() if stops else first.kill())
+    await world.process(models(upstream.base_url), "inference-1")
+    await world.until_finished(1)
+    async with world.database.connection() as conn:
+        (envelope,) = await conn.fetchrow("SELECT envelope FROM outbox")
+        (left,) = await conn.fetchrow("SELECT traceparent FROM examples WHERE post_id = $1", post)
+    assert Envelope.FromString(envelope).traceparent == TRACE
+    assert left == ""
 
 
 async def test_a_process_that_stops_gives_back_what_it_holds(world: World, upstream: MisbehavingProvider) -> None:

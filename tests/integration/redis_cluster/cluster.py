@@ -26,6 +26,22 @@ class Cluster:
 
     ports: tuple[int, ...]
 
+    def move_slot(self, slot: int) -> None:
+        """Gives a slot and its keys to the next node, as `redis-cli --cluster reshard` does."""
+        clients = [redis.Redis(port=port) for port in self.ports]
+        owner = next(index for index in range(NODES) if slot in share(index))
+        target = (owner + 1) % NODES
+        ids = [one.execute_command("CLUSTER", "MYID").decode() for one in clients]
+        clients[target].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[owner])
+        clients[owner].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+        while keys := clients[owner].execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100):
+            port = self.ports[target]
+            clients[owner].execute_command("MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *keys)
+        for index in (target, owner, 3 - target - owner):
+            clients[index].execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+        for one in clients:
+            one.close()
+
     def port_of(self, slot: int) -> int:
         """Where a slot is."""
         (found,) = [port for index, port in enumerate(self.ports) if slot in share(index)]

@@ -1,5 +1,6 @@
 """What stands between the mesh, whose clients know one address, and a Redis Cluster: as a proxy of one does, it sends
-each command to the node that has its first key, and answers what that said. Keys of several slots the node refuses."""
+each command to the node that has its first key, goes where that says that the slot is by now, and answers what it said.
+Keys of several slots a node refuses."""
 
 from __future__ import annotations
 
@@ -31,6 +32,7 @@ class Router:
     scripts: set[str] = field(default_factory=set)
     nodes: Counter[int] = field(default_factory=Counter)
     refused: list[tuple[list[bytes], bytes]] = field(default_factory=list)
+    moved: dict[int, int] = field(default_factory=dict)  # slots that nodes said are elsewhere, and where
 
     @property
     def url(self) -> str:
@@ -66,16 +68,24 @@ class Router:
         elif name in _TO_ANY:
             ports = self.cluster.ports[:1]
         else:
-            ports = (self.cluster.port_of(key_slot(_first_key(name, command))),)
+            slot = key_slot(_first_key(name, command))
+            ports = (self.moved.get(slot) or self.cluster.port_of(slot),)
             self.nodes[ports[0]] += 1
-        answers = []
-        for port in ports:
-            if port not in nodes:
-                nodes[port] = await asyncio.open_connection("127.0.0.1", port, limit=2**26)
-            reader, writer = nodes[port]
-            writer.write(b"*%d\r\n" % len(command) + b"".join(b"$%d\r\n%b\r\n" % (len(one), one) for one in command))
-            answers.append(await _reply(reader))
+        answers = [await self._asked(nodes, port, command) for port in ports]
+        if answers[0].startswith(b"-MOVED "):
+            _, told_slot, address = answers[0].split()
+            self.moved[int(told_slot)] = port = int(address.rpartition(b":")[2])
+            answers = [await self._asked(nodes, port, command)]
         return answers
+
+    async def _asked(
+        self, nodes: dict[int, tuple[Reader, asyncio.StreamWriter]], port: int, command: list[bytes]
+    ) -> bytes:
+        if port not in nodes:
+            nodes[port] = await asyncio.open_connection("127.0.0.1", port, limit=2**26)
+        reader, writer = nodes[port]
+        writer.write(b"*%d\r\n" % len(command) + b"".join(b"$%d\r\n%b\r\n" % (len(one), one) for one in command))
+        return await _reply(reader)
 
 
 def _first_key(name: bytes, command: list[bytes]) -> bytes:

@@ -1,14 +1,13 @@
 """The mesh's Redis commands against a real Redis Cluster: which keep to one slot, so that a cluster takes them.
 
-What they find (docs/scaling.md says what follows): every Lua script and every command but one is of one slot. The one
-is a consumer's read of several partitions at once, so on a cluster each producer has one partition.
+What they find (docs/scaling.md says what follows): every Lua script and every command is of one slot, but for the first
+read of each consumer, which asks for all partitions at once and so learns that it must not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator
 from hashlib import sha1
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 from redis.crc import key_slot
-from redis.exceptions import ResponseError
 
 from services.inference.cache import shared
 from services.inference.limits.script import TEXT, meter_key, org_key
 from services.local.testing import LocalMesh, local_mesh, wait_until
 from services.mesh.events.group import Group
 from services.mesh.events.streams import Script, StreamNames, connect_streams, run_script
-from tests.integration.redis_cluster.cluster import Cluster, running_cluster
+from tests.integration.redis_cluster.cluster import Cluster
 from tests.integration.redis_cluster.router import Router, routing
 
 PARTITIONS = 4  # the default of PROMPTMESH_EVENT_PARTITIONS
@@ -43,12 +41,6 @@ limits:
   org: {requests_per_minute: 6000, tokens_per_minute: 1000000}
 """
 CACHE = (shared._CLAIM, shared._FINISH)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with running_cluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
 
 
 def digest(text: str) -> str:
@@ -99,29 +91,6 @@ async def test_every_script_of_events_runs_on_a_cluster(cluster: Cluster) -> Non
         assert len(router.nodes) > 1
 
 
-@pytest.mark.parametrize("partitions", [1, PARTITIONS])
-async def test_a_consumer_reads_one_partition_on_a_cluster_and_not_several_at_once(
-    cluster: Cluster, partitions: int
-) -> None:
-    producer = f"reads{partitions}"
-    async with routing(cluster) as router:
-        client = connect_streams(router.url)
-        try:
-            for partition in range(partitions):
-                await published(client, producer, partition, "one")
-            group = Group(client, client, producer, "tests", "worker-0", partitions)
-            await group.create()
-            if partitions == 1:
-                (entry,) = await group.read(10, None)
-                assert entry.envelope == b"one"
-                assert router.refused == []
-                return
-            with pytest.raises(ResponseError, match=r"hash to the same slot|CROSSSLOT"):
-                await group.read(10, None)
-        finally:
-            await client.aclose()
-
-
 async def test_limits_of_an_organisation_are_one_script_on_one_node(cluster: Cluster) -> None:
     """By their keys here, and below by what a whole mesh sends."""
     org = secrets.token_hex(8)
@@ -135,7 +104,8 @@ async def test_a_whole_mesh_runs_on_a_cluster(cluster: Cluster, tmp_path: Path) 
     """Accounts, a post through moderation to its example, calls of a model within limits: nothing is refused."""
     async with routing(cluster) as router:
         await asyncio.to_thread(journey, router, tmp_path / "data")
-        assert router.refused == []
+        # Each consumer asks for all partitions at once, once: so it learns that this is a cluster.
+        assert {(command[0], answer[:10]) for command, answer in router.refused} == {(b"XREADGROUP", b"-CROSSSLOT")}
         assert router.scripts >= {Script("publish").digest, Script("progress").digest, digest(TEXT)}
         assert router.scripts >= {digest(text) for text in CACHE}
         assert router.commands["XREADGROUP"] > 0
@@ -147,7 +117,6 @@ def journey(router: Router, data: Path) -> None:
     environment = {
         "PROMPTMESH_REDIS_URL": router.url,
         "PROMPTMESH_REDIS_CACHE_URL": router.url,
-        "PROMPTMESH_EVENT_PARTITIONS": "1",
         # Through a router in Python, on a machine that does other things too.
         "PROMPTMESH_REDIS_TIMEOUT_MS": "2000",
     }

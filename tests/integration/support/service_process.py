@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from typing import Any
 
 from services.mesh.access.service_tokens import ServiceTokens
 from services.mesh.settings import PREFIX
+from tests.integration.support.prepared_service import ForkedProcess, preparer_of
 from tools.run_tests import PROVIDER_VARIABLES
 
 START_TIMEOUT_S = 60.0
@@ -72,7 +74,7 @@ class ServiceProcess:
     """A service that was started. Ports are those it listens on."""
 
     service: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedProcess
     log_file: Path
     port: int = 0
     metrics_port: int = 0
@@ -118,19 +120,32 @@ class ServiceProcess:
 
 
 def start_service(
-    service: str, environment: Mapping[str, str], folder: Path, *, wait_ready: bool = True
+    service: str,
+    environment: Mapping[str, str],
+    folder: Path,
+    *,
+    wait_ready: bool = True,
+    prepared: bool = False,
 ) -> ServiceProcess:
-    """Starts a service; wait_ready: until its health says SERVING, else only until it listens."""
+    """Starts a service; wait_ready: until its health says SERVING, else only until it listens.
+
+    prepared: in a fork of a process that has its modules (prepared_service.py).
+    """
     log_file = folder / f"{service}-{time.monotonic_ns()}.log"
+    whole = _clean_environment() | dict(environment)
+    process: subprocess.Popen[bytes] | ForkedProcess
     with log_file.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"services.{service}"],
-            cwd=REPOSITORY,
-            env=_clean_environment() | dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-        )
+        if prepared:
+            process = preparer_of(service).start((), whole, out.fileno(), out.fileno())
+        else:
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"services.{service}"],
+                cwd=REPOSITORY,
+                env=whole,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
     started = ServiceProcess(service, process, log_file)
     try:
         started.metrics_port = started.wait_for("starting")["metrics_port"]
@@ -145,10 +160,15 @@ def start_service(
 
 @contextmanager
 def running_service(
-    service: str, environment: Mapping[str, str], folder: Path, *, wait_ready: bool = True
+    service: str,
+    environment: Mapping[str, str],
+    folder: Path,
+    *,
+    wait_ready: bool = True,
+    prepared: bool = False,
 ) -> Iterator[ServiceProcess]:
     """A service for a block; drained at its end."""
-    started = start_service(service, environment, folder, wait_ready=wait_ready)
+    started = start_service(service, environment, folder, wait_ready=wait_ready, prepared=prepared)
     try:
         yield started
     finally:
@@ -169,6 +189,23 @@ def run_service_command(
         timeout=START_TIMEOUT_S,
         check=False,
     )
+
+
+def run_prepared_command(
+    service: str, environment: Mapping[str, str], *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """The same in a fork of a process that has the service's modules."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as error:
+        whole = _clean_environment() | dict(environment)
+        process = preparer_of(service).start(arguments, whole, out.fileno(), error.fileno())
+        try:
+            status = process.wait(START_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        for file in (out, error):
+            file.seek(0)
+        return subprocess.CompletedProcess(arguments, status, out.read(), error.read())
 
 
 def _clean_environment() -> dict[str, str]:

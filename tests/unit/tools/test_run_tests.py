@@ -11,9 +11,21 @@ from typing import Any
 import pytest
 
 from tools import run_tests
-from tools.run_tests import AGAIN_MAX, NO_TESTS, environment_in, is_roomy, run_shared, temporary_folder, worst
+from tools.run_tests import (
+    AGAIN_MAX,
+    ALONE,
+    NO_TESTS,
+    PAIRED,
+    chaos_files,
+    environment_in,
+    is_roomy,
+    run_shared,
+    temporary_folder,
+    worst,
+)
 from tools.test_outcomes import Outcomes, Recorder, read_outcomes
 
+ROOT = Path(__file__).parents[3]
 OTHER_CODE = 4  # pytest's own: wrong usage
 
 
@@ -127,7 +139,13 @@ def test_failures_are_recorded_by_what_they_say_of_a_test(tmp_path: Path) -> Non
 
 
 def test_the_environment_of_tests_holds_no_key_and_their_folder(tmp_path: Path) -> None:
-    outside = {"OPENAI_API_KEY": "sk", "PROMPTMESH_X": "1", "PATH": "/bin", "TMPDIR": "/elsewhere"}
+    outside = {
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OPENAI_API_KEY": "sk",
+        "PROMPTMESH_X": "1",
+        "PATH": "/bin",
+        "TMPDIR": "/elsewhere",
+    }
 
     assert environment_in(tmp_path, outside) == {"PATH": "/bin", "TMPDIR": str(tmp_path)}
 
@@ -148,3 +166,46 @@ def test_what_tests_wrote_is_gone_afterwards() -> None:
         (folder / "left").write_text("x")
 
     assert not folder.exists()
+
+
+def test_files_of_chaos_are_found_by_their_marker(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name, text in (
+        ("test_all.py", "pytestmark = [pytest.mark.chaos]"),
+        ("deep/test_one.py", "@pytest.mark.chaos\n"),
+        ("test_none.py", "# chaos"),
+        ("helper.py", "mark.chaos"),
+    ):
+        (tmp_path / name).write_text(text)
+
+    assert chaos_files(tmp_path) == [str(tmp_path / "deep/test_one.py"), str(tmp_path / "test_all.py")]
+
+
+def test_no_marker_of_chaos_is_given_from_elsewhere() -> None:
+    """A test whose file does not say it would be run by no pass."""
+    others = [file for file in (ROOT / "tests").rglob("*.py") if not file.name.startswith("test_")]
+    assert not [file for file in others if "mark.chaos" in file.read_text()]
+    paired = [file for file in (ROOT / "tests").rglob("test_*.py") if "mark.paired" in file.read_text()]
+    assert paired
+    assert {str(file) for file in paired} <= set(chaos_files(ROOT / "tests"))
+
+
+def test_the_passes_take_every_test_once(shared: Any) -> None:
+    (_, (asked, *_)) = shared((0, Outcomes()))
+    chosen = [options[options.index("-m") + 1] for options in (asked, PAIRED, ALONE)]
+    assert chosen == ["not chaos", "chaos and paired", "chaos and not paired"]
+
+
+def test_every_pass_is_run_and_a_selection_reaches_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+        asked.append(list(arguments))
+        return 0 if len(asked) < 3 else 1
+
+    monkeypatch.setattr(run_tests, "run_pytest", run)
+    monkeypatch.setattr(run_tests.compileall, "compile_dir", lambda *_, **__: True)
+    monkeypatch.setattr(run_tests.sys, "argv", ["run_tests", "-k", "some"])
+
+    assert run_tests.main() == 1, "the last pass counts as the first does"
+    assert asked[1:] == [[*PAIRED, "-k", "some"], [*ALONE, "-k", "some"]]
