@@ -34,7 +34,9 @@ class EdgeSettings(BaseModel):
 
     # Where it listens and whom it calls.
     edge_port: Port = Field(description="port of REST, gRPC and gRPC-Web alike")
-    admin_port: Port = Field(description="port of Envoy's own administration, on 127.0.0.1 whatever listen_host says")
+    admin_port: Port = Field(
+        description="port of what is needed of Envoy's administration, on 127.0.0.1 whatever listen_host says"
+    )
     metrics_port: Port | None = Field(
         None,
         description="port of `/metrics` for Prometheus, on listen_host; without, only Envoy's administration has it",

@@ -64,8 +64,9 @@ def test_every_process_is_an_endpoint_and_admin_stays_at_home() -> None:
         (locality,) = clusters[area]["load_assignment"]["endpoints"]
         addresses = [each["endpoint"]["address"]["socket_address"] for each in locality["lb_endpoints"]]
         assert [(each["address"], each["port_value"]) for each in addresses] == LOCAL[area]
-    assert rendered["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}
-    (listener,) = rendered["static_resources"]["listeners"]
+    assert rendered["admin"]["address"] == {"pipe": {"path": "@promptmesh-edge-9901"}}
+    listener, admin = rendered["static_resources"]["listeners"]
+    assert admin["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}
     assert listener["address"]["socket_address"] == {"address": "0.0.0.0", "port_value": 8080}
 
 
@@ -138,7 +139,7 @@ def test_spans_go_where_the_setting_says(address: str, host: str, port: int) -> 
 def test_metrics_are_all_that_is_told_of_the_administration() -> None:
     rendered = _rendered(settings(listen_host="0.0.0.0", metrics_port=9464))
 
-    edge, metrics = rendered["static_resources"]["listeners"]
+    edge, _, metrics = rendered["static_resources"]["listeners"]
     assert (edge["name"], metrics["name"]) == ("edge", "metrics")
     assert metrics["address"]["socket_address"] == {"address": "0.0.0.0", "port_value": 9464}
     (route,) = metrics["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]
