@@ -117,6 +117,20 @@ async def test_what_is_not_recorded_makes_no_span(tmp_path: Path, toys: Toys, co
     assert collector.spans == []
 
 
+async def test_with_a_collector_the_same_is_decided(tmp_path: Path, toys: Toys, collector: Collector) -> None:
+    """The edge's own span goes by what a service is told."""
+    address = f"{collector.address}/v1/traces"
+    async with running_edge(tmp_path, toys, trace_collector=address, trust_traceparent=True) as edge:
+        for given in (traceparent("00"), traceparent("01")):
+            assert (await passed_on(edge, given))[:35] == given[:35]
+            assert str(edge.toys.seen.metadata["traceparent"])[53:] == given[53:]
+        assert (await passed_on(edge, None))[53:] == "00"
+        collected(collector, given[3:35])
+    async with running_edge(tmp_path, toys, trace_collector=address, trace_ratio=0.5) as edge:
+        assert {(await passed_on(edge, traceparent("01")))[53:] for _ in range(ASKS)} == {"00", "01"}
+        assert {(await passed_on(edge, None))[53:] for _ in range(ASKS)} == {"00", "01"}
+
+
 async def test_a_collector_that_is_away_costs_no_call(tmp_path: Path, toys: Toys) -> None:
     async with running_edge(tmp_path, toys, trace_collector="http://127.0.0.1:1/v1/traces", trace_ratio=1.0) as edge:
         for _ in range(8):
