@@ -73,7 +73,7 @@ def collected(collector: Collector, trace_id: str) -> Span:
 
 
 async def test_the_edge_has_a_span_above_the_services(tmp_path: Path, toys: Toys, collector: Collector) -> None:
-    settings = {"trace_collector": f"{collector.address}/v1/traces", "trace_ratio": 1.0}
+    settings: dict[str, Any] = {"trace_collector": f"{collector.address}/v1/traces", "trace_ratio": 1.0}
     async with running_edge(tmp_path, toys, **settings) as edge:
         given = traceparent("00")
         inside = await passed_on(edge, given)
@@ -90,7 +90,7 @@ async def test_the_edge_has_a_span_above_the_services(tmp_path: Path, toys: Toys
 
 
 async def test_a_span_holds_no_query_and_no_credential(tmp_path: Path, toys: Toys, collector: Collector) -> None:
-    settings = {"trace_collector": f"{collector.address}/v1/traces", "trace_ratio": 1.0}
+    settings: dict[str, Any] = {"trace_collector": f"{collector.address}/v1/traces", "trace_ratio": 1.0}
     async with running_edge(tmp_path, toys, **settings) as edge:
         for path in ("/login/callback", "/api/v1/posts"):
             given = traceparent("00")
