@@ -55,7 +55,7 @@ def collecting() -> Iterator[Collector]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = _body(self)
+            body = body_of(self)
             for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
                 (service,) = [
                     one.value.string_value for one in resource.resource.attributes if one.key == "service.name"
@@ -82,7 +82,7 @@ def collecting() -> Iterator[Collector]:
         thread.join()
 
 
-def _body(request: http.server.BaseHTTPRequestHandler) -> bytes:
+def body_of(request: http.server.BaseHTTPRequestHandler) -> bytes:
     """Services say how long it is, Envoy sends it in chunks."""
     length = request.headers["content-length"]
     if length is not None:
