@@ -80,6 +80,9 @@ def render(target: Target, edge: EdgeSettings) -> str:
         "missing_page": web_app.missing_page(edge.file(edge.web)),
         "max_static_bytes": static.MAX_STATIC_BYTES,
         "max_response_body_bytes": MAX_RESPONSE_BODY_BYTES,
+        "trace_flag": _trace_flag(edge.trace_ratio),
+        "trace_host": edge.collector_address[0],
+        "trace_port": edge.collector_address[1],
         "plain_clusters": {routes.plain_cluster(area): places for area, places in edge.http_clusters.items()},
         "healthz_lua": _lua("healthz").replace("CLUSTERS_OF_THE_MESH", _lua_clusters(edge)),
         "write_retry_on": routes.WRITE_RETRY_ON,
@@ -131,6 +134,15 @@ def _origins(allowed: Sequence[str]) -> list[dict[str, Any]]:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def _trace_flag(ratio: float) -> str:
+    """The last two digits of a stranger's traceparent, in Envoy's words: by a lot drawn for each request."""
+    if ratio in (0.0, 1.0):
+        return "01" if ratio else "00"
+    # Eight random digits against the ratio's, as text: both in lower case and of one length.
+    below = f"{min(int(ratio * 2**32), 2**32 - 1):08x}"
+    return f"%CEL(request.headers['x-promptmesh-lot'] < '{below}' ? '01' : '00')%"
 
 
 def _lua(name: str) -> str:

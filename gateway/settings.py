@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 GENERATED = Path(__file__).resolve().parent.parent / "gen"
 WEB_APP = Path(__file__).resolve().parent / "web" / "dist"
+
+# Host, port, path: no user, no query.
+_COLLECTOR = re.compile(r"http://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[1-9][0-9]{0,4})?(/[!-~]*)?")
 
 Area = Literal["auth", "prompts", "moderation", "inference"]
 AREAS: tuple[Area, ...] = ("auth", "prompts", "moderation", "inference")
@@ -29,7 +34,9 @@ class EdgeSettings(BaseModel):
 
     # Where it listens and whom it calls.
     edge_port: Port = Field(description="port of REST, gRPC and gRPC-Web alike")
-    admin_port: Port = Field(description="port of Envoy's own administration, on 127.0.0.1 whatever listen_host says")
+    admin_port: Port = Field(
+        description="port of what is needed of Envoy's administration, on 127.0.0.1 whatever listen_host says"
+    )
     metrics_port: Port | None = Field(
         None,
         description="port of `/metrics` for Prometheus, on listen_host; without, only Envoy's administration has it",
@@ -68,6 +75,20 @@ class EdgeSettings(BaseModel):
     )
     allowed_origins: list[str] = Field(
         default_factory=list, description="origins that browsers may call from (CORS), exact; '*' for any"
+    )
+
+    # What it records.
+    trace_collector: str | None = Field(
+        None,
+        description="where spans go, OTLP over plain HTTP: http://collector:4318/v1/traces; without, it makes none",
+    )
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="share of requests whose trace is recorded, here and in the services"
+    )
+    trust_traceparent: bool = Field(
+        False,
+        description="believe the flag of a caller's `traceparent` that its trace is recorded; else only its id is "
+        "kept, and `trace_ratio` decides",
     )
 
     # How much it takes.
@@ -140,7 +161,15 @@ class EdgeSettings(BaseModel):
         for origin in self.allowed_origins:
             if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
                 raise ValueError(f"allowed_origins: {origin!r} is not an origin such as https://app.example.com")
+        if self.trace_collector is not None and not _COLLECTOR.fullmatch(self.trace_collector):
+            raise ValueError("trace_collector is not such as http://collector:4318/v1/traces")
         return self
+
+    @property
+    def collector_address(self) -> tuple[str, int]:
+        """Host and port of `trace_collector`, which is set."""
+        parts = urlsplit(self.trace_collector or "")
+        return parts.hostname or "", parts.port or 80
 
     def file(self, path: Path) -> Path:
         """Absolute path of a file named by a setting."""

@@ -154,8 +154,9 @@ class Administration:
         return revoked
 
     async def _held_teams(self, conn: Connection, row: Row) -> list[str]:
-        """The teams that a person owns, locked."""
-        teams = [one["org_id"] for one in await conn.fetch(SQL["owned_teams"], row["user_id"])]
+        """The teams that a person is in, locked. All of them: in one that is not theirs they may be made the owner just
+        now (organisations/leaving.py), by who does not see yet what becomes of them here."""
+        teams = [one["org_id"] for one in await conn.fetch(SQL["teams_of_member"], row["user_id"])]
         for org_id in teams:
             await conn.execute(SQL["lock_organisation"], org_id)
         return teams

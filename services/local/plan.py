@@ -23,6 +23,7 @@ from services.local.secrets import ADMIN_EMAIL, Secrets
 from services.local.settings import SERVICES, MeshSettings
 from services.local.specs import Plan, ProcessSpec, TaskSpec
 from services.local.state import ProcessState
+from services.local.tracing import edge_tracing
 
 DATABASE = "promptmesh"
 POSTGRES, REDIS_STATE, REDIS_CACHE = "postgres", "redis-state", "redis-cache"
@@ -344,6 +345,7 @@ class _Planner:
             "page_host": LOCALHOST if self._public_url == self._url else None,
             "trusted_hops": 0,
             "health_retry_interval_s": EDGE_HEALTH_RETRY_S,
+            **edge_tracing(self._settings.shared_environment),
             **self._settings.edge_settings,
             "edge_port": self._ports[EDGE],
             "admin_port": self._ports[EDGE_ADMIN],

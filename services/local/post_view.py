@@ -9,7 +9,7 @@ from promptmesh.prompts.v1 import posts_pb2
 _STATES = {
     posts_pb2.POST_STATE_PENDING: "is being moderated",
     posts_pb2.POST_STATE_PUBLISHED: "is published",
-    posts_pb2.POST_STATE_HELD: "is held",
+    posts_pb2.POST_STATE_HELD: "is held for a moderator",
     posts_pb2.POST_STATE_REJECTED: "is rejected",
     posts_pb2.POST_STATE_DELETED: "is deleted",
 }

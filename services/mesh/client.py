@@ -1,4 +1,5 @@
-"""Channels to other services. What every call needs is put on it here: deadline, mesh token, request id, trace.
+"""Channels to other services. What every call needs is put on it here: deadline, mesh token, request id, trace; and how
+long it took is measured.
 
 gRPC's own client interceptors cost a task or two for each call; a channel that hands out dressed-up callables costs a
 function call, and generated stubs cannot tell.
@@ -7,6 +8,7 @@ function call, and generated stubs cannot tell.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +17,13 @@ import grpc
 import orjson
 
 from services.mesh.access.service_tokens import ServiceTokens
-from services.mesh.call import current_or_none
+from services.mesh.call import Call, current_or_none
 from services.mesh.deadlines import timeout_for
 from services.mesh.ids import uuid7
 from services.mesh.methods import safe_methods
 from services.mesh.reflection import all_service_descriptors
+from services.mesh.telemetry import metrics
+from services.mesh.telemetry.traces import exemplar_of
 
 RETRY_ATTEMPTS = 3
 _KEEPALIVE_MS = 30_000
@@ -86,6 +90,33 @@ def service_config() -> str:
     ).decode()
 
 
+class _Account:
+    """How long the calls of one method took, its series looked up once for each status."""
+
+    __slots__ = ("_durations", "_name")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._durations: dict[grpc.StatusCode, Any] = {}
+
+    def ended(self, made: Any, began_s: float, above: Call | None) -> None:
+        """A call has ended; above: the call that it was made for."""
+        duration_s = time.perf_counter() - began_s
+        asked = made.code()  # a coroutine that has nothing to wait for any more
+        try:
+            asked.send(None)
+        except StopIteration as known:
+            code: grpc.StatusCode = known.value
+        else:
+            asked.close()
+            return
+        duration = self._durations.get(code)
+        if duration is None:
+            duration = metrics.RPC_CLIENT_DURATION.labels(metrics.RPC_SYSTEM, self._name, code.name)
+            self._durations[code] = duration
+        duration.observe(duration_s, exemplar_of(above.traceparent) if above is not None and above.span else None)
+
+
 class MeshChannel(grpc.aio.Channel):
     """A channel whose calls carry what the mesh wants them to carry."""
 
@@ -93,28 +124,31 @@ class MeshChannel(grpc.aio.Channel):
         self._inner, self._tokens, self._options = inner, tokens, options
 
     def unary_unary(self, method: Any, *arguments: Any, **options: Any) -> Any:
-        return self._dressed(self._inner.unary_unary(method, *arguments, **options), self._options.timeout_s)
+        return self._dressed(method, self._inner.unary_unary(method, *arguments, **options), self._options.timeout_s)
 
     def unary_stream(self, method: Any, *arguments: Any, **options: Any) -> Any:
-        return self._dressed(self._inner.unary_stream(method, *arguments, **options), None)
+        return self._dressed(method, self._inner.unary_stream(method, *arguments, **options), None)
 
     def stream_unary(self, method: Any, *arguments: Any, **options: Any) -> Any:
-        return self._dressed(self._inner.stream_unary(method, *arguments, **options), self._options.timeout_s)
+        return self._dressed(method, self._inner.stream_unary(method, *arguments, **options), self._options.timeout_s)
 
     def stream_stream(self, method: Any, *arguments: Any, **options: Any) -> Any:
-        return self._dressed(self._inner.stream_stream(method, *arguments, **options), None)
+        return self._dressed(method, self._inner.stream_stream(method, *arguments, **options), None)
 
-    def _dressed(self, inner: Callable[..., Any], default_timeout_s: float | None) -> Callable[..., Any]:
-        margin_s = self._options.margin_s
+    def _dressed(self, method: str, inner: Callable[..., Any], default_timeout_s: float | None) -> Callable[..., Any]:
+        margin_s, account = self._options.margin_s, _Account(method[1:])
 
         def call(request: Any = None, *, timeout: float | None = None, metadata: Any = None, **more: Any) -> Any:
+            above = current_or_none()
             timeout_s = timeout_for(default_timeout_s if timeout is None else timeout, margin_s)
-            return inner(request, timeout=timeout_s, metadata=self._metadata(metadata), **more)
+            began_s = time.perf_counter()
+            made = inner(request, timeout=timeout_s, metadata=self._metadata(above, metadata), **more)
+            made.add_done_callback(lambda ended: account.ended(ended, began_s, above))
+            return made
 
         return call
 
-    def _metadata(self, given: Any) -> tuple[tuple[str, str | bytes], ...]:
-        call = current_or_none()
+    def _metadata(self, call: Call | None, given: Any) -> tuple[tuple[str, str | bytes], ...]:
         request_id = call.request_id if call is not None else uuid7()
         ours: tuple[tuple[str, str | bytes], ...] = (
             ("authorization", f"Bearer {self._tokens.token()}"),

@@ -14,6 +14,7 @@ from promptmesh.auth.v1 import federation_pb2 as pb
 from services.local.testing import LocalMesh
 from tests.browser.people import NewPerson, Person
 from tests.browser.tabs import Tabs, accessible
+from tests.browser.test_second_factors import age_sessions
 from tests.browser.wire import answer, refuse
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -95,3 +96,29 @@ async def test_what_the_provider_refused_is_told_with_the_way_back(tabs: Tabs) -
     await accessible(page)
     await page.get_by_role("link", name="Back to the log-in").click()
     await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+async def test_who_has_no_password_confirms_where_they_log_in(
+    tabs: Tabs, new_person: NewPerson, mesh: LocalMesh
+) -> None:
+    ada = await new_person("Ada")
+    page = await tabs.open("/keys", person=ada)
+    await made_up(page, "ListIdentityProviders", PROVIDERS)
+    linked = pb.LinkedIdentity(identity_id="0198c3a5-0000-7000-8000-000000000000", provider="acme")
+    await made_up(page, "ListIdentities", pb.ListIdentitiesResponse(identities=[linked]))
+    back = f"{mesh.url}/log-in/callback?state=s1&code=c1"
+    await made_up(page, "BeginFederatedLogin", pb.BeginFederatedLoginResponse(authorization_url=back))
+    session = await session_of(mesh, ada)
+    await made_up(page, "CompleteFederatedLogin", pb.CompleteFederatedLoginResponse(session=session))
+    await age_sessions(mesh, ada)
+    await page.reload()
+    await page.get_by_role("button", name="Make a key").click()
+    making = page.get_by_role("dialog", name="Make an API key")
+    await making.get_by_label("Name").fill("Build server")
+    await making.get_by_role("button", name="Make the key").click()
+
+    asking = page.get_by_role("dialog", name="Confirm that it is you")
+    await expect(asking).to_contain_text("If you never set a password")
+    await accessible(page)
+    await asking.get_by_role("button", name="Log in again with <b>Acme</b>").click()
+    await expect(page).to_have_url(re.compile(r"\d/keys$"))

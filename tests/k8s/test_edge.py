@@ -99,6 +99,13 @@ def test_it_believes_as_many_proxies_as_stand_in_front(overlay: str) -> None:
     assert configured(overlay)["trusted_hops"] == len(of_kind(overlay, "Gateway"))
 
 
+def test_it_records_as_many_traces_as_the_services_and_for_no_stranger(overlay: str) -> None:
+    services = one(overlay, "ConfigMap", "promptmesh")["data"].get("PROMPTMESH_TRACE_RATIO", "0")
+    settings = configured(overlay)
+    assert settings.get("trace_ratio", 0) == float(services)
+    assert not settings.get("trust_traceparent", False)
+
+
 def test_its_heap_fits_its_limit(overlay: str) -> None:
     from gateway.settings import EdgeSettings
 

@@ -14,6 +14,7 @@ import redis.asyncio
 from services.local.data_folder import DataFolder
 from services.local.secrets import load_or_make_secrets
 from services.local.testing import LocalMesh
+from tests.observe.collector import body_of
 
 Place = tuple[str, bytes]
 REDISES = ("redis-state", "redis-cache")
@@ -26,7 +27,7 @@ def collector() -> Iterator[tuple[str, list[bytes]]]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            bodies.append(self.rfile.read(int(self.headers["content-length"])))
+            bodies.append(body_of(self))
             self.send_response(200)
             self.end_headers()
 

@@ -52,8 +52,10 @@ def collecting() -> Iterator[Collector]:
     collector = Collector()
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = body_of(self)
             for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
                 (service,) = [
                     one.value.string_value for one in resource.resource.attributes if one.key == "service.name"
@@ -61,6 +63,7 @@ def collecting() -> Iterator[Collector]:
                 for scope in resource.scope_spans:
                     collector.spans.extend(_span(service, one) for one in scope.spans)
             self.send_response(200)
+            self.send_header("content-length", "0")
             self.end_headers()
 
         def log_message(self, *_arguments: Any) -> None:
@@ -77,6 +80,19 @@ def collecting() -> Iterator[Collector]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def body_of(request: http.server.BaseHTTPRequestHandler) -> bytes:
+    """Services say how long it is, Envoy sends it in chunks."""
+    length = request.headers["content-length"]
+    if length is not None:
+        return request.rfile.read(int(length))
+    body = b""
+    while size := int(request.rfile.readline(), 16):
+        body += request.rfile.read(size)
+        request.rfile.readline()
+    request.rfile.readline()
+    return body
 
 
 def _span(service: str, one: Any) -> Span:

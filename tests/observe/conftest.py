@@ -34,5 +34,7 @@ def mesh(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "PROMPTMESH_LOG_LEVEL": "debug",
     }
     folder: Path = tmp_path_factory.mktemp("observed") / "data"
-    with local_mesh(folder, environment=environment, observe=True) as running:
+    # Calls of tests say which traces are recorded; tests/edge/test_edge_traces.py has what strangers say.
+    edge = {"trust_traceparent": True}
+    with local_mesh(folder, environment=environment, edge=edge, observe=True) as running:
         yield running

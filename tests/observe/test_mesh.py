@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from playwright.sync_api import sync_playwright
 
 from services.local.observe.charts import CHARTS
 from services.local.observe.page import HEADERS, RANGES_S
@@ -21,6 +22,8 @@ from tests.observe import seen
 from tests.observe.collector import Collector, Span
 from tests.observe.load import calls, chat, everything, post, with_example
 from tests.observe.runbooks import queries_of_pages
+from tools.chromium import CHROMIUM, FLAGS
+from tools.chromium import HOW_TO_GET as HOW_TO_GET_CHROMIUM
 from tools.observability.dashboards import dashboards
 from tools.observability.reference import LABELS, metrics
 
@@ -29,6 +32,7 @@ pytestmark = pytest.mark.timeout(400)
 #: Panels that show nothing as long as nothing goes wrong, or nothing of the kind is done.
 QUIET = {
     "Slowest methods, p99",
+    "Services among themselves, p99 as the caller sees it",
     "Redis calls that failed",
     "Background tasks that failed",
     "Tries that failed",
@@ -41,12 +45,14 @@ QUIET = {
     "Limits that could not be checked",
 }
 NONSENSE = "zqnonsense"
-REQUEST = "prompts.v1.PostService/CreatePost"
+EDGE = "promptmesh-edge"
+REQUEST = "POST > prompts.v1.PostService/CreatePost"
 SCREENED = f"{REQUEST} > moderation.submitted prompts.v1.PostSubmitted"
 PUBLISHED = f"{SCREENED} > prompts.screened moderation.v1.PostScreened"
 ASKED = f"{PUBLISHED} > inference.examples prompts.v1.ExampleRequested"
 #: The ways from a request to the spans of its trace.
 EXPECTED = {
+    "POST",
     REQUEST,
     f"{REQUEST} > publish prompts.v1.PostSubmitted",
     SCREENED,
@@ -97,14 +103,40 @@ def traced(mesh: LocalMesh, collector: Collector) -> list[Span]:
     with_example(mesh, token, made)
 
     spans = collector.wait(trace_id, lambda spans: ways(spans) >= EXPECTED)
-    first = next(one.name for one in spans if one.parent_id == parent_id)
-    assert first == "promptmesh.prompts.v1.PostService/CreatePost"
+    first = next(one for one in spans if one.parent_id == parent_id)
+    assert (first.service, first.name, first.attributes["http.url"]) == (EDGE, "POST", "/api/v1/posts")
     return spans
 
 
 def test_one_trace_leads_from_the_request_to_the_example(traced: list[Span]) -> None:
     assert not EXPECTED - ways(traced), sorted(ways(traced))
-    assert {one.service for one in traced} == {"promptmesh-prompts", "promptmesh-moderation", "promptmesh-inference"}
+    assert {one.service for one in traced} == {EDGE, *(f"promptmesh-{name}" for name in SERVICES if name != "auth")}
+
+
+@pytest.mark.skipif(not CHROMIUM, reason=HOW_TO_GET_CHROMIUM)
+def test_a_trace_begins_in_a_browser(mesh: LocalMesh, collector: Collector) -> None:
+    trace_id, parent_id = secrets.token_hex(16), secrets.token_hex(8)
+    _, token = mesh.register("browsing")
+    asked = {"authorization": f"Bearer {token}", "traceparent": f"00-{trace_id}-{parent_id}-01"}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        page = browser.new_page()
+        page.goto(f"{mesh.url}/livez", timeout=60_000)
+        made = page.evaluate(
+            """async (headers) => {
+                const body = JSON.stringify({ title: "Seen", body: "Say something about wind." });
+                headers = { ...headers, "content-type": "application/json" };
+                return (await fetch("/api/v1/posts", { method: "POST", headers, body })).json();
+            }""",
+            asked,
+        )
+        browser.close()
+    with_example(mesh, token, made["postId"])
+    spans = collector.wait(trace_id, lambda spans: ways(spans) >= EXPECTED)
+    assert not EXPECTED - ways(spans), sorted(ways(spans))
+    (edge,) = [one for one in spans if one.service == EDGE]
+    assert edge.parent_id == parent_id
+    assert "Chrome" in edge.attributes["user_agent"]
 
 
 def test_the_span_of_a_model_says_what_it_took_and_not_what_was_said(traced: list[Span]) -> None:
@@ -125,6 +157,21 @@ def test_logs_of_all_services_are_joined_by_the_trace(mesh: LocalMesh, traced: l
         lines = [json.loads(line) for line in mesh.log(f"{service}-0").splitlines() if traced[0].trace_id in line]
         assert lines, f"{service} logged nothing for the trace"
         assert {line["trace_id"] for line in lines} == {traced[0].trace_id}
+
+    def at_the_edge() -> list[str]:
+        return [line for line in mesh.log("edge").splitlines() if traced[0].trace_id in line]
+
+    wait_until("Envoy has written its line", lambda: bool(at_the_edge()), timeout_s=30.0)
+    (line,) = [json.loads(one) for one in at_the_edge()]
+    assert (line["trace_id"], line["path"], line["status"]) == (traced[0].trace_id, "/api/v1/posts", 200)
+
+
+def test_calls_of_other_services_are_measured(loaded: LocalMesh) -> None:
+    counted = "rpc_client_call_duration_seconds_count"
+    found = seen.ask(loaded, "query", query=counted)["result"]
+    pairs = {(one["metric"]["app_kubernetes_io_name"], one["metric"]["rpc_method"]) for one in found}
+    assert ("inference", "promptmesh.moderation.v1.ModerationService/BatchScreen") in pairs
+    assert {one["metric"]["rpc_system_name"] for one in found} == {"grpc"}
 
 
 @pytest.mark.parametrize(

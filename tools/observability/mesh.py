@@ -31,6 +31,17 @@ MESH = (
         "s",
         [(f"topk(10, {quantile(0.99, RPC, 'rpc_method', SHORT)})", "{{rpc_method}}")],
     ),
+    Panel(
+        "Services among themselves, p99 as the caller sees it",
+        "s",
+        [
+            (
+                quantile(0.99, "rpc_client_call_duration_seconds", f"{SERVICE}, rpc_method", SHORT),
+                f"{BY_SERVICE} → {{{{rpc_method}}}}",
+            )
+        ],
+        exemplars=True,
+    ),
     Panel("Calls under way, streams included", "none", [(f"sum by ({SERVICE}) (rpc_server_in_flight)", BY_SERVICE)]),
     Panel(
         "The edge: answers per second, by class",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 SERVICE = "app_kubernetes_io_name"
 _FAILED = 'rpc_response_status_code=~"INTERNAL|UNAVAILABLE|UNKNOWN|DATA_LOSS"'
 
+_ALL = f"sum by ({SERVICE}) (rate(rpc_server_call_duration_seconds_count[$w]))"
+
 
 @dataclass(frozen=True, slots=True)
 class Chart:
@@ -19,12 +21,13 @@ class Chart:
 
 
 CHARTS = (
-    Chart("Calls a second", "/s", f"sum by ({SERVICE}) (rate(rpc_server_call_duration_seconds_count[$w]))", (SERVICE,)),
+    Chart("Calls a second", "/s", _ALL, (SERVICE,)),
     Chart(
         "Calls that failed by our fault",
         "%",
-        f"100 * sum by ({SERVICE}) (rate(rpc_server_call_duration_seconds_count{{{_FAILED}}}[$w]))"
-        f" / sum by ({SERVICE}) (rate(rpc_server_call_duration_seconds_count[$w]))",
+        # Of a service that nobody asked nothing is said; of one that did not fail, 0.
+        f"100 * (sum by ({SERVICE}) (rate(rpc_server_call_duration_seconds_count{{{_FAILED}}}[$w])) or 0 * {_ALL})"
+        f" / ({_ALL} > 0)",
         (SERVICE,),
     ),
     Chart(
@@ -67,8 +70,8 @@ CHARTS = (
     Chart(
         "Events that wait in an outbox",
         "",
-        f"max by ({SERVICE}, step) (promptmesh_outbox_pending)",
-        (SERVICE, "step"),
+        f"sum by ({SERVICE}) (max by ({SERVICE}, step) (promptmesh_outbox_pending))",
+        (SERVICE,),
     ),
     Chart(
         "Texts screened a minute, by verdict",
@@ -77,5 +80,10 @@ CHARTS = (
         ("verdict",),
     ),
     Chart("Cases that wait for a moderator", "", "max(promptmesh_moderation_cases_open)"),
-    Chart("Memory", "MiB", f"sum by ({SERVICE}) (process_resident_memory_bytes) / 2^20", (SERVICE,)),
+    Chart(
+        "Memory",
+        "MiB",
+        f"sum by ({SERVICE}) (process_resident_memory_bytes or envoy_server_memory_physical_size) / 2^20",
+        (SERVICE,),
+    ),
 )

@@ -46,6 +46,7 @@ body { margin: 1.5rem auto; max-width: 76rem; padding: 0 1rem; background: var(-
 h1 { font-size: 1.25rem; margin: 0 } h2 { font-size: 1rem; margin: 0 0 .25rem }
 header { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; align-items: baseline; margin-bottom: 1rem }
 nav a { margin-right: .75rem; color: inherit } nav a[aria-current] { font-weight: 600; text-decoration: none }
+header + ul, .bad { margin-bottom: 1rem }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(22rem, 1fr)); gap: 1.5rem }
 ul { list-style: none; margin: 0; padding: 0; color: var(--soft); font-size: .85rem }
 li b { color: var(--ink); font-weight: 600 } .bad, .bad b { color: var(--bad) } .soft { color: var(--soft) }
@@ -97,7 +98,8 @@ def _chart(prometheus: Prometheus, chart: Chart, now_s: float, range_s: float) -
     drawn = draw(lines, chart.unit, now_s - range_s, now_s, chart.title)
     legend = "".join(
         f'<li><i class="l{number}"></i>{escape(line.name) or "all"} '
-        f"<b>{'-' if line.last is None else escape(format_value(line.last, chart.unit))}</b></li>"
+        f"<b>{'-' if line.last is None else escape(format_value(line.last, chart.unit))}</b>"
+        f"{' earlier' if line.is_old(now_s, step_s) else ''}</li>"
         for number, line in enumerate(lines[:LINES_MAX])
     )
     rest = f"<li>and {len(lines) - LINES_MAX} more</li>" if len(lines) > LINES_MAX else ""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 560, 150
+WIDTH, HEIGHT = 560, 166
 LINES_MAX = 8  # more are one colour again, and nobody can tell them apart
-_LEFT, _RIGHT, _TOP, _BOTTOM = 4, 4, 8, 4
+_LEFT, _RIGHT, _TOP, _BOTTOM = 4, 4, 8, 20  # below: from when to when
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,11 @@ class Line:
 
     name: str
     points: Sequence[tuple[float, float]]
+
+    def is_old(self, end_s: float, step_s: float) -> bool:
+        """Whether the newest value is not of the end of the chart."""
+        newest = next((when for when, value in reversed(self.points) if math.isfinite(value)), None)
+        return newest is not None and newest < end_s - 2 * step_s
 
     @property
     def last(self) -> float | None:
@@ -42,12 +49,20 @@ def draw(lines: Sequence[Line], unit: str, begin_s: float, end_s: float, label: 
         y = _y(top * share, top)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
     parts.append(f'<text class="top" x="{_LEFT}" y="{_TOP + 10}">{escape(format_value(top, unit))}</text>')
+    for when, x, anchor in ((begin_s, _LEFT, "start"), (end_s, WIDTH - _RIGHT, "end")):
+        said = escape(moment(when, end_s - begin_s))
+        parts.append(f'<text class="top" x="{x}" y="{HEIGHT - 6}" text-anchor="{anchor}">{said}</text>')
     for number, line in enumerate(shown):
         for run in _runs(line.points):
             points = " ".join(f"{_x(when, begin_s, end_s):.1f},{_y(value, top):.1f}" for when, value in run)
             parts.append(f'<polyline class="line l{number}" points="{points}"/>')
     parts.append("</svg>")
     return "".join(parts)
+
+
+def moment(when_s: float, range_s: float) -> str:
+    """A time as the page tells it, by this machine's clock; with its day where a range has several."""
+    return time.strftime("%H:%M" if range_s < _DAY_S else "%d %b %H:%M", time.localtime(when_s))
 
 
 def nice_top(highest: float) -> float:

@@ -25,6 +25,12 @@ RPC_DURATION = Histogram(
     ("rpc_system_name", *_RPC, "rpc_response_status_code"),
     buckets=_DURATION_BUCKETS_S,
 )
+RPC_CLIENT_DURATION = Histogram(
+    "rpc_client_call_duration_seconds",
+    "How long calls of other services took, retries included, as their caller saw it.",
+    ("rpc_system_name", *_RPC, "rpc_response_status_code"),
+    buckets=_DURATION_BUCKETS_S,
+)
 RPC_STARTED = Counter("rpc_server_started", "Calls that began.", _RPC)
 RPC_IN_FLIGHT = Gauge("rpc_server_in_flight", "Calls under way, streams included.", _RPC)
 RPC_ERRORS = Counter("promptmesh_errors", "Calls that ended in an error, by its reason.", (*_RPC, "reason"))

@@ -19,6 +19,7 @@ from tests.integration.auth.test_administration import WHY, asked, suspended, un
 from tests.integration.auth.test_api_keys import make_key
 from tests.integration.auth.test_roles import new_admin
 from tests.integration.auth.test_watch import watching
+from tests.integration.auth.waits import connected, until_waiting_for
 from tests.integration.auth.world import Client, Place, acts_of, until_refused
 from tests.integration.support.service_process import ServiceProcess
 
@@ -174,3 +175,22 @@ async def test_all_keys_that_a_person_may_know_are_revoked(
     (act,) = [act for act in await acts_of(rows, alone) if act.action == "organisation.revoke_api_keys"]
     assert (act.reason, act.org_id) == (WHY, alone)
     assert act.change == '{"before":null,"after":{"revoked":2}}'
+
+
+async def test_who_becomes_the_owner_just_now_is_suspended_with_the_team(
+    teams: Teams, admin: Client, place: Place, rows: asyncpg.Connection
+) -> None:
+    """A team passes to its next member, while an administrator suspends them: neither sees yet what the other does."""
+    first, heir = await teams.person(), await teams.person()
+    org_id = await teams.team(first, (heir, MEMBER))
+    async with connected(place) as passing, connected(place) as watcher:
+        async with passing.transaction():
+            await passing.execute("SELECT FROM organisations WHERE org_id = $1 FOR NO KEY UPDATE", org_id)
+            await passing.execute(
+                "UPDATE members SET role = 1 WHERE org_id = $1 AND user_id = $2", org_id, heir.user_id
+            )
+            await passing.execute("DELETE FROM members WHERE org_id = $1 AND user_id = $2", org_id, first.user_id)
+            suspending = asyncio.ensure_future(suspended(admin, heir.user_id))
+            await until_waiting_for(watcher, passing)
+        await suspending
+    assert await rows.fetchval("SELECT suspend_time > now() FROM organisations WHERE org_id = $1", org_id)

@@ -214,6 +214,7 @@ class Service:
         port = await self.server.start()
         async with asyncio.timeout(WAIT_S):
             await self.server.ready()
+        self.port = port
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
 
     async def start_auth(self) -> None:

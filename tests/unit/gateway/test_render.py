@@ -64,8 +64,9 @@ def test_every_process_is_an_endpoint_and_admin_stays_at_home() -> None:
         (locality,) = clusters[area]["load_assignment"]["endpoints"]
         addresses = [each["endpoint"]["address"]["socket_address"] for each in locality["lb_endpoints"]]
         assert [(each["address"], each["port_value"]) for each in addresses] == LOCAL[area]
-    assert rendered["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}
-    (listener,) = rendered["static_resources"]["listeners"]
+    assert rendered["admin"]["address"] == {"pipe": {"path": "@promptmesh-edge-9901"}}
+    listener, admin = rendered["static_resources"]["listeners"]
+    assert admin["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}
     assert listener["address"]["socket_address"] == {"address": "0.0.0.0", "port_value": 8080}
 
 
@@ -112,10 +113,33 @@ def test_on_kubernetes_a_call_and_a_health_check_bear_the_name_of_their_service(
     assert "auto_host_rewrite" not in json.dumps(_rendered(settings()))
 
 
+def test_without_a_collector_there_is_no_tracer() -> None:
+    text = json.dumps(_rendered(settings(trace_ratio=0.5)))
+    assert "opentelemetry" not in text
+    assert "trace_collector" not in text
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port"),
+    [
+        ("http://collector/v1/traces", "collector", 80),
+        ("http://[::1]:4318/v1/traces", "::1", 4318),
+        ("http://10.0.0.1:4318", "10.0.0.1", 4318),
+    ],
+)
+def test_spans_go_where_the_setting_says(address: str, host: str, port: int) -> None:
+    clusters = {
+        one["name"]: one for one in _rendered(settings(trace_collector=address))["static_resources"]["clusters"]
+    }
+    (locality,) = clusters["trace_collector"]["load_assignment"]["endpoints"]
+    (one,) = locality["lb_endpoints"]
+    assert one["endpoint"]["address"]["socket_address"] == {"address": host, "port_value": port}
+
+
 def test_metrics_are_all_that_is_told_of_the_administration() -> None:
     rendered = _rendered(settings(listen_host="0.0.0.0", metrics_port=9464))
 
-    edge, metrics = rendered["static_resources"]["listeners"]
+    edge, _, metrics = rendered["static_resources"]["listeners"]
     assert (edge["name"], metrics["name"]) == ("edge", "metrics")
     assert metrics["address"]["socket_address"] == {"address": "0.0.0.0", "port_value": 9464}
     (route,) = metrics["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]
@@ -147,6 +171,10 @@ def test_all_faults_of_the_settings_are_named_at_once(tmp_path: Path) -> None:
         ({"allowed_origins": ["localhost:3000"]}, "not an origin"),
         ({"allowed_origins": ["https://a.example/path"]}, "not an origin"),
         ({"max_large_body_bytes": 5}, "less than max_body_bytes"),
+        ({"trace_ratio": 1.5}, "trace_ratio"),
+        ({"trace_collector": "https://collector:4318/v1/traces"}, "trace_collector is not such as"),
+        ({"trace_collector": "http://user:secret@collector/v1/traces"}, "trace_collector is not such as"),
+        ({"trace_collector": "collector:4318"}, "trace_collector is not such as"),
     ],
 )
 def test_settings_that_contradict_themselves_are_refused(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:

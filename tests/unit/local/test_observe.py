@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from services.local.observe.asked import Prometheus
 from services.local.observe.charts import CHARTS
 from services.local.observe.page import STYLE, page
 from services.local.observe.specs import PAGE, PROMETHEUS, RULES, configuration_of, rule_groups
-from services.local.observe.svg import LINES_MAX, Line, draw, format_value, nice_top
+from services.local.observe.svg import LINES_MAX, Line, draw, format_value, moment, nice_top
 from services.local.plan import STOP_ORDER, make_plan, port_names
 from services.local.ports import free_ports
 from services.local.secrets import Secrets
@@ -142,6 +144,22 @@ class _Said(Prometheus):
 
     def alerts(self) -> list[object]:  # type: ignore[override]
         return []
+
+
+def test_a_chart_says_from_when_to_when() -> None:
+    begin_s = 1_000_000.0
+    assert f">{time.strftime('%H:%M', time.localtime(begin_s))}</text>" in draw([], "", begin_s, begin_s + 900, "x")
+    assert moment(begin_s, 7 * 86_400) == time.strftime("%d %b %H:%M", time.localtime(begin_s))
+
+
+def test_a_number_of_earlier_is_called_so() -> None:
+    class Past(_Said):
+        def lines(self, query: str, begin_s: float, end_s: float, step_s: float, legend: tuple[str, ...]) -> list[Line]:
+            return [Line("then", [(begin_s, 1.0), (end_s, math.nan)]), Line("now", [(end_s, 1.0)])]
+
+    shown = page(Past(), "1h", 1_000_000.0)
+    assert shown.count("</b> earlier") == len(CHARTS)
+    assert re.search("then <b>[^<]+</b> earlier", shown)
 
 
 def test_what_prometheus_says_is_text() -> None:

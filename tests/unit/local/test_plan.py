@@ -14,6 +14,7 @@ from services.local.plan import make_plan, port_names
 from services.local.secrets import Secrets
 from services.local.settings import SERVICES, MeshSettings
 from services.local.specs import Plan, ProcessSpec
+from services.local.tracing import edge_tracing
 
 KEYS = {"OPENAI_API_KEY": "sk-1", "ANTHROPIC_API_KEY": "sk-2"}
 BASE = {"PATH": "/bin", "LANG": "de_DE", "SECRET_OF_THE_SHELL": "x", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://o"} | KEYS
@@ -223,3 +224,32 @@ def test_connections_grow_with_the_workers(data: DataFolder) -> None:
 )
 def test_an_address_for_another_user(url: str, expected: str) -> None:
     assert with_user(url, "u", "p/@") == expected
+
+
+def test_the_edge_sends_its_spans_where_the_services_send_theirs(data: DataFolder) -> None:
+    told = edge_settings_of(data, plan_of(data, PROMPTMESH_TRACE_RATIO="0.25"))
+    assert (told["trace_collector"], told["trace_ratio"]) == ("http://o/v1/traces", 0.25)
+    assert told.get("trust_traceparent") is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "collector"),
+    [
+        ({}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318/"}, "http://c:4318/v1/traces"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://d:1/t"},
+            "http://d:1/t",
+        ),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://d:1/t"}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://c"}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_HEADERS": "key=hidden"}, None),
+    ],
+)
+def test_collectors_that_the_edge_can_speak_to(environment: dict[str, str], collector: str | None) -> None:
+    assert edge_tracing(environment).get("trace_collector") == collector
+
+
+@pytest.mark.parametrize(("said", "ratio"), [("", 0.0), ("0.5", 0.5), ("2", 1.0), ("-1", 0.0), ("some", 0.0)])
+def test_a_ratio_that_the_services_refuse_does_not_stop_the_edge(said: str, ratio: float) -> None:
+    assert edge_tracing({"PROMPTMESH_TRACE_RATIO": said}) == {"trace_ratio": ratio}

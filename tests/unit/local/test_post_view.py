@@ -72,16 +72,18 @@ def test_a_rejected_post_says_why_and_is_settled() -> None:
 
 
 def test_a_held_post_says_each_reason_once_and_who_decides() -> None:
-    said = "This reads as an insult. A moderator will look at it."
+    said = "This reads as an insult."
     view = PostView(output := io.StringIO())
     reasons = [posts_pb2.StateReason(message=said), posts_pb2.StateReason(category="insult", message=said)]
     view.show(post(posts_pb2.POST_STATE_HELD, reasons=reasons))
-    assert output.getvalue() == f"Revision 1 is held (insult): {said}\n"
+    assert output.getvalue() == f"Revision 1 is held for a moderator (insult): {said}\n"
     assert view.held
     assert view.settled
     two = [*reasons, posts_pb2.StateReason(message="And this is loud.")]
     view.show(post(posts_pb2.POST_STATE_HELD, reasons=two))
-    assert output.getvalue().endswith(f"\nRevision 1 is held.\n  {said} (insult)\n  And this is loud.\n")
+    assert output.getvalue().endswith(
+        f"\nRevision 1 is held for a moderator.\n  {said} (insult)\n  And this is loud.\n"
+    )
 
 
 def test_a_published_post_whose_example_is_under_way_is_not_settled() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from services.moderation.screening.policy_text import load
 from services.moderation.screening.result import Category, Coverage, Surface, Verdict
-from services.moderation.screening.screener import RuleScreener
+from services.moderation.screening.screener import RuleScreener, default_policy
 
 ALLOWED = [
     "The people of Scunthorpe, Penistone and Sussex play cockfosters cocktail analysis.",
@@ -95,3 +96,10 @@ def test_what_goes_to_a_model_is_not_looked_at_for_insults(screener: RuleScreene
 def test_an_exception_does_not_excuse_what_follows_it(screener: RuleScreener) -> None:
     many = "Scunthorpe, bath bomb, I will kill you with kindness. " * 30
     assert screener.screen_text(many + "I will kill you").findings[0].start > len(many) - 1
+
+
+def test_a_message_promises_nobodys_look() -> None:
+    """Beside a rule that rejects, or in a call of a model, nobody looks at what another rule would hold."""
+    rules = load(default_policy(), "default_policy.yaml").value["rules"]
+    assert rules
+    assert not [one["name"] for one in rules if "moderator" in one["message"] or "person will" in one["message"]]

@@ -2,7 +2,7 @@
 import type { StateReason } from "@promptmesh/client";
 import css from "./posts.module.css";
 
-/** Rules of the mesh's own policy that hold a text end so. Whether somebody looks, or has looked, the page says itself. */
+/** What rules that held a text ended with up to policy `default-1`. Whether somebody looks, or has, the page says itself. */
 const PROMISE = /\s*A moderator will look at it\.\s*$/;
 
 const told = (message: string): string => message.replace(PROMISE, "") || "No more is said.";
