@@ -14,7 +14,8 @@ import yaml
 from images import entry
 from services.inference.config import parse
 from services.local.data_folder import DataFolder
-from services.local.plan import make_plan, port_names
+from services.local.plan import make_plan
+from services.local.port_names import port_names
 from services.local.secrets import Secrets
 from services.local.settings import MeshSettings as LocalSettings
 from services.mesh.access.workloads import workloads_of

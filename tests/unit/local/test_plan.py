@@ -10,7 +10,8 @@ import pytest
 
 from services.local.data_folder import DataFolder
 from services.local.database_urls import with_user
-from services.local.plan import make_plan, port_names
+from services.local.plan import make_plan
+from services.local.port_names import port_names
 from services.local.secrets import Secrets
 from services.local.settings import SERVICES, MeshSettings
 from services.local.specs import Plan, ProcessSpec

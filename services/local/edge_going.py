@@ -1,0 +1,64 @@
+"""How an edge that was replaced goes: it takes no more callers, and ends when nothing is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable
+
+from services.local.child import Child
+from services.local.edge_plan import EDGE_DRAIN_S
+from services.local.ports import LOOPBACK
+
+POLL_S = 0.2
+ASK_TIMEOUT_S = 5.0
+# Connections without a request are closed then. Clients that keep one (browsers, pools) may send on it at that very
+# moment; most have let go of it, or have been told to by an answer, before.
+IDLE_S = 20.0
+# The longest stream ends by itself after PROMPTMESH_STREAM_AGE_S, 900.
+AT_MOST_S = 930.0
+LISTENERS = 1.0  # closed so long after the drain's time, on a machine that does much else
+
+_REQUESTS, _CONNECTIONS = "http.edge.downstream_rq_active", "http.edge.downstream_cx_active"
+
+
+class EdgeGoing:
+    """One edge that goes. `run` lasts until it has ended; `busy` says whether requests are under way."""
+
+    def __init__(self, child: Child, end: Callable[[Child], Awaitable[bool]]) -> None:
+        self.child = child
+        self._end = end
+        self.busy = True
+        self.ended = False
+        self._admin_port = child.spec.more_ports["admin"]
+
+    async def run(self) -> None:
+        """Drains it, waits, ends it."""
+        begun = time.monotonic()
+        try:
+            await asyncio.to_thread(self._ask, "POST", "/drain_listeners?graceful")
+            while True:
+                await asyncio.sleep(POLL_S)
+                requests, connections = await asyncio.to_thread(self._under_way)
+                waited_s = time.monotonic() - begun
+                listens = waited_s < EDGE_DRAIN_S + LISTENERS
+                self.busy = listens or requests > 0
+                if waited_s > AT_MOST_S or (not self.busy and (connections == 0 or waited_s > IDLE_S)):
+                    break
+        except OSError:
+            pass  # its administration is gone, and so is it
+        await self._end(self.child)
+        self.busy, self.ended = False, True
+
+    def _under_way(self) -> tuple[int, int]:
+        found = {_REQUESTS: 0, _CONNECTIONS: 0}
+        for line in self._ask("GET", "/stats?filter=^http.edge.downstream_(rq|cx)_active$").splitlines():
+            name, _, value = line.partition(": ")
+            found[name] = int(value)
+        return found[_REQUESTS], found[_CONNECTIONS]
+
+    def _ask(self, verb: str, path: str) -> str:
+        request = urllib.request.Request(f"http://{LOOPBACK}:{self._admin_port}{path}", method=verb)
+        with urllib.request.urlopen(request, timeout=ASK_TIMEOUT_S) as answer:  # noqa: S310
+            return str(answer.read().decode())
