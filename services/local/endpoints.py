@@ -43,7 +43,7 @@ async def until_taken(admin_port: int, endpoints: Endpoints, fresh: Collection[i
     """
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            while not _taken(await asyncio.to_thread(_clusters, admin_port), endpoints, fresh):  # noqa: ASYNC110 -- nobody tells
+            while not taken(await asyncio.to_thread(_clusters, admin_port), endpoints, fresh):  # noqa: ASYNC110 -- nobody tells
                 await asyncio.sleep(POLL_S)
     except OSError as error:
         if isinstance(error, TimeoutError):
@@ -58,7 +58,7 @@ def _clusters(admin_port: int) -> str:
         return str(answer.read().decode())
 
 
-def _taken(clusters: str, endpoints: Endpoints, fresh: Collection[int]) -> bool:
+def taken(clusters: str, endpoints: Endpoints, fresh: Collection[int]) -> bool:
     """Reads `auth::127.0.0.1:20001::health_flags::healthy`."""
     found: dict[str, dict[int, str]] = {cluster: {} for cluster in endpoints}
     for line in clusters.splitlines():

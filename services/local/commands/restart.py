@@ -39,7 +39,7 @@ def restart(processes: tuple[str, ...], everything: bool, as_json: bool, data: D
     pid = data.require_running()
     state = read_state(data.state)
     assert state is not None, "a running mesh has written its state"
-    names = _chosen(state, processes, everything=everything)
+    names = chosen(state, processes, everything=everything)
     _check(state, data)
     ident = str(uuid4())
     ask_for_restart(data, pid, names, ident)
@@ -61,7 +61,7 @@ def restart(processes: tuple[str, ...], everything: bool, as_json: bool, data: D
     click.echo(f"Replaced: {', '.join(names)} ({time.time() - done.begun_at:.1f} s).")
 
 
-def _chosen(state: MeshState, wanted: Sequence[str], *, everything: bool) -> list[str]:
+def chosen(state: MeshState, wanted: Sequence[str], *, everything: bool) -> list[str]:
     """The processes that are meant, in the order of the state, the edge first."""
     known = [one.name for one in state.processes]
     ours = [name for name in known if name == EDGE or _service(name) in SERVICES]
@@ -74,10 +74,10 @@ def _chosen(state: MeshState, wanted: Sequence[str], *, everything: bool) -> lis
             f"({', '.join(SERVICES)}) stands for all of its processes."
         )
     if not wanted:
-        chosen = known if everything else ours
+        meant = known if everything else ours
     else:
-        chosen = [name for name in known if name in wanted or (name in ours and _service(name) in wanted)]
-    return sorted(chosen, key=lambda name: (name not in ours, name != EDGE))
+        meant = [name for name in known if name in wanted or (name in ours and _service(name) in wanted)]
+    return sorted(meant, key=lambda name: (name not in ours, name != EDGE))
 
 
 def _service(process: str) -> str:
