@@ -16,8 +16,9 @@ ASK_TIMEOUT_S = 5.0
 # Connections without a request are closed then. Clients that keep one (browsers, pools) may send on it at that very
 # moment; most have let go of it, or have been told to by an answer, before.
 IDLE_S = 20.0
-# The longest stream ends by itself after PROMPTMESH_STREAM_AGE_S, 900.
-AT_MOST_S = 930.0
+# Twice the longest stream (PROMPTMESH_STREAM_AGE_S, 900): over HTTP/1.1, one that began before the drain has no
+# `connection: close` at its head, and its client may ask for the next on the same connection. That one has.
+AT_MOST_S = 1830.0
 LISTENERS = 1.0  # closed so long after the drain's time, on a machine that does much else
 
 _REQUESTS, _CONNECTIONS = "http.edge.downstream_rq_active", "http.edge.downstream_cx_active"

@@ -53,7 +53,7 @@ async def run_mesh(
                 plan = _first_plan(data, settings, secrets, ports, admin)
                 supervisor = Supervisor(plan, data, state, report)
                 rolling = RollingRestart(
-                    supervisor, data.endpoints, partial(_next_plan, data, settings, secrets, ports)
+                    supervisor, data.endpoints, ports, partial(_next_plan, data, settings, secrets)
                 )
                 restarts = Restarts(data, supervisor, rolling.run, report)
                 try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,19 +23,20 @@ from services.local.endpoints import Endpoints, until_taken, write_endpoints
 from services.local.errors import PlainError
 from services.local.observe.specs import PROMETHEUS
 from services.local.port_book import EDGE
-from services.local.port_names import SPARE
-from services.local.ports import is_free
+from services.local.port_names import EDGE_ADMIN, SPARE
+from services.local.ports import free_ports, is_free
 from services.local.specs import Plan, ProcessSpec, TaskSpec
 from services.local.state import MeshState, RestartState
 
-Replan = Callable[[Collection[str]], Plan]
-"""The plan of this mesh when these processes listen on their spare ports, with the settings as they are now."""
+Replan = Callable[[Mapping[str, int], Collection[str]], Plan]
+"""The plan of this mesh with these ports when these processes listen on their spare ones, with the settings as they are
+now."""
 
 # Peers try an address where nobody listened twice a second (`_RECONNECT_MS` in services/mesh/client.py, and a jitter of
 # a fifth): by then each has a connection to the new process, and may lose the one to the old.
 PEERS_S = 0.8
 CLOSING_S = 12.0  # beyond the drain: closing what is open
-EDGE_WAIT_S = 30.0  # for the last requests through an edge that was replaced; then it is left to end by itself
+EDGE_WAIT_S = 10.0  # for the last requests through an edge that was replaced; then it is left to end by itself
 POLL_S = 0.1
 
 
@@ -84,8 +85,9 @@ class RestartError(PlainError):
 class RollingRestart:
     """Replaces processes of a mesh that runs. It remembers who listens on spare ports, so there is one a mesh."""
 
-    def __init__(self, mesh: Replaced, endpoints_folder: Path, replan: Replan) -> None:
+    def __init__(self, mesh: Replaced, endpoints_folder: Path, ports: Mapping[str, int], replan: Replan) -> None:
         self._mesh, self._folder, self._replan = mesh, endpoints_folder, replan
+        self._ports = dict(ports)
         self._turned: frozenset[str] = frozenset()
         self._going: list[EdgeGoing] = []
 
@@ -121,9 +123,9 @@ class RollingRestart:
 
     async def _worker(self, name: str) -> str:
         turned = self._turned ^ {name}
-        plan = self._replan(turned)
+        plan = self._replan(self._ports, turned)
         new = await self._beside(plan, name)
-        before, after = self._replan(self._turned).endpoints, plan.endpoints
+        before, after = self._replan(self._ports, self._turned).endpoints, plan.endpoints
         both = {cluster: list(dict.fromkeys([*before[cluster], *ports])) for cluster, ports in after.items()}
         try:
             await self._tell_edges(both, new.spec)
@@ -172,7 +174,10 @@ class RollingRestart:
 
     async def _edge(self) -> str:
         turned = self._turned ^ {EDGE}
-        plan = self._replan(turned)
+        admin = f"{EDGE_ADMIN}-{SPARE}" if EDGE in turned else EDGE_ADMIN
+        if not is_free(self._ports[admin]):  # one that was replaced before still has streams under way
+            self._ports[admin] = free_ports(1, avoid=frozenset(self._ports.values()))[0]
+        plan = self._replan(self._ports, turned)
         try:
             await self._mesh.do(next(task for task in plan.tasks if task.name == EDGE_CONFIGURATION))
         except ChildError as error:

@@ -181,6 +181,7 @@ async def ledger_and_providers_agree(mesh: LocalMesh, server: ProviderServer) ->
 
         async def same() -> bool:
             row = await conn.fetchrow(LEDGER)
+            assert row is not None
             said.append(tuple(int(value) for value in row))
             counted = [server.provider(model).record.reported_whole.total for model in WORDS]
             calls = sum(one.answers for one in counted)

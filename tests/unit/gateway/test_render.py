@@ -43,7 +43,7 @@ def settings(**changes: Any) -> dict[str, Any]:
 def test_envoy_takes_it_without_a_warning(tmp_path: Path, target: str, changes: dict[str, Any]) -> None:
     if "endpoints_dir" in changes:
         changes = changes | {"data_dir": str(tmp_path)}
-        write_endpoints(tmp_path / "endpoints", dict.fromkeys([*AREAS, "inference_http"], [9]))
+        write_endpoints(tmp_path / "endpoints", {name: [9] for name in (*AREAS, "inference_http")})
     (tmp_path / "settings.json").write_text(json.dumps(settings(**changes)))
     out = tmp_path / "edge.yaml"
 
