@@ -115,6 +115,11 @@ class Child:
         self._changed()
         return by_itself
 
+    @property
+    def gone(self) -> bool:
+        """Whether the process has ended."""
+        return self._process is None or self._process.poll() is not None
+
     def signal(self, number: signal.Signals) -> None:
         """Tells the process something, if it runs."""
         if self._process is not None and self._process.poll() is None:

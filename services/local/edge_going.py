@@ -19,7 +19,7 @@ IDLE_S = 20.0
 # Twice the longest stream (PROMPTMESH_STREAM_AGE_S, 900): over HTTP/1.1, one that began before the drain has no
 # `connection: close` at its head, and its client may ask for the next on the same connection. That one has.
 AT_MOST_S = 1830.0
-LISTENERS = 1.0  # closed so long after the drain's time, on a machine that does much else
+LISTENERS_S = 1.0  # they are closed so long after the drain's time, on a machine that does much else
 
 _REQUESTS, _CONNECTIONS = "http.edge.downstream_rq_active", "http.edge.downstream_cx_active"
 
@@ -36,19 +36,21 @@ class EdgeGoing:
 
     async def run(self) -> None:
         """Drains it, waits, ends it."""
-        begun = time.monotonic()
-        try:
-            await asyncio.to_thread(self._ask, "POST", "/drain_listeners?graceful")
-            while True:
-                await asyncio.sleep(POLL_S)
+        begun: float | None = None  # the drain
+        while not self.child.gone:
+            try:
+                if begun is None:
+                    await asyncio.to_thread(self._ask, "POST", "/drain_listeners?graceful")
+                    begun = time.monotonic()
                 requests, connections = await asyncio.to_thread(self._under_way)
-                waited_s = time.monotonic() - begun
-                listens = waited_s < EDGE_DRAIN_S + LISTENERS
-                self.busy = listens or requests > 0
-                if waited_s > AT_MOST_S or (not self.busy and (connections == 0 or waited_s > IDLE_S)):
-                    break
-        except OSError:
-            pass  # its administration is gone, and so is it
+            except OSError:  # too busy to answer in time, or gone
+                await asyncio.sleep(POLL_S)
+                continue
+            waited_s = time.monotonic() - begun
+            self.busy = waited_s < EDGE_DRAIN_S + LISTENERS_S or requests > 0
+            if waited_s > AT_MOST_S or (not self.busy and (connections == 0 or waited_s > IDLE_S)):
+                break
+            await asyncio.sleep(POLL_S)
         await self._end(self.child)
         self.busy, self.ended = False, True
 
