@@ -49,7 +49,8 @@ class MeshState:
     error: str = ""
     seconds_to_ready: float = 0.0
     processes: list[ProcessState] = field(default_factory=list)
-    leaving: list[ProcessState] = field(default_factory=list)  # who were replaced, and have not ended yet
+    # In a rolling restart: who are about to take another's place, and who were replaced and have not ended yet.
+    leaving: list[ProcessState] = field(default_factory=list)
     takes_restarts: bool = False  # whether `promptmesh restart` may signal this supervisor
     restart: RestartState | None = None  # the last one
     done: list[str] = field(default_factory=list)  # what has started or run, in this order: the progress of a start

@@ -290,7 +290,12 @@ class _openai_errors:  # noqa: N801 - a context manager
 
 def _again_of_rpc(error: grpc.aio.AioRpcError) -> AgainError:
     code = error.code()
-    assert code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED), error
+    again = (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,  # as 504 over HTTP; the table shows it
+    )
+    assert code in again, error
     return AgainError(f"{code.name} {error.details()}")
 
 
