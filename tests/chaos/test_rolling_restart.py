@@ -106,7 +106,9 @@ async def python_client(mesh: LocalMesh, key: str, folder: Path) -> AsyncIterato
         assert await process.stdout.readline() == b"ready\n"
         yield found
         process.stdin.close()
-        found |= json.loads(await process.stdout.readline())
+        said = await process.stdout.readline()
+        assert said, f"the client's program ended with {await process.wait()}; its stderr says why"
+        found |= json.loads(said)
         assert await process.wait() == 0
     finally:
         if process.returncode is None:
