@@ -28,7 +28,8 @@ async def main() -> None:
                     title="By the client", body="Write about a lighthouse.", request_id=str(uuid.uuid4())
                 )
                 count["posts"].append(made.post_id)
-                await client.inference.list_models()
+                async for _ in client.inference.list_models():
+                    break
                 count["calls"] += 3
             except PromptmeshError as error:
                 failed.append(repr(error))
