@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gateway.drain", description="Let an edge go.")
     parser.add_argument("--admin-port", type=int, required=True, help="port of Envoy's administration, on 127.0.0.1")
     parser.add_argument("--at-least-s", type=float, default=10.0, help="until everyone has heard that it goes")
-    parser.add_argument("--at-most-s", type=float, default=930.0, help="then calls under way are cut off")
+    parser.add_argument("--at-most-s", type=float, default=1830.0, help="then calls under way are cut off")
     chosen = parser.parse_args(arguments)
 
     def ask(verb: str, path: str) -> str:

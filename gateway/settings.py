@@ -49,6 +49,11 @@ class EdgeSettings(BaseModel):
         description="host and port of plain HTTP of every process of a service that has it (PROMPTMESH_HTTP_LISTEN): "
         "its methods of raw bodies are called there, at half the cost; without, over gRPC as all others",
     )
+    endpoints_dir: Path | None = Field(
+        None,
+        description="folder with a file for each cluster (`auth.json`, `inference_http.json`) that says where its "
+        "processes are, read again whenever one is moved there; without, `clusters` says it once and for all",
+    )
     listen_host: str = Field("127.0.0.1", description="address that the edge listens on")
     listen_also: list[str] = Field(
         default_factory=list, description="more addresses that it listens on, at the same port"

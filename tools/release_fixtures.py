@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from services.local.data_folder import DataFolder
-from services.local.plan import DATABASE, POSTGRES, embedded_postgres
+from services.local.plan import DATABASE, embedded_postgres
+from services.local.port_names import POSTGRES
 from services.local.secrets import load_or_make_secrets
 from services.local.testing import LocalMesh, local_mesh, wait_until
 

@@ -25,7 +25,8 @@ from services.local.data_folder import DataFolder
 from services.local.embedded.postgres import SUPERUSER, PostgresCluster, running_postgres
 from services.local.errors import PlainError
 from services.local.files import BadFileError, read_json
-from services.local.plan import DATABASE, POSTGRES, embedded_postgres
+from services.local.plan import DATABASE, embedded_postgres
+from services.local.port_names import POSTGRES
 from services.local.ports import free_ports
 from services.local.secrets import load_or_make_secrets
 

@@ -50,7 +50,6 @@ class Child:
         self._changed = changed
         self._report = report
         self._process: subprocess.Popen[bytes] | None = None
-        self._stopping = False
 
     async def start(self) -> None:
         """Starts the process and waits until it serves; raises ChildError if it ends before, or takes too long."""
@@ -95,26 +94,39 @@ class Child:
                 again = await self._start_again()
             self._report(f"{self.spec.name} serves again (process {self.state.pid})")
 
-    async def stop(self) -> None:
-        """Asks the process to end and waits; kills it when its grace is over."""
-        self._stopping = True
+    async def stop(self, grace_s: float | None = None) -> bool:
+        """Asks the process to end and waits; kills it when its grace (the plan's) is over, and says whether it ended
+        by itself."""
+        grace_s = self.spec.stop_grace_s if grace_s is None else grace_s
         process = self._process
         if process is None or process.poll() is not None:
-            return
+            return True
         process.send_signal(self.spec.stop_signal)
+        by_itself = True
         try:
-            async with asyncio.timeout(self.spec.stop_grace_s):
+            async with asyncio.timeout(grace_s):
                 await _exit_of(process)
         except TimeoutError:
-            self._report(f"{self.spec.name} did not end within {self.spec.stop_grace_s:.0f} s; killing it")
+            self._report(f"{self.spec.name} did not end within {grace_s:.0f} s; killing it")
             process.kill()
             await _exit_of(process)
+            by_itself = False
         self.state.pid, self.state.ready = 0, False
         self._changed()
+        return by_itself
+
+    @property
+    def gone(self) -> bool:
+        """Whether the process has ended."""
+        return self._process is None or self._process.poll() is not None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Tells the process something, if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
 
     def kill(self) -> None:
         """Kills the process at once."""
-        self._stopping = True
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
 

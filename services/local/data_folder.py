@@ -118,6 +118,20 @@ class DataFolder:
         return self.path / "run"
 
     @property
+    def endpoints(self) -> Path:
+        """Where the services are, as the edge reads it."""
+        return self.run / "endpoints"
+
+    @property
+    def restart_request(self) -> Path:
+        """What `promptmesh restart` asks the supervisor for."""
+        return self.run / "restart.json"
+
+    def edge_configuration(self, turned: bool) -> Path:
+        """What the edge reads; of two at once each has its own."""
+        return self.run / ("edge-b.yaml" if turned else "edge.yaml")
+
+    @property
     def state(self) -> Path:
         """What runs, as the supervisor last wrote it."""
         return self.run / "state.json"

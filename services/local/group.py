@@ -16,6 +16,7 @@ _COMMANDS = {
     "up": "up",
     "status": "status",
     "logs": "logs",
+    "restart": "restart",
     "down": "down",
     "backup": "backup",
     "restore": "backup",

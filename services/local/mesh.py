@@ -6,16 +6,21 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from services.local.companion import watch_companion
 from services.local.data_folder import DataFolder
 from services.local.files import write_private
-from services.local.plan import bootstrap_password_file, make_plan, port_names
+from services.local.plan import bootstrap_password_file, make_plan
 from services.local.port_book import choose_ports
+from services.local.port_names import port_names
+from services.local.restarts import ASK_SIGNAL, Restarts
+from services.local.rolling import RollingRestart
 from services.local.secrets import Admin, Secrets, load_or_make_admin, load_or_make_secrets, save_admin
-from services.local.settings import MeshSettings
+from services.local.settings import MeshSettings, edge_settings_of
 from services.local.specs import Plan
 from services.local.state import MeshState
 from services.local.supervisor import PortCollisionError, Supervisor
@@ -44,10 +49,15 @@ async def run_mesh(
         try:
             secrets, admin = load_or_make_secrets(data), load_or_make_admin(data)
             for attempt in range(1, PORT_ATTEMPTS + 1):
-                plan = _plan(data, settings, secrets, admin)
+                ports = choose_ports(data, port_names(settings), settings.edge_port)
+                plan = _first_plan(data, settings, secrets, ports, admin)
                 supervisor = Supervisor(plan, data, state, report)
+                rolling = RollingRestart(
+                    supervisor, data.endpoints, ports, partial(_next_plan, data, settings, secrets)
+                )
+                restarts = Restarts(data, supervisor, rolling.run, report)
                 try:
-                    await _run(supervisor, lambda: ready(state, _admin_made(data, admin)), begun)
+                    await _run(supervisor, restarts, lambda: ready(state, _admin_made(data, admin)), begun)
                     return
                 except PortCollisionError as error:
                     if attempt == PORT_ATTEMPTS:
@@ -62,11 +72,20 @@ async def run_mesh(
             bootstrap_password_file(data).unlink(missing_ok=True)
 
 
-def _plan(data: DataFolder, settings: MeshSettings, secrets: Secrets, admin: Admin) -> Plan:
-    ports = choose_ports(data, port_names(settings), settings.edge_port)
+def _first_plan(
+    data: DataFolder, settings: MeshSettings, secrets: Secrets, ports: Mapping[str, int], admin: Admin
+) -> Plan:
     if not admin.made:
         write_private(bootstrap_password_file(data), admin.password)
     return make_plan(data, settings, secrets, ports, bootstrap_admin=not admin.made)
+
+
+def _next_plan(
+    data: DataFolder, settings: MeshSettings, secrets: Secrets, ports: Mapping[str, int], turned: Collection[str]
+) -> Plan:
+    """The plan of a mesh that runs, with the operator's settings of the edge as they are now. Raises SettingsError."""
+    now = replace(settings, edge_settings=edge_settings_of(data.edge))
+    return make_plan(data, now, secrets, ports, bootstrap_admin=False, turned=turned)
 
 
 def _admin_made(data: DataFolder, admin: Admin) -> Admin:
@@ -77,7 +96,7 @@ def _admin_made(data: DataFolder, admin: Admin) -> Admin:
     return made
 
 
-async def _run(supervisor: Supervisor, ready: Callable[[], None], begun: float) -> None:
+async def _run(supervisor: Supervisor, restarts: Restarts, ready: Callable[[], None], begun: float) -> None:
     stop = asyncio.Event()
 
     def on_signal() -> None:
@@ -91,18 +110,22 @@ async def _run(supervisor: Supervisor, ready: Callable[[], None], begun: float) 
     numbers += [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []
     for number in numbers:
         loop.add_signal_handler(number, on_signal)
+    loop.add_signal_handler(ASK_SIGNAL, restarts.asked)
+    unwatch = watch_companion(os.environ, stop.set)
     try:
         try:
             if not await _unless(stop, supervisor.start()):
                 return
             supervisor.state.seconds_to_ready = round(time.monotonic() - begun, 2)
+            supervisor.state.takes_restarts = True
             supervisor.set_phase("ready")
             ready()
-            await _unless(stop, supervisor.keep())
+            await _unless(stop, supervisor.keep(restarts.run))
         finally:
             await supervisor.stop()
     finally:
-        for number in numbers:
+        unwatch()
+        for number in (*numbers, ASK_SIGNAL):
             loop.remove_signal_handler(number)
 
 

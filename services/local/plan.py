@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from services.local.data_folder import DataFolder
 from services.local.database_urls import role_of, with_user
-from services.local.embedded.binaries import envoy
+from services.local.edge_plan import edge_configuration, edge_process, endpoints_of
 from services.local.embedded.postgres import PostgresCluster
 from services.local.embedded.redis import RedisServer
 from services.local.observe import specs as observe
 from services.local.port_book import EDGE
-from services.local.ports import LOCALHOST, LOOPBACK, LOOPBACK_6
+from services.local.port_names import (
+    EDGE_ADMIN,
+    MAIL,
+    PLAIN_HTTP,
+    POSTGRES,
+    REDIS_CACHE,
+    REDIS_STATE,
+    SMTP_HOST,
+    SPARE,
+    catches_mail,
+    uses_of,
+    workers_of,
+)
+from services.local.port_names import turned as turned_ports
+from services.local.ports import LOCALHOST, LOOPBACK
 from services.local.probes import GrpcReady, HttpReady, PostgresReady, RedisReady, SmtpReady
 from services.local.secrets import ADMIN_EMAIL, Secrets
 from services.local.settings import SERVICES, MeshSettings
 from services.local.specs import Plan, ProcessSpec, TaskSpec
-from services.local.state import ProcessState
-from services.local.tracing import edge_tracing
 
 DATABASE = "promptmesh"
-POSTGRES, REDIS_STATE, REDIS_CACHE = "postgres", "redis-state", "redis-cache"
-EDGE_ADMIN = "edge-admin"
-MAIL = "mail"
-DATABASE_SETUP, EDGE_CONFIGURATION, BOOTSTRAP_ADMIN = "database-setup", "edge-configuration", "bootstrap-admin"
+DATABASE_SETUP, BOOTSTRAP_ADMIN = "database-setup", "bootstrap-admin"
 
 # The order of ending. The edge takes no more clients first, but stands until the services have drained: their streams
 # end with a message of their own.
 STOP_ORDER = ("service", EDGE, observe.OBSERVE, MAIL, "redis", POSTGRES)
 
-SMTP_HOST = "PROMPTMESH_SMTP_HOST"
 START_FILE = "PROMPTMESH_START_FILE"
 PUBLIC_URL = "PROMPTMESH_PUBLIC_URL"
-EDGE_GRACE_S = 5.0
-EDGE_HEALTH_RETRY_S = 0.1  # of what does not serve yet: on one machine a start waits for it
+DRAIN_SETTING = "PROMPTMESH_DRAIN_S"
+DRAIN_S = 8.0  # the services' own default, services/mesh/settings.py
 REDIS_GRACE_S = 5.0
 POSTGRES_GRACE_S = 30.0  # a checkpoint
-PLAIN_HTTP = ("inference",)  # services with methods of raw bodies
 POSTGRES_CONNECTIONS_MIN = 200
 POSTGRES_CONNECTIONS_PER_WORKER = 20  # twice a worker's pool: a restarted one overlaps what the server still closes
 # The web app's page, once it is built; without it the prompts service has a page of its own.
@@ -51,34 +56,20 @@ REDIS_STATE_MB = 512
 REDIS_CACHE_MB = 128
 
 
-def port_names(settings: MeshSettings) -> list[str]:
-    """The names of the ports that a plan needs."""
-    names = [EDGE, EDGE_ADMIN]
-    names += [observe.PROMETHEUS, observe.PAGE] if settings.observe else []
-    names += [MAIL] if _catches_mail(settings) else []
-    names += [] if settings.database_url else [POSTGRES]
-    names += [] if settings.redis_url else [REDIS_STATE]
-    names += [] if settings.redis_cache_url else [REDIS_CACHE]
-    for service in SERVICES:
-        for worker in _workers(service, settings):
-            names += [worker, *(f"{worker}-{use}" for use in _uses(service))]
-    return names
-
-
-def ports_of(processes: Sequence[ProcessState]) -> dict[str, int]:
-    """The ports, by the names of `port_names`, of a mesh that runs."""
-    ports: dict[str, int] = {}
-    for one in processes:
-        ports[one.name] = one.port
-        ports |= {f"{one.name}-{use}": port for use, port in one.more_ports.items()}
-    return ports
-
-
 def make_plan(
-    data: DataFolder, settings: MeshSettings, secrets: Secrets, ports: Mapping[str, int], *, bootstrap_admin: bool
+    data: DataFolder,
+    settings: MeshSettings,
+    secrets: Secrets,
+    ports: Mapping[str, int],
+    *,
+    bootstrap_admin: bool,
+    turned: Collection[str] = (),
 ) -> Plan:
-    """The plan of a mesh. Reads and writes nothing, but for finding the embedded programs."""
-    return _Planner(data, settings, secrets, ports).plan(bootstrap_admin=bootstrap_admin)
+    """The plan of a mesh. Reads and writes nothing, but for finding the embedded programs.
+
+    turned: the processes that listen on their spare ports (`port_names.turned`).
+    """
+    return _Planner(data, settings, secrets, turned_ports(ports, turned), turned).plan(bootstrap_admin=bootstrap_admin)
 
 
 def embedded_postgres(data: DataFolder, secrets: Secrets, port: int, *, workers: int = 1) -> PostgresCluster:
@@ -94,25 +85,21 @@ def bootstrap_password_file(data: DataFolder) -> Path:
     return data.run / "admin-password"
 
 
-def _workers(service: str, settings: MeshSettings) -> list[str]:
-    return [f"{service}-{index}" for index in range(settings.workers)]
-
-
-def _catches_mail(settings: MeshSettings) -> bool:
-    """Unless the operator's environment names a server that mail goes to."""
-    return SMTP_HOST not in settings.shared_environment
-
-
-def _uses(service: str) -> tuple[str, ...]:
-    return ("metrics", "http") if service in PLAIN_HTTP else ("metrics",)
-
-
 class _Planner:
-    def __init__(self, data: DataFolder, settings: MeshSettings, secrets: Secrets, ports: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        data: DataFolder,
+        settings: MeshSettings,
+        secrets: Secrets,
+        ports: Mapping[str, int],
+        turned: Collection[str] = (),
+    ) -> None:
         self._data, self._settings, self._secrets, self._ports = data, settings, secrets, ports
+        self._turned = turned
         self._embedded: list[ProcessSpec] = []
         self._start_file = data.run / "start"
         self._url = f"http://{LOCALHOST}:{ports[EDGE]}"
+        self._drain_s = _seconds(settings.shared_environment.get(DRAIN_SETTING), DRAIN_S)
         # Where callers from outside find it, if an operator put something in front.
         self._public_url = settings.shared_environment.get(PUBLIC_URL, self._url)
 
@@ -126,14 +113,15 @@ class _Planner:
         tasks = [self._database_setup(), self._edge_configuration()]
         if bootstrap_admin:
             tasks.append(self._bootstrap_admin())
-        mail = [self._mail()] if _catches_mail(self._settings) else []  # nothing waits for it
+        mail = [self._mail()] if catches_mail(self._settings) else []  # nothing waits for it
         services = [
-            self._service(service, worker) for service in SERVICES for worker in _workers(service, self._settings)
+            self._service(service, worker) for service in SERVICES for worker in workers_of(service, self._settings)
         ]
         return Plan(
             (*self._embedded, *mail, *services, self._edge(), *self._observers()),
             tuple(tasks),
             self._url,
+            endpoints_of(self._settings, self._ports),
             HttpReady(self._ports[EDGE], "/healthz"),
         )
 
@@ -205,18 +193,25 @@ class _Planner:
         return self._settings.redis_cache_url or self._redis_server(REDIS_CACHE).url()
 
     def _target(self, service: str) -> str:
-        places = [f"{LOOPBACK}:{self._ports[worker]}" for worker in _workers(service, self._settings)]
-        return "ipv4:" + ",".join(places)
+        """Every port that a process of the service may have: gRPC passes over those that nobody listens on."""
+        workers = workers_of(service, self._settings)
+        names = [*workers, *(f"{worker}-{SPARE}" for worker in workers)]
+        return "ipv4:" + ",".join(f"{LOOPBACK}:{self._ports[name]}" for name in names)
 
     # The services
 
+    def _worker_name(self, worker: str) -> str:
+        """What a process is known by to the others: it and the one in whose place it comes are there at once."""
+        return f"{worker}-b" if worker in self._turned else worker
+
     def _service_environment(self, service: str, worker: str) -> dict[str, str]:
+        name = self._worker_name(worker)
         environment = dict(self._settings.shared_environment)
         environment |= {
             "PROMPTMESH_LISTEN": f"{LOOPBACK}:{self._ports[worker]}",
             "PROMPTMESH_METRICS_LISTEN": f"{LOOPBACK}:{self._ports[f'{worker}-metrics']}",
-            "PROMPTMESH_WORKER": worker,
-            "PROMPTMESH_WORKER_DIR": str(self._data.workers / worker),
+            "PROMPTMESH_WORKER": name,
+            "PROMPTMESH_WORKER_DIR": str(self._data.workers / name),
             "PROMPTMESH_DATABASE_URL": self._database_url(service),
             "PROMPTMESH_REDIS_URL": self._redis_url(),
             "PROMPTMESH_REDIS_CACHE_URL": self._redis_cache_url(),
@@ -231,7 +226,7 @@ class _Planner:
         if service == "auth":
             environment["PROMPTMESH_AUTH_SIGNING_KEY_FILE"] = str(self._data.signing_key)
             environment["PROMPTMESH_MAIL_SENDER"] = "here"  # whatever a shell says: no worker is started beside it
-            if _catches_mail(self._settings):
+            if catches_mail(self._settings):
                 environment |= {
                     SMTP_HOST: LOOPBACK,
                     "PROMPTMESH_SMTP_PORT": str(self._ports[MAIL]),
@@ -247,7 +242,7 @@ class _Planner:
         return environment
 
     def _service(self, service: str, worker: str) -> ProcessSpec:
-        folder = self._data.workers / worker
+        folder = self._data.workers / self._worker_name(worker)
 
         def prepare() -> None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -262,9 +257,10 @@ class _Planner:
             # Most of its start are imports, for which it needs nothing of what it waits for.
             start_file=self._start_file,
             held_until=(*(one.name for one in self._embedded), DATABASE_SETUP),
-            more_ports={use: self._ports[f"{worker}-{use}"] for use in _uses(service)},
+            more_ports={use: self._ports[f"{worker}-{use}"] for use in uses_of(service)},
             prepare=prepare,
             service=service,
+            drain_s=self._drain_s,
         )
 
     def _observers(self) -> tuple[ProcessSpec, ...]:
@@ -273,7 +269,7 @@ class _Planner:
         targets = [
             (service, worker, self._ports[f"{worker}-metrics"])
             for service in SERVICES
-            for worker in _workers(service, self._settings)
+            for worker in workers_of(service, self._settings)
         ]
         return observe.processes(
             self._data, self._ports, targets, self._ports[EDGE_ADMIN], self._settings.shared_environment
@@ -320,63 +316,17 @@ class _Planner:
     # The edge
 
     def _edge_configuration(self) -> TaskSpec:
-        settings_file = self._data.run / "edge-settings.json"
-        wanted = json.dumps(self._edge_settings(), indent=2)
-
-        def prepare() -> None:
-            settings_file.write_text(wanted + "\n", encoding="utf-8")
-
-        return TaskSpec(
-            name=EDGE_CONFIGURATION,
-            title="the edge's configuration",
-            command=(
-                *_python("gateway.render"),
-                *("--target", "local", "--settings", str(settings_file), "--out", str(self._data.run / "edge.yaml")),
-            ),
-            environment=dict(self._settings.shared_environment),
-            prepare=prepare,
+        return edge_configuration(
+            self._data,
+            self._settings,
+            self._ports,
+            page_host=LOCALHOST if self._public_url == self._url else None,
+            turned=EDGE in self._turned,
+            python=_python("gateway.render"),
         )
-
-    def _edge_settings(self) -> dict[str, Any]:
-        here = "listen_host" not in self._settings.edge_settings
-        return {
-            "listen_host": LOOPBACK,
-            "listen_also": [LOOPBACK_6] if here and self._settings.ipv6 else [],
-            "page_host": LOCALHOST if self._public_url == self._url else None,
-            "trusted_hops": 0,
-            "health_retry_interval_s": EDGE_HEALTH_RETRY_S,
-            **edge_tracing(self._settings.shared_environment),
-            **self._settings.edge_settings,
-            "edge_port": self._ports[EDGE],
-            "admin_port": self._ports[EDGE_ADMIN],
-            "data_dir": str(self._data.path),
-            "clusters": {
-                service: [[LOOPBACK, self._ports[worker]] for worker in _workers(service, self._settings)]
-                for service in SERVICES
-            },
-            "http_clusters": {
-                service: [[LOOPBACK, self._ports[f"{worker}-http"]] for worker in _workers(service, self._settings)]
-                for service in PLAIN_HTTP
-            },
-        }
 
     def _edge(self) -> ProcessSpec:
-        command = [str(envoy()), "--config-path", str(self._data.run / "edge.yaml")]
-        # Nobody hands over from one Envoy to the next here, and what that would share stays behind in /dev/shm.
-        command += ["--disable-hot-restart", "--concurrency", str(self._settings.envoy_concurrency)]
-        command += ["--log-level", "warning"]
-        return ProcessSpec(
-            name=EDGE,
-            group=EDGE,
-            command=tuple(command),
-            port=self._ports[EDGE],
-            probe=HttpReady(self._ports[EDGE_ADMIN], "/ready"),
-            environment=dict(self._settings.shared_environment),
-            depends_on=(EDGE_CONFIGURATION,),
-            more_ports={"admin": self._ports[EDGE_ADMIN]},
-            stop_grace_s=EDGE_GRACE_S,
-            drain=HttpReady(self._ports[EDGE_ADMIN], "/drain_listeners?graceful&skip_exit"),
-        )
+        return edge_process(self._data, self._settings, self._ports, turned=EDGE in self._turned)
 
 
 class SideTasks:
@@ -392,6 +342,14 @@ class SideTasks:
     def events(self, service: str, *arguments: str) -> TaskSpec:
         """Reads or changes a service's dead letters; see `services/mesh/events/command.py`."""
         return self._planner.events_task(service, *arguments)
+
+
+def _seconds(told: str | None, default: float) -> float:
+    """A service that is told something else says so itself, and does not start."""
+    try:
+        return float(told) if told else default
+    except ValueError:
+        return default
 
 
 def _python(module: str) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from services.local.data_folder import DataFolder
 from services.local.errors import PlainError
-from services.local.plan import SideTasks, port_names, ports_of
+from services.local.plan import SideTasks
+from services.local.port_names import port_names, ports_of
 from services.local.secrets import load_or_make_secrets
 from services.local.settings import SERVICES, MeshSettings
 from services.local.state import read_state

@@ -41,7 +41,7 @@ PROVIDER_VARIABLES = (
     "NO_PROXY",
     "SSL_CERT_FILE",
 )
-EDGE_SETTINGS_OF_OURS = frozenset({"edge_port", "admin_port", "clusters", "http_clusters", "data_dir"})
+EDGE_SETTINGS_OF_OURS = frozenset({"edge_port", "admin_port", "clusters", "http_clusters", "endpoints_dir", "data_dir"})
 KEY_SUFFIX = "_API_KEY"
 _SHARED_VARIABLES = ("PATH", "HOME", "TMPDIR", "PYTHONDONTWRITEBYTECODE")
 # Every other PROMPTMESH_… variable is a setting of the services (docs/kit.md) and is handed on to them as it is.
@@ -50,7 +50,7 @@ _OWN_VARIABLES = frozenset(
     for name in (
         *("DATA", "DATABASE_URL", "REDIS_URL", "REDIS_CACHE_URL", "MODELS_FILE", "ENVOY_CONCURRENCY", "ENVOY"),
         *("PROMETHEUS", "POSTGRES_BIN", "POSTGRES_USER", "REDIS_SERVER", "URL", "API_KEY", "EMAIL", "PASSWORD"),
-        "PROVIDER_KEY_SECRET",
+        *("PROVIDER_KEY_SECRET", "COMPANION_PID"),
     )
 )
 _SHARED_PREFIXES = ("OTEL_",)
@@ -112,9 +112,11 @@ class MeshSettings:
         models, problem = _models_file(environment, directory or Path.cwd(), data)
         if problem:
             problems.append(problem)
-        edge, problem = _edge_settings(data / "edge.json")
-        if problem:
-            problems.append(problem)
+        edge: Mapping[str, Any] = {}
+        try:
+            edge = edge_settings_of(data / "edge.json")
+        except SettingsError as error:
+            problems.append(str(error))
         if problems:
             raise SettingsError("These settings are wrong:\n" + "\n".join(f"  {one}" for one in problems))
         return cls(
@@ -154,16 +156,19 @@ def _models_file(environment: Mapping[str, str], directory: Path, data: Path) ->
     return None, None
 
 
-def _edge_settings(path: Path) -> tuple[dict[str, Any], str | None]:
-    """The operator's settings of the edge. Their names and values are checked where the edge is rendered."""
+def edge_settings_of(path: Path) -> dict[str, Any]:
+    """The operator's settings of the edge. Their names and values are checked where the edge is rendered. Raises
+    SettingsError."""
     try:
         wanted = read_json(path) or {}
     except BadFileError as error:
-        return {}, str(error)
+        raise SettingsError(str(error)) from error
     ours = sorted(EDGE_SETTINGS_OF_OURS & wanted.keys())
     if ours:
-        return {}, f"{path} sets {', '.join(ours)}, which this command sets itself (the port with --edge-port)"
-    return wanted, None
+        raise SettingsError(
+            f"{path} sets {', '.join(ours)}, which this command sets itself (the port with --edge-port)"
+        )
+    return wanted
 
 
 def _shared_environment(environment: Mapping[str, str]) -> dict[str, str]:

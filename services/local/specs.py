@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class ProcessSpec:
     prepare: Callable[[], None] = _nothing  # before each start; may block
     identity: Callable[[], Identity | None] = lambda: None
     service: str | None = None
+    drain_s: float = 0.0  # how long it lets calls under way go on once it was told to end
     drain: HttpReady | None = None  # a POST there tells it to take no more clients
 
 
@@ -61,4 +62,5 @@ class Plan:
     processes: tuple[ProcessSpec, ...]
     tasks: tuple[TaskSpec, ...]
     url: str
+    endpoints: Mapping[str, Sequence[int]] = field(default_factory=dict)  # cluster of the edge → ports
     healthy: HttpReady | None = None  # answers 200 once all of it serves together

@@ -27,6 +27,18 @@ class ProcessState:
 
 
 @dataclass
+class RestartState:
+    """A rolling restart: what was asked for, and how it goes. `begun_at` is in seconds since the epoch."""
+
+    ident: str
+    processes: list[str]
+    begun_at: float
+    phase: Literal["running", "done", "failed"] = "running"
+    error: str = ""
+    lines: list[str] = field(default_factory=list)
+
+
+@dataclass
 class MeshState:
     """The whole mesh of one data folder."""
 
@@ -37,6 +49,10 @@ class MeshState:
     error: str = ""
     seconds_to_ready: float = 0.0
     processes: list[ProcessState] = field(default_factory=list)
+    # In a rolling restart: who are about to take another's place, and who were replaced and have not ended yet.
+    leaving: list[ProcessState] = field(default_factory=list)
+    takes_restarts: bool = False  # whether `promptmesh restart` may signal this supervisor
+    restart: RestartState | None = None  # the last one
     done: list[str] = field(default_factory=list)  # what has started or run, in this order: the progress of a start
 
     def write(self, path: Path) -> None:
@@ -50,7 +66,14 @@ def read_state(path: Path) -> MeshState | None:
     if stored is None:
         return None
     processes = [ProcessState(**one) for one in stored.pop("processes")]
-    return MeshState(**_known(stored), processes=processes)
+    leaving = [ProcessState(**one) for one in stored.pop("leaving", [])]
+    restart = stored.pop("restart", None)
+    return MeshState(
+        **_known(stored),
+        processes=processes,
+        leaving=leaving,
+        restart=RestartState(**restart) if restart is not None else None,
+    )
 
 
 def _known(stored: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,10 @@ class Supervisor:
         self._data = data
         self.state = state
         self._report = report
-        self._children = {spec.name: Child(spec, data, self._write_state, report) for spec in plan.processes}
+        self._children = {spec.name: Child(spec, data, self.changed, report) for spec in plan.processes}
+        self._others: list[Child] = []  # who are about to replace one of these, or were replaced
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._group = asyncio.TaskGroup()
         self._started: dict[str, asyncio.Future[None]] = {}
         self.printed: dict[str, str] = {}  # what each task printed
         state.processes = [child.state for child in self._children.values()]
@@ -65,32 +68,92 @@ class Supervisor:
                 future.cancel()
         await self._wait_healthy()
 
-    async def keep(self) -> None:
-        """Restarts what dies and rotates the logs, until it is cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for child in self._children.values():
-                group.create_task(child.keep(), name=f"keep {child.spec.name}")
-            group.create_task(self._rotate_logs(), name="rotate logs")
+    async def keep(self, *others: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Restarts what dies, rotates the logs, and does `others`, until it is cancelled."""
+        async with asyncio.TaskGroup() as self._group:
+            for name in self._children:
+                self._keep(name)
+            self.spawn(self._rotate_logs())
+            for other in others:
+                self.spawn(other())
 
     async def stop(self) -> None:
         """Ends everything in `STOP_ORDER`; before that, what can be told so takes no more clients."""
         self.set_phase("stopping")
-        for spec in self._plan.processes:
-            if spec.drain is not None and self._children[spec.name].state.ready:
-                await http_status("POST", spec.drain.port, spec.drain.path)
+        for child in self._children.values():
+            if child.spec.drain is not None and child.state.ready:
+                await http_status("POST", child.spec.drain.port, child.spec.drain.path)
         for name in STOP_ORDER:
-            await _all(child.stop() for child in self._children.values() if child.spec.group == name)
+            everyone = (*self._children.values(), *self._others)
+            await _all(child.stop() for child in everyone if child.spec.group == name)
 
     def kill(self) -> None:
         """Kills everything at once."""
-        for child in self._children.values():
+        for child in (*self._children.values(), *self._others):
             child.kill()
+
+    # A rolling restart; see `rolling.Replaced`
+
+    def child(self, name: str) -> Child:
+        """The process that is kept running under this name."""
+        return self._children[name]
+
+    async def start_beside(self, spec: ProcessSpec) -> Child:
+        """Starts a process beside that of its name; `replace` keeps it. Raises ChildError."""
+        child = Child(spec, self._data, self.changed, self._report)
+        self._others.append(child)
+        try:
+            await child.start()
+        except ChildError:
+            child.kill()
+            self._others.remove(child)
+            raise
+        return child
+
+    def replace(self, new: Child) -> Child:
+        """Keeps `new` running in place of the one of its name, which is answered."""
+        name = new.spec.name
+        old = self._children[name]
+        self._keepers[name].cancel()
+        self._others[self._others.index(new)] = old
+        self._children[name] = new
+        new.state.restarts = old.state.restarts
+        self._keep(name)
+        self.changed()
+        return old
+
+    async def end(self, child: Child, grace_s: float | None = None) -> bool:
+        """Ends one that is not kept running; says whether it ended by itself."""
+        by_itself = await child.stop(grace_s)
+        self._others.remove(child)
+        self.changed()
+        return by_itself
+
+    async def again(self, name: str) -> None:
+        """Ends a process and starts it again, on the same ports. Raises ChildError; it is tried on then."""
+        self._keepers[name].cancel()
+        try:
+            await self._children[name].stop()
+            await self._children[name].start()
+        finally:
+            self._keep(name)
+
+    async def do(self, task: TaskSpec) -> None:
+        """Runs a task. Raises ChildError."""
+        await run_task(task, self._data)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does something as long as the mesh is kept."""
+        self._group.create_task(work)
+
+    def _keep(self, name: str) -> None:
+        self._keepers[name] = self._group.create_task(self._children[name].keep(), name=f"keep {name}")
 
     def set_phase(self, phase: Phase, error: str = "") -> None:
         """Writes down where the mesh stands."""
         self.state.phase = phase
         self.state.error = error
-        self._write_state()
+        self.changed()
 
     async def _start_part(self, part: ProcessSpec | TaskSpec) -> None:
         await self._stand(part.depends_on)
@@ -102,7 +165,7 @@ class Supervisor:
             await self._start_child(self._children[part.name])
             what = f"{part.name} on port {part.port}"
         self.state.done.append(f"{what} ({time.monotonic() - begun:.1f} s)")
-        self._write_state()
+        self.changed()
         self._report(self.state.done[-1])
         self._started[part.name].set_result(None)
 
@@ -145,7 +208,10 @@ class Supervisor:
             for path in self._data.logs.glob("*.log"):
                 await asyncio.to_thread(rotate, path)
 
-    def _write_state(self) -> None:
+    def changed(self) -> None:
+        """Writes down what runs."""
+        self.state.processes = [child.state for child in self._children.values()]
+        self.state.leaving = [child.state for child in self._others if child.state.pid]
         self.state.write(self._data.state)
 
 
@@ -164,5 +230,5 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
     return one
 
 
-async def _all(stops: Iterable[Coroutine[Any, Any, None]]) -> None:
+async def _all(stops: Iterable[Coroutine[Any, Any, bool]]) -> None:
     await asyncio.gather(*stops)

@@ -21,8 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.local.companion import COMPANION_SETTING
 from services.local.data_folder import DataFolder
-from services.local.plan import DATABASE, POSTGRES, embedded_postgres
+from services.local.plan import DATABASE, embedded_postgres
+from services.local.port_names import POSTGRES
 from services.local.secrets import load_or_make_secrets
 from services.local.settings import KEY_SUFFIX, PROVIDER_VARIABLES
 
@@ -201,6 +203,8 @@ def local_mesh(
             for name, value in os.environ.items()
             if name not in PROVIDER_VARIABLES and not name.endswith(KEY_SUFFIX) and not name.startswith("PROMPTMESH_")
         }
+        # Whatever becomes of this program, its mesh ends with it.
+        clean[COMPANION_SETTING] = str(os.getpid())
         clean |= environment or {}
         arguments = ["up", "--detach", "--json", "--data", str(folder), "--workers", str(workers)]
         arguments += ["--edge-port", str(free_port())] + (["--observe"] if observe else [])

@@ -80,7 +80,8 @@ def service_config() -> str:
                         "initialBackoff": "0.05s",
                         "maxBackoff": "0.5s",
                         "backoffMultiplier": 2,
-                        "retryableStatusCodes": ["UNAVAILABLE"],
+                        # CANCELLED: a gRPC server that drains says so to what comes before its GOAWAY is heard.
+                        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
                     },
                 }
             ],

@@ -14,7 +14,8 @@ import yaml
 from images import entry
 from services.inference.config import parse
 from services.local.data_folder import DataFolder
-from services.local.plan import make_plan, port_names
+from services.local.plan import make_plan
+from services.local.port_names import port_names
 from services.local.secrets import Secrets
 from services.local.settings import MeshSettings as LocalSettings
 from services.mesh.access.workloads import workloads_of
@@ -215,7 +216,8 @@ def test_the_edge_outlives_every_stream(overlay: str) -> None:
     command = edge.spec["lifecycle"]["preStop"]["exec"]["command"]
     assert command[:3] == ["python", "-m", "gateway.drain"]
     at_most_s = float(command[command.index("--at-most-s") + 1])
-    assert at_most_s > MeshSettings.model_fields["stream_age_s"].default
+    # Over HTTP/1.1 a client that has had one from before may ask for one more on its connection.
+    assert at_most_s > 2 * MeshSettings.model_fields["stream_age_s"].default
     assert pod(edge.workload)["terminationGracePeriodSeconds"] > at_most_s
 
 

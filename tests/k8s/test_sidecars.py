@@ -23,7 +23,7 @@ import grpc
 import pytest
 
 from services.local.data_folder import DataFolder
-from services.local.plan import ports_of
+from services.local.port_names import ports_of
 from services.local.state import read_state
 from services.local.testing import LocalMesh, local_mesh
 from tests.k8s.built import MESHED, containers, objects, of_kind, one

@@ -13,7 +13,7 @@ from services.local.data_folder import DataFolder, NotRunningError
 from services.local.memory import pss_bytes
 from services.local.observe.specs import READY_PATHS
 from services.local.options import data_option, json_option
-from services.local.plan import REDIS_STATE
+from services.local.port_names import REDIS_STATE
 from services.local.probes import GrpcReady, HttpReady, PostgresReady, Probe, RedisReady, SmtpReady
 from services.local.secrets import Secrets, load_or_make_secrets
 from services.local.state import MeshState, ProcessState, read_state

@@ -17,6 +17,7 @@ from gateway.contracts import load
 from gateway.local_errors import LOCAL_ERRORS, OTHER_ERROR
 from gateway.settings import AREAS, EdgeSettings, SettingsError, read
 from services.local.embedded.binaries import envoy
+from services.local.endpoints import write_endpoints
 from services.mesh.errors import CODES
 
 LOCAL = {area: [("127.0.0.1", 5001 + number), ("127.0.0.1", 6001 + number)] for number, area in enumerate(AREAS)}
@@ -36,9 +37,13 @@ def settings(**changes: Any) -> dict[str, Any]:
             {"clusters": KUBERNETES, "listen_host": "0.0.0.0", "allowed_origins": ["*"], "metrics_port": 9464},
         ),
         ("local", {"http_clusters": {"inference": [["127.0.0.1", 9]]}}),
+        ("local", {"http_clusters": {"inference": [["127.0.0.1", 9]]}, "endpoints_dir": "endpoints"}),
     ],
 )
 def test_envoy_takes_it_without_a_warning(tmp_path: Path, target: str, changes: dict[str, Any]) -> None:
+    if "endpoints_dir" in changes:
+        changes = changes | {"data_dir": str(tmp_path)}
+        write_endpoints(tmp_path / "endpoints", {name: [9] for name in (*AREAS, "inference_http")})
     (tmp_path / "settings.json").write_text(json.dumps(settings(**changes)))
     out = tmp_path / "edge.yaml"
 
@@ -54,6 +59,17 @@ def test_envoy_takes_it_without_a_warning(tmp_path: Path, target: str, changes: 
     assert validated.returncode == 0, validated.stderr
     assert "warning" not in validated.stderr, validated.stderr
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".draft")] == []
+
+
+def test_where_the_services_are_stands_in_files_of_their_own() -> None:
+    rendered = _rendered(settings(endpoints_dir="/run/endpoints", http_clusters={"inference": [["127.0.0.1", 9]]}))
+    clusters = {one["name"]: one for one in rendered["static_resources"]["clusters"]}
+    for name in (*AREAS, "inference_http"):
+        assert "load_assignment" not in clusters[name]
+        source = clusters[name]["eds_cluster_config"]["eds_config"]["path_config_source"]
+        assert source == {"path": f"/run/endpoints/{name}.json"}
+        # Else one that is replaced would get calls until it fails its health check.
+        assert clusters[name]["ignore_health_on_host_removal"] is True
 
 
 def test_every_process_is_an_endpoint_and_admin_stays_at_home() -> None:

@@ -17,7 +17,8 @@ from services.local.observe.charts import CHARTS
 from services.local.observe.page import STYLE, page
 from services.local.observe.specs import PAGE, PROMETHEUS, RULES, configuration_of, rule_groups
 from services.local.observe.svg import LINES_MAX, Line, draw, format_value, moment, nice_top
-from services.local.plan import STOP_ORDER, make_plan, port_names
+from services.local.plan import STOP_ORDER, make_plan
+from services.local.port_names import port_names
 from services.local.ports import free_ports
 from services.local.secrets import Secrets
 from services.local.settings import SERVICES, MeshSettings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 from services.local.data_folder import DataFolder
 from services.local.database_urls import with_user
-from services.local.plan import make_plan, port_names
+from services.local.plan import make_plan
+from services.local.port_names import port_names
 from services.local.secrets import Secrets
 from services.local.settings import SERVICES, MeshSettings
 from services.local.specs import Plan, ProcessSpec
@@ -26,11 +28,16 @@ def data(tmp_path: Path) -> DataFolder:
 
 
 def plan_of(data: DataFolder, workers: int = 1, **environment: str) -> Plan:
+    return turned_plan_of(data, (), workers, **environment)
+
+
+def turned_plan_of(data: DataFolder, turned: Collection[str], workers: int = 1, **environment: str) -> Plan:
+    """When these listen on their spare ports."""
     settings = MeshSettings.read(
         workers=workers, edge_port=None, data=data.path, environment=BASE | environment, directory=data.path.parent
     )
     ports = {name: 20_000 + index for index, name in enumerate(port_names(settings))}
-    return make_plan(data, settings, Secrets(), ports, bootstrap_admin=True)
+    return make_plan(data, settings, Secrets(), ports, bootstrap_admin=True, turned=turned)
 
 
 def edge_settings_of(data: DataFolder, plan: Plan) -> dict[str, Any]:
@@ -86,16 +93,66 @@ def test_the_edge_leaves_nothing_in_shared_memory(data: DataFolder) -> None:
 def test_every_port_is_used_once(data: DataFolder) -> None:
     plan = plan_of(data, workers=3)
     ports = [port for one in plan.processes for port in (one.port, *one.more_ports.values())]
-    assert len(ports) == len(set(ports)) == 3 + 1 + 2 + 3 * (4 * 2 + 1)
+    assert len(ports) == len(set(ports)) == 3 + 1 + 3 + 3 * (4 * 2 + 1) * 2
 
 
 def test_a_target_names_every_worker(data: DataFolder) -> None:
     plan = plan_of(data, workers=2)
     environment = processes(plan)["prompts-1"].environment
-    ports = [processes(plan)[f"auth-{index}"].port for index in range(2)]
-    assert environment["PROMPTMESH_AUTH_TARGET"] == f"ipv4:127.0.0.1:{ports[0]},127.0.0.1:{ports[1]}"
+    workers = [processes(plan)[f"auth-{index}"] for index in range(2)]
+    ports = [one.port for one in workers] + [one.more_ports["spare"] for one in workers]
+    assert environment["PROMPTMESH_AUTH_TARGET"] == "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
     assert environment["PROMPTMESH_WORKER"] == "prompts-1"
     assert environment["PROMPTMESH_LISTEN"] == f"127.0.0.1:{processes(plan)['prompts-1'].port}"
+
+
+def test_who_takes_a_workers_place_has_its_spare_ports_and_a_name_of_its_own(data: DataFolder) -> None:
+    first, second = processes(plan_of(data)), processes(turned_plan_of(data, {"inference-0"}))
+    old, new = first["inference-0"], second["inference-0"]
+    for use in ("metrics", "http"):
+        assert new.more_ports[use] == old.more_ports[f"spare-{use}"]
+        assert new.more_ports[f"spare-{use}"] == old.more_ports[use]
+    assert (new.port, new.more_ports["spare"]) == (old.more_ports["spare"], old.port)
+    assert new.environment["PROMPTMESH_LISTEN"] == f"127.0.0.1:{new.port}"
+    assert new.environment["PROMPTMESH_HTTP_LISTEN"] == f"127.0.0.1:{new.more_ports['http']}"
+    # Both are there for a while: what one holds under its name is not the other's.
+    assert (old.environment["PROMPTMESH_WORKER"], new.environment["PROMPTMESH_WORKER"]) == (
+        "inference-0",
+        "inference-0-b",
+    )
+    assert old.environment["PROMPTMESH_WORKER_DIR"] != new.environment["PROMPTMESH_WORKER_DIR"]
+    for name in ("auth-0", "prompts-0", "edge"):
+        assert (first[name].port, first[name].more_ports) == (second[name].port, second[name].more_ports)
+    ports = set(first["auth-0"].environment["PROMPTMESH_INFERENCE_TARGET"].removeprefix("ipv4:").split(","))
+    assert ports == set(second["auth-0"].environment["PROMPTMESH_INFERENCE_TARGET"].removeprefix("ipv4:").split(","))
+
+
+def test_the_edge_finds_the_services_in_files(data: DataFolder) -> None:
+    plan = turned_plan_of(data, {"inference-0"}, workers=2)
+    assert edge_settings_of(data, plan)["endpoints_dir"] == str(data.endpoints)
+    for cluster, ports in plan.endpoints.items():
+        told = json.loads((data.endpoints / f"{cluster}.json").read_text())["resources"][0]
+        assert told["cluster_name"] == cluster
+        places = [one["endpoint"]["address"]["socket_address"] for one in told["endpoints"][0]["lb_endpoints"]]
+        assert places == [{"address": "127.0.0.1", "port_value": port} for port in ports]
+    inference = [processes(plan)[f"inference-{index}"] for index in range(2)]
+    assert plan.endpoints["inference"] == [one.port for one in inference]
+    assert plan.endpoints["inference_http"] == [one.more_ports["http"] for one in inference]
+    assert set(plan.endpoints) == {*SERVICES, "inference_http"}
+
+
+def test_a_second_edge_shares_the_port_and_nothing_else(data: DataFolder) -> None:
+    first, second = processes(plan_of(data))["edge"], processes(turned_plan_of(data, {"edge"}))["edge"]
+    assert first.port == second.port
+    assert first.more_ports["admin"] == second.more_ports["admin-spare"]
+    assert first.probe != second.probe
+    configurations = [one.command[one.command.index("--config-path") + 1] for one in (first, second)]
+    assert configurations[0] != configurations[1]
+
+
+@pytest.mark.parametrize(("told", "drain_s"), [("", 8.0), ("30", 30.0), ("long", 8.0)])
+def test_a_restart_waits_as_long_as_services_drain(data: DataFolder, told: str, drain_s: float) -> None:
+    assert processes(plan_of(data, PROMPTMESH_DRAIN_S=told))["inference-0"].drain_s == drain_s
 
 
 def test_people_are_told_one_name_everywhere(data: DataFolder) -> None:

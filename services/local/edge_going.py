@@ -1,0 +1,86 @@
+"""How an edge that was replaced goes: it takes no more callers, and ends when nothing is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import time
+from collections.abc import Awaitable, Callable
+
+from services.local.child import Child
+from services.local.edge_plan import EDGE_DRAIN_S
+
+POLL_S = 0.2
+ASK_TIMEOUT_S = 5.0
+# Connections without a request are closed then. Clients that keep one (browsers, pools) may send on it at that very
+# moment; most have let go of it, or have been told to by an answer, before.
+IDLE_S = 20.0
+# Twice the longest stream (PROMPTMESH_STREAM_AGE_S, 900): over HTTP/1.1, one that began before the drain has no
+# `connection: close` at its head, and its client may ask for the next on the same connection. That one has.
+AT_MOST_S = 1830.0
+LISTENERS_S = 1.0  # they are closed so long after the drain's time, on a machine that does much else
+
+_REQUESTS, _CONNECTIONS = "http.edge.downstream_rq_active", "http.edge.downstream_cx_active"
+
+
+class EdgeGoing:
+    """One edge that goes. `run` lasts until it has ended; `busy` says whether requests are under way."""
+
+    def __init__(self, child: Child, end: Callable[[Child], Awaitable[bool]]) -> None:
+        self.child = child
+        self._end = end
+        self.busy = True
+        self.ended = False
+        self._admin_port = child.spec.more_ports["admin"]
+
+    async def run(self) -> None:
+        """Drains it, waits, ends it."""
+        begun: float | None = None  # the drain
+        while not self.child.gone:
+            try:
+                if begun is None:
+                    await asyncio.to_thread(self._ask, "POST", "/drain_listeners?graceful")
+                    begun = time.monotonic()
+                requests, connections = await asyncio.to_thread(self._under_way)
+            except OSError:  # too busy to answer in time, or gone
+                await asyncio.sleep(POLL_S)
+                continue
+            waited_s = time.monotonic() - begun
+            self.busy = waited_s < EDGE_DRAIN_S + LISTENERS_S or requests > 0
+            if waited_s > AT_MOST_S or (not self.busy and (connections == 0 or waited_s > IDLE_S)):
+                break
+            await asyncio.sleep(POLL_S)
+        await self._end(self.child)
+        self.busy, self.ended = False, True
+
+    def _under_way(self) -> tuple[int, int]:
+        found = {_REQUESTS: 0, _CONNECTIONS: 0}
+        for line in self._ask("GET", "/stats?filter=^http.edge.downstream_(rq|cx)_active$").splitlines():
+            name, _, value = line.partition(": ")
+            found[name] = int(value)
+        return found[_REQUESTS], found[_CONNECTIONS]
+
+    def _ask(self, verb: str, path: str) -> str:
+        asked = _Administration(self._admin_port)
+        try:
+            asked.request(verb, path)
+            return asked.getresponse().read().decode()
+        except http.client.HTTPException as error:
+            raise OSError(f"the edge's administration broke off: {error!r}") from error
+        finally:
+            asked.close()
+
+
+class _Administration(http.client.HTTPConnection):
+    """Envoy's administration itself, at the name that gateway/edge.yaml.j2 gives it: the listener that stands before
+    it goes with the other listeners."""
+
+    def __init__(self, admin_port: int) -> None:
+        super().__init__("localhost", timeout=ASK_TIMEOUT_S)
+        self._name = f"\0promptmesh-edge-{admin_port}"
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._name)

@@ -1,0 +1,85 @@
+"""Where the processes of each service are, in files that the edge reads again whenever one is replaced (EDS).
+
+Who is in the file gets calls once they pass its health check; who is taken out gets nothing new, and ends what is
+under way (`gateway/edge.yaml.j2`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from services.local.errors import PlainError
+from services.local.files import write_private
+from services.local.ports import LOOPBACK
+
+TIMEOUT_S = 20.0  # two health checks of a process, on a machine that does much else
+POLL_S = 0.05
+ASK_TIMEOUT_S = 5.0
+
+Endpoints = Mapping[str, Sequence[int]]
+"""Cluster → ports on this machine."""
+
+
+class EdgeDeafError(PlainError):
+    """An edge did not take what it was told within `TIMEOUT_S`."""
+
+
+def write_endpoints(folder: Path, endpoints: Endpoints) -> None:
+    """Replaces the file of each cluster."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for cluster, ports in endpoints.items():
+        write_private(folder / f"{cluster}.json", json.dumps(_discovered(cluster, ports)) + "\n", durable=False)
+
+
+async def until_taken(admin_port: int, endpoints: Endpoints, fresh: Collection[int]) -> None:
+    """Waits until the edge with this administration sends calls to just these, and found the `fresh` ones healthy.
+    Raises EdgeDeafError.
+
+    An edge that does not answer has died, and reads the files when it is started again.
+    """
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            while not taken(await asyncio.to_thread(_clusters, admin_port), endpoints, fresh):  # noqa: ASYNC110 -- nobody tells
+                await asyncio.sleep(POLL_S)
+    except OSError as error:
+        if isinstance(error, TimeoutError):
+            raise EdgeDeafError(
+                f"After {TIMEOUT_S:.0f} s the edge still does not send calls to {dict(endpoints)} alone. Its log says "
+                f"why, if it could not read the files or what listens there fails its health check."
+            ) from error
+
+
+def _clusters(admin_port: int) -> str:
+    with urllib.request.urlopen(f"http://{LOOPBACK}:{admin_port}/clusters", timeout=ASK_TIMEOUT_S) as answer:
+        return str(answer.read().decode())
+
+
+def taken(clusters: str, endpoints: Endpoints, fresh: Collection[int]) -> bool:
+    """Reads `auth::127.0.0.1:20001::health_flags::healthy`."""
+    found: dict[str, dict[int, str]] = {cluster: {} for cluster in endpoints}
+    for line in clusters.splitlines():
+        cluster, _, rest = line.partition("::")
+        place, _, rest = rest.partition("::")
+        key, _, value = rest.partition("::")
+        if key == "health_flags" and cluster in found:
+            found[cluster][int(place.rpartition(":")[2])] = value
+    return all(found[cluster].keys() == set(ports) for cluster, ports in endpoints.items()) and all(
+        health == "healthy" for places in found.values() for port, health in places.items() if port in fresh
+    )
+
+
+def _discovered(cluster: str, ports: Sequence[int]) -> dict[str, object]:
+    """Envoy's DiscoveryResponse of one cluster."""
+    places = [
+        {"endpoint": {"address": {"socket_address": {"address": LOOPBACK, "port_value": port}}}} for port in ports
+    ]
+    assignment = {
+        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": cluster,
+        "endpoints": [{"lb_endpoints": places}],
+    }
+    return {"version_info": "1", "resources": [assignment]}
