@@ -1,0 +1,281 @@
+"""The processes of a mesh that is being upgraded: a release's own, which its own command line started, and today's.
+
+Two processes of each service stand in places of their own. The old release's supervisor is stopped (SIGSTOP) once its
+mesh serves, so that whoever ends a process here finds it ended, as in a cluster, where one process at a time goes.
+Today's processes come from today's plan, in the same places: the edges, and every other process, need learn nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from services.local.data_folder import DataFolder
+from services.local.plan import DATABASE, EDGE_ADMIN, MAIL, POSTGRES, embedded_postgres, make_plan
+from services.local.port_book import EDGE
+from services.local.ports import free_ports
+from services.local.probes import GrpcReady, HttpReady
+from services.local.secrets import load_or_make_secrets
+from services.local.settings import SERVICES, MeshSettings
+from services.local.specs import Plan, ProcessSpec, TaskSpec
+from tools.release_code import python_path
+
+PLACES = 2
+START_TIMEOUT_S = 240.0
+END_TIMEOUT_S = 60.0
+POLL_S = 0.05
+_CALLS = re.compile(r'^rpc_server_(?:started_total|\w*duration_seconds_count)\{([^}]*)\} ([\d.e+]+)$', re.MULTILINE)
+
+
+class RolloutError(AssertionError):
+    """A process did not do what a rollout needs of it; the message has the end of its log."""
+
+
+@dataclass
+class Process:
+    """One that runs: which version it is of, and how it was started."""
+
+    name: str
+    version: str
+    pid: int
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+    port: int
+    metrics_port: int
+    log: Path
+    own: subprocess.Popen[bytes] | None = None  # None: the old release's supervisor started it
+
+    @property
+    def running(self) -> bool:
+        """A process that ended but was not asked for its code yet does not."""
+        if self.own is not None:
+            return self.own.poll() is None
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    def tail(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-3000:]
+
+
+class Rollout:
+    """A release's mesh in `data`, and today's processes that take its place."""
+
+    def __init__(self, code: Path, data: Path, environment: Mapping[str, str], release: str) -> None:
+        """code: where the release's archive was unpacked; environment: what both meshes get of it."""
+        self._code, self.data, self._environment = code, data, dict(environment)
+        self.release, self.today = release, "today"
+        self.processes: dict[str, Process] = {}
+        self.calls: Counter[tuple[str, str]] = Counter()  # (process, version) → calls answered, of those that ended
+        self.url = self.new_url = ""
+        self.admin: dict[str, str] = {}
+        self._supervisor = 0
+        self._started: list[Process] = []
+        self._plan: Plan | None = None
+        self._places: dict[str, int] = {}
+
+    # The old release
+
+    def start_release(self) -> None:
+        """Starts the old release's mesh as a person would, and takes its processes over from its supervisor."""
+        edge, *_ = free_ports(1)
+        said = self._release_command(
+            *("up", "--detach", "--json", "--data", str(self.data)),
+            *("--workers", str(PLACES), "--edge-port", str(edge)),
+        )
+        self.url, self.admin, self._supervisor = said["url"], said["admin"], said["pid"]
+        state = json.loads((self.data / "run" / "state.json").read_text())
+        os.kill(self._supervisor, signal.SIGSTOP)
+        for one in state["processes"]:
+            self._places[one["name"]] = one["port"]
+            self._places |= {f"{one['name']}-{use}": port for use, port in one["more_ports"].items()}
+            if one["name"].rpartition("-")[0] in SERVICES or one["name"] == EDGE:
+                self.processes[one["name"]] = _found(one, self.release, self.data)
+
+    def _release_command(self, *arguments: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "services.local", *arguments],
+            env=self._environment | {"PYTHONPATH": python_path(self._code)},
+            cwd=self._code,  # what `--detach` starts looks there first, before PYTHONPATH
+            capture_output=True,
+            text=True,
+            timeout=START_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode:
+            raise RolloutError(f"{self.release}: {arguments[0]} ended with {done.returncode}: {done.stderr[-3000:]}")
+        return dict(json.loads(done.stdout)) if "--json" in arguments else {}
+
+    async def restart(self, name: str) -> None:
+        """Ends a process and starts another of the same version in its place, as one that died is."""
+        before = self.processes[name]
+        await self.end(name)
+        await self._start(name, before.version, before.command, before.environment)
+
+    # Today's
+
+    def plan(self) -> Plan:
+        """Today's plan, in the places of the old one; the edge and what the old one had not get ports of their own."""
+        if self._plan is None:
+            http = [f"inference-{place}-http" for place in range(PLACES)]
+            names = [EDGE, EDGE_ADMIN, MAIL, *(name for name in http if name not in self._places)]
+            ports = self._places | dict(zip(names, free_ports(len(names)), strict=True))
+            self.new_url = f"http://127.0.0.1:{ports[EDGE]}"
+            folder = DataFolder(self.data)
+            (folder.run / "start").touch()  # nothing is held back: what a process waits for stands
+            settings = MeshSettings.read(
+                workers=PLACES,
+                edge_port=None,
+                data=self.data,
+                environment=self._environment | {"PROMPTMESH_PUBLIC_URL": self.url},
+                directory=self.data,
+            )
+            self._plan = make_plan(folder, settings, load_or_make_secrets(folder), ports, bootstrap_admin=False)
+        return self._plan
+
+    async def migrate(self) -> str:
+        """As the cluster's Job does, while the old release serves; answers what it said."""
+        return await self._task("database-setup")
+
+    async def start_new_edge(self) -> None:
+        """Today's edge beside the old one, in front of whatever serves."""
+        await self._task("edge-configuration")
+        spec = self._spec(EDGE)
+        await self._start(
+            "new-edge", self.today, spec.command, spec.environment, HttpReady(self.plan_port(spec, "admin"), "/ready")
+        )
+
+    async def replace(self, name: str) -> None:
+        """Ends a process of the old release and starts today's in its place."""
+        spec = self._spec(name)
+        await self.end(name)
+        spec.prepare()
+        await self._start(name, self.today, spec.command, spec.environment)
+
+    @staticmethod
+    def plan_port(spec: ProcessSpec, use: str) -> int:
+        """The port of a process for one more use."""
+        return spec.more_ports[use]
+
+    def _spec(self, name: str) -> ProcessSpec:
+        return next(one for one in self.plan().processes if one.name == name)
+
+    async def _task(self, name: str) -> str:
+        task: TaskSpec = next(one for one in self.plan().tasks if one.name == name)
+        task.prepare()
+        process = await asyncio.create_subprocess_exec(
+            *task.command, env=dict(task.environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        said, _ = await asyncio.wait_for(process.communicate(), START_TIMEOUT_S)
+        if process.returncode:
+            raise RolloutError(f"{name} ended with {process.returncode}: {said.decode()[-3000:]}")
+        return said.decode()
+
+    # Either
+
+    async def end(self, name: str) -> None:
+        """SIGTERM, and the end of the drain; its calls are counted before."""
+        process = self.processes.pop(name)
+        self._count(process)
+        os.kill(process.pid, signal.SIGTERM)
+        async with asyncio.timeout(END_TIMEOUT_S):
+            while process.running:
+                await asyncio.sleep(POLL_S)
+
+    async def _start(
+        self,
+        name: str,
+        version: str,
+        command: tuple[str, ...],
+        environment: Mapping[str, str],
+        ready: GrpcReady | HttpReady | None = None,
+    ) -> None:
+        log = self.data / "logs" / f"{name}-{version}-{len(self._started)}.log"
+        port = self._places.get(name, 0)
+        with log.open("wb") as file:
+            own = subprocess.Popen(command, env=dict(environment), stdout=file, stderr=file)
+        process = Process(
+            name, version, own.pid, command, environment, port, self._places.get(f"{name}-metrics", 0), log, own
+        )
+        self._started.append(process)
+        probe = ready or GrpcReady(port)
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not await probe.is_ready(own.pid):
+                if not process.running:
+                    raise RolloutError(f"{name} of {version} ended instead of serving:\n{process.tail()}")
+                await asyncio.sleep(POLL_S)
+        self.processes[name] = process
+
+    def count(self) -> Counter[tuple[str, str]]:
+        """Calls that each process answered so far, by (service, version)."""
+        counted = Counter(self.calls)
+        for process in self.processes.values():
+            if process.metrics_port:
+                counted[process.name.rpartition("-")[0], process.version] += _calls(process)
+        return counted
+
+    def _count(self, process: Process) -> None:
+        if process.metrics_port:
+            self.calls[process.name.rpartition("-")[0], process.version] += _calls(process)
+
+    def logs(self) -> dict[str, str]:
+        """What today's processes said, by the name of the log."""
+        return {one.log.name: one.log.read_text(errors="replace") for one in self._started}
+
+    def database_url(self) -> str:
+        """The superuser's address of the database."""
+        folder = DataFolder(self.data)
+        return embedded_postgres(folder, load_or_make_secrets(folder), self._places[POSTGRES]).url(DATABASE)
+
+    def close(self) -> None:
+        """Ends whatever runs."""
+        for process in self._started:
+            if process.own is not None and process.running:
+                process.own.terminate()
+        for process in self._started:
+            if process.own is not None:
+                try:
+                    process.own.wait(END_TIMEOUT_S)
+                except subprocess.TimeoutExpired:
+                    process.own.kill()
+                    process.own.wait()
+        if self._supervisor:
+            os.kill(self._supervisor, signal.SIGCONT)
+            self._release_command("down", "--data", str(self.data))
+
+
+def _found(state: dict[str, Any], version: str, data: Path) -> Process:
+    """A process that runs, as the kernel tells how it was started."""
+    proc = Path(f"/proc/{state['pid']}")
+    command = tuple((proc / "cmdline").read_text().rstrip("\0").split("\0"))
+    environment = dict(one.split("=", 1) for one in (proc / "environ").read_text().split("\0") if "=" in one)
+    return Process(
+        state["name"],
+        version,
+        state["pid"],
+        command,
+        environment,
+        state["port"],
+        state["more_ports"].get("metrics", 0),
+        data / "logs" / f"{state['name']}.log",
+    )
+
+
+def _calls(process: Process) -> int:
+    """Calls of callers and other services that it began to answer; none of health checks."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{process.metrics_port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    return sum(int(float(count)) for labels, count in _CALLS.findall(text) if "promptmesh" in labels)
