@@ -1,8 +1,8 @@
 """The processes of a mesh that is being upgraded: a release's own, which its own command line started, and today's.
 
-Two processes of each service stand in places of their own. The old release's supervisor is stopped (SIGSTOP) once its
-mesh serves, so that whoever ends a process here finds it ended, as in a cluster, where one process at a time goes.
-Today's processes come from today's plan, in the same places: the edges, and every other process, need learn nothing.
+Each service has two places: the old process stands in the first, today's is started beside it in the second. The old
+release's supervisor is stopped (SIGSTOP) once its mesh serves, so that whoever ends a process here finds it ended, as
+in a cluster. Both edges know both places, and so does every process that is started here.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import subprocess
 import sys
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from services.local.data_folder import DataFolder
-from services.local.plan import DATABASE, EDGE_ADMIN, MAIL, POSTGRES, embedded_postgres, make_plan
+from services.local.plan import DATABASE, EDGE_ADMIN, POSTGRES, embedded_postgres, make_plan, port_names
 from services.local.port_book import EDGE
 from services.local.ports import free_ports
 from services.local.probes import GrpcReady, HttpReady
@@ -33,9 +33,11 @@ from tools.release_code import python_path
 
 PLACES = 2
 START_TIMEOUT_S = 240.0
+START_ATTEMPTS = 3  # a process that ends is started again, as in a cluster: on a busy machine its patience may not do
 END_TIMEOUT_S = 60.0
 POLL_S = 0.05
-_CALLS = re.compile(r'^rpc_server_(?:started_total|\w*duration_seconds_count)\{([^}]*)\} ([\d.e+]+)$', re.MULTILINE)
+_UP = ("up", "--detach", "--json", "--workers", "1", "--edge-port")
+_CALLS = re.compile(r"^rpc_server_(?:started_total|\w*duration_seconds_count)\{([^}]*)\} ([\d.e+]+)$", re.MULTILINE)
 
 
 class RolloutError(AssertionError):
@@ -51,7 +53,6 @@ class Process:
     pid: int
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
-    port: int
     metrics_port: int
     log: Path
     own: subprocess.Popen[bytes] | None = None  # None: the old release's supervisor started it
@@ -85,54 +86,77 @@ class Rollout:
         self._supervisor = 0
         self._started: list[Process] = []
         self._plan: Plan | None = None
-        self._places: dict[str, int] = {}
+        self._ports: dict[str, int] = {}
 
     # The old release
 
-    def start_release(self) -> None:
-        """Starts the old release's mesh as a person would, and takes its processes over from its supervisor."""
-        edge, *_ = free_ports(1)
-        said = self._release_command(
-            *("up", "--detach", "--json", "--data", str(self.data)),
-            *("--workers", str(PLACES), "--edge-port", str(edge)),
-        )
-        self.url, self.admin, self._supervisor = said["url"], said["admin"], said["pid"]
+    async def start_release(self) -> None:
+        """Starts the old release's mesh as a person would, takes its processes over from its supervisor, and puts an
+        edge of that release in front that knows both places of each service."""
+        said = await self._up()
+        self.admin, self._supervisor = said["admin"], said["pid"]
         state = json.loads((self.data / "run" / "state.json").read_text())
         os.kill(self._supervisor, signal.SIGSTOP)
         for one in state["processes"]:
-            self._places[one["name"]] = one["port"]
-            self._places |= {f"{one['name']}-{use}": port for use, port in one["more_ports"].items()}
+            self._ports[one["name"]] = one["port"]
+            self._ports |= {f"{one['name']}-{use}": port for use, port in one["more_ports"].items()}
             if one["name"].rpartition("-")[0] in SERVICES or one["name"] == EDGE:
                 self.processes[one["name"]] = _found(one, self.release, self.data)
+        settings = MeshSettings(workers=PLACES, edge_port=None, log_level="info", envoy_concurrency=1)
+        missing = [name for name in port_names(settings) if name not in self._ports]
+        self._ports |= dict(zip(missing, free_ports(len(missing)), strict=True))
+        await self._start_old_edge()
 
-    def _release_command(self, *arguments: str) -> dict[str, Any]:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "services.local", *arguments],
-            env=self._environment | {"PYTHONPATH": python_path(self._code)},
-            cwd=self._code,  # what `--detach` starts looks there first, before PYTHONPATH
-            capture_output=True,
-            text=True,
-            timeout=START_TIMEOUT_S,
-            check=False,
+    async def _up(self) -> dict[str, Any]:
+        for attempt in range(1, START_ATTEMPTS + 1):
+            try:
+                said = await self._old("services.local", *_UP, str(free_ports(1)[0]), "--data", str(self.data))
+                return dict(json.loads(said))
+            except RolloutError:
+                if attempt == START_ATTEMPTS:
+                    raise
+        raise AssertionError("not reached")
+
+    async def _start_old_edge(self) -> None:
+        run = self.data / "run"
+        port, admin = free_ports(2)
+        settings = json.loads((run / "edge-settings.json").read_text()) | {"edge_port": port, "admin_port": admin}
+        for uses, suffix in (("clusters", ""), ("http_clusters", "-http")):
+            for service in settings.get(uses, {}):
+                settings[uses][service] = [["127.0.0.1", self._ports[f"{one}{suffix}"]] for one in _places(service)]
+        (run / "old-edge-settings.json").write_text(json.dumps(settings))
+        configuration = str(run / "old-edge.yaml")
+        await self._old(
+            *("gateway.render", "--target", "local", "--settings", str(run / "old-edge-settings.json")),
+            *("--out", configuration),
         )
-        if done.returncode:
-            raise RolloutError(f"{self.release}: {arguments[0]} ended with {done.returncode}: {done.stderr[-3000:]}")
-        return dict(json.loads(done.stdout)) if "--json" in arguments else {}
+        found = self.processes.pop(EDGE)  # it knows the first places alone, and nobody asks it
+        command = tuple(configuration if one == str(run / "edge.yaml") else one for one in found.command)
+        await self._start("old-edge", self.release, command, found.environment, HttpReady(admin, "/ready"))
+        self.url = f"http://127.0.0.1:{port}"
+
+    async def _old(self, module: str, *arguments: str) -> str:
+        """Runs a program of the old release to its end; answers what it printed."""
+        environment = self._environment | {"PYTHONPATH": python_path(self._code)}
+        # What `--detach` starts looks where it stands first, before PYTHONPATH.
+        return await _run((sys.executable, "-P", "-m", module, *arguments), environment, self._code)
 
     async def restart(self, name: str) -> None:
         """Ends a process and starts another of the same version in its place, as one that died is."""
         before = self.processes[name]
+        targets = {f"PROMPTMESH_{one.upper()}_TARGET": self._target(one) for one in SERVICES}
         await self.end(name)
-        await self._start(name, before.version, before.command, before.environment)
+        await self._start(name, before.version, before.command, {**before.environment, **targets})
+
+    def _target(self, service: str) -> str:
+        return "ipv4:" + ",".join(f"127.0.0.1:{self._ports[one]}" for one in _places(service))
 
     # Today's
 
     def plan(self) -> Plan:
-        """Today's plan, in the places of the old one; the edge and what the old one had not get ports of their own."""
+        """Today's plan, in those places; its edge gets ports of its own."""
         if self._plan is None:
-            http = [f"inference-{place}-http" for place in range(PLACES)]
-            names = [EDGE, EDGE_ADMIN, MAIL, *(name for name in http if name not in self._places)]
-            ports = self._places | dict(zip(names, free_ports(len(names)), strict=True))
+            ports = self._ports | dict(zip((EDGE, EDGE_ADMIN), free_ports(2), strict=True))
             self.new_url = f"http://127.0.0.1:{ports[EDGE]}"
             folder = DataFolder(self.data)
             (folder.run / "start").touch()  # nothing is held back: what a process waits for stands
@@ -155,20 +179,14 @@ class Rollout:
         await self._task("edge-configuration")
         spec = self._spec(EDGE)
         await self._start(
-            "new-edge", self.today, spec.command, spec.environment, HttpReady(self.plan_port(spec, "admin"), "/ready")
+            "new-edge", self.today, spec.command, spec.environment, HttpReady(spec.more_ports["admin"], "/ready")
         )
 
-    async def replace(self, name: str) -> None:
-        """Ends a process of the old release and starts today's in its place."""
+    async def start(self, name: str) -> None:
+        """Starts today's process in a place that is empty."""
         spec = self._spec(name)
-        await self.end(name)
         spec.prepare()
         await self._start(name, self.today, spec.command, spec.environment)
-
-    @staticmethod
-    def plan_port(spec: ProcessSpec, use: str) -> int:
-        """The port of a process for one more use."""
-        return spec.more_ports[use]
 
     def _spec(self, name: str) -> ProcessSpec:
         return next(one for one in self.plan().processes if one.name == name)
@@ -176,13 +194,7 @@ class Rollout:
     async def _task(self, name: str) -> str:
         task: TaskSpec = next(one for one in self.plan().tasks if one.name == name)
         task.prepare()
-        process = await asyncio.create_subprocess_exec(
-            *task.command, env=dict(task.environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        said, _ = await asyncio.wait_for(process.communicate(), START_TIMEOUT_S)
-        if process.returncode:
-            raise RolloutError(f"{name} ended with {process.returncode}: {said.decode()[-3000:]}")
-        return said.decode()
+        return await _run(task.command, task.environment, self.data)
 
     # Either
 
@@ -203,21 +215,22 @@ class Rollout:
         environment: Mapping[str, str],
         ready: GrpcReady | HttpReady | None = None,
     ) -> None:
-        log = self.data / "logs" / f"{name}-{version}-{len(self._started)}.log"
-        port = self._places.get(name, 0)
-        with log.open("wb") as file:
-            own = subprocess.Popen(command, env=dict(environment), stdout=file, stderr=file)
-        process = Process(
-            name, version, own.pid, command, environment, port, self._places.get(f"{name}-metrics", 0), log, own
-        )
-        self._started.append(process)
-        probe = ready or GrpcReady(port)
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while not await probe.is_ready(own.pid):
-                if not process.running:
-                    raise RolloutError(f"{name} of {version} ended instead of serving:\n{process.tail()}")
-                await asyncio.sleep(POLL_S)
-        self.processes[name] = process
+        probe = ready or GrpcReady(self._ports[name])
+        for attempt in range(1, START_ATTEMPTS + 1):
+            log = self.data / "logs" / f"{name}-{version}-{len(self._started)}.log"
+            with log.open("wb") as file:
+                own = subprocess.Popen(command, env=dict(environment), stdout=file, stderr=file)  # noqa: ASYNC220
+            metrics = self._ports.get(f"{name}-metrics", 0)
+            process = Process(name, version, own.pid, command, environment, metrics, log, own)
+            self._started.append(process)
+            async with asyncio.timeout(START_TIMEOUT_S):
+                while process.running and not await probe.is_ready(own.pid):
+                    await asyncio.sleep(POLL_S)
+            if process.running:
+                self.processes[name] = process
+                return
+            if attempt == START_ATTEMPTS:
+                raise RolloutError(f"{name} of {version} ended instead of serving:\n{process.tail()}")
 
     def count(self) -> Counter[tuple[str, str]]:
         """Calls that each process answered so far, by (service, version)."""
@@ -238,9 +251,9 @@ class Rollout:
     def database_url(self) -> str:
         """The superuser's address of the database."""
         folder = DataFolder(self.data)
-        return embedded_postgres(folder, load_or_make_secrets(folder), self._places[POSTGRES]).url(DATABASE)
+        return embedded_postgres(folder, load_or_make_secrets(folder), self._ports[POSTGRES]).url(DATABASE)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Ends whatever runs."""
         for process in self._started:
             if process.own is not None and process.running:
@@ -254,7 +267,7 @@ class Rollout:
                     process.own.wait()
         if self._supervisor:
             os.kill(self._supervisor, signal.SIGCONT)
-            self._release_command("down", "--data", str(self.data))
+            await self._old("services.local", "down", "--data", str(self.data))
 
 
 def _found(state: dict[str, Any], version: str, data: Path) -> Process:
@@ -268,10 +281,23 @@ def _found(state: dict[str, Any], version: str, data: Path) -> Process:
         state["pid"],
         command,
         environment,
-        state["port"],
         state["more_ports"].get("metrics", 0),
         data / "logs" / f"{state['name']}.log",
     )
+
+
+def _places(service: str) -> list[str]:
+    return [f"{service}-{place}" for place in range(PLACES)]
+
+
+async def _run(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command, env=dict(environment), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    said, complaints = await asyncio.wait_for(process.communicate(), START_TIMEOUT_S)
+    if process.returncode:
+        raise RolloutError(f"{' '.join(command)} ended with {process.returncode}: {complaints.decode()[-3000:]}")
+    return said.decode()
 
 
 def _calls(process: Process) -> int:
