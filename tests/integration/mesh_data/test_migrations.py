@@ -13,10 +13,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+import services.mesh.database.migrate as migrating
 from services.mesh.database import setup
 from services.mesh.database.migrate import Migration, MigrationError, migrate, migrations_of
 from services.mesh.database.provision import ProvisionError, provision, role_of
 from services.mesh.database.setup import ADMIN_VARIABLE, SERVICES, SetupError, set_up, url_variable
+from services.mesh.database.versions import LEVEL_NAME, SchemaVersionError, check_versions
 from tests.integration.mesh_data.world import KIT, PASSWORD, make_schema, url_of
 
 REPO = Path(__file__).parents[3]
@@ -60,6 +62,78 @@ async def test_a_changed_or_missing_migration_is_refused(database_url: str) -> N
     # An older release meets a newer schema: not the set-up's business, services check what they serve.
     assert await migrate(connection, [*KIT, ONE]) == []
     await connection.close()
+
+
+SERVES_ONE = (1, 1)  # as v0.1.0 does, which looks at the highest number of its component alone
+_HIGHEST = "SELECT max(number) FROM schema_migrations WHERE component = 'prompts'"
+_LOG = "SELECT component, number, name FROM schema_migrations WHERE component LIKE 'prompts%' ORDER BY 1, 2"
+
+
+async def test_code_of_an_older_release_is_refused_once_a_migration_contracts(database_url: str) -> None:
+    connection = await asyncpg.connect(await make_schema(database_url, "prompts"))
+    third = replace(migration(3, "ALTER TABLE one DROP COLUMN id"), level=2)
+    fourth = replace(migration(4, "DROP TABLE two"), level=2)
+    await migrate(connection, [*KIT, ONE, TWO])
+    await check_versions(connection, "prompts", SERVES_ONE)
+    await check_versions(connection, "prompts", (2, 2))
+    assert await connection.fetchval(_HIGHEST) == 1
+    assert len(await migrate(connection, [*KIT, ONE, TWO, third, fourth])) == 2
+    with pytest.raises(SchemaVersionError, match="knows migration 2 of 'prompts' or later; this code knows 1 at most"):
+        await check_versions(connection, "prompts", SERVES_ONE)
+    assert await connection.fetchval(_HIGHEST) == 2
+    await check_versions(connection, "prompts", (2, 2))
+    await check_versions(connection, "prompts", (4, 4))
+    with pytest.raises(SchemaVersionError, match="stands at migration 4 of 'prompts'; this code needs 5"):
+        await check_versions(connection, "prompts", (5, 5))
+    assert [tuple(row) for row in await connection.fetch(_LOG)] == [
+        ("prompts", 1, "step_1"),
+        ("prompts", 2, LEVEL_NAME),
+        ("prompts.log", 2, "step_2"),
+        ("prompts.log", 3, "step_3"),
+        ("prompts.log", 4, "step_4"),
+    ]
+    assert await migrate(connection, [*KIT, ONE, TWO, third, fourth]) == []
+    await connection.close()
+
+
+async def test_what_was_recorded_between_two_releases_is_put_right(database_url: str) -> None:
+    connection = await asyncpg.connect(await make_schema(database_url, "prompts"))
+    await migrate(connection, [*KIT, ONE, TWO])
+    right = await connection.fetch(_LOG)
+    await connection.execute("UPDATE schema_migrations SET component = 'prompts' WHERE component = 'prompts.log'")
+    with pytest.raises(SchemaVersionError, match="stands at migration 1 of 'prompts'; this code needs 2"):
+        await check_versions(connection, "prompts", (2, 2))
+    assert await migrate(connection, [*KIT, ONE, TWO]) == []
+    assert await connection.fetch(_LOG) == right
+    await check_versions(connection, "prompts", (2, 2))
+    await check_versions(connection, "prompts", SERVES_ONE)
+    await connection.close()
+
+
+async def test_a_migration_does_not_keep_those_who_serve_waiting(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = await make_schema(database_url, "prompts")
+    connection, holder, reader = [await asyncpg.connect(url) for _ in range(3)]
+    monkeypatch.setattr(migrating, "LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(migrating, "LOCK_PAUSE_S", 0.01)
+    await migrate(connection, [*KIT, ONE])
+    second = migration(2, "ALTER TABLE one ADD COLUMN more int")
+    held = holder.transaction()
+    await held.start()
+    await holder.fetch("SELECT * FROM one")
+    monkeypatch.setattr(migrating, "LOCK_ATTEMPTS_MAX", 2)
+    with pytest.raises(MigrationError, match="in use by one long transaction or another in 2 attempts"):
+        await migrate(connection, [*KIT, ONE, second])
+    monkeypatch.setattr(migrating, "LOCK_ATTEMPTS_MAX", 10**6)
+    running = asyncio.create_task(migrate(connection, [*KIT, ONE, second]))
+    for _ in range(20):  # each would wait for the transaction's end behind a migration that waits for it
+        await asyncio.wait_for(reader.fetch("SELECT * FROM one"), 20)
+    assert not running.done()
+    await held.rollback()
+    assert [one.number for one in await running] == [2]
+    for one in (connection, holder, reader):
+        await one.close()
 
 
 async def test_a_role_reads_its_own_schema_and_no_other(database_url: str) -> None:
