@@ -2,7 +2,7 @@
 
 Every place that names the version, the changelog's `Unreleased`, the contracts, code and database that later ones are
 held against (tools/release_fixtures.py). Refused, with nothing changed: work that is not committed, a version that does
-not follow the last one, a changelog without a word, contracts that would break a caller. docs/releases.md has the policy.
+not follow the last one, a changelog without a word, contracts that would break a caller. The policy: docs/releases.md.
 """
 
 from __future__ import annotations

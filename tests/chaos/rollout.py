@@ -14,6 +14,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -83,6 +84,7 @@ class Rollout:
         self.calls: Counter[tuple[str, str]] = Counter()  # (process, version) → calls answered, of those that ended
         self.url = self.new_url = ""
         self.admin: dict[str, str] = {}
+        self.begun = time.monotonic()
         self._supervisor = 0
         self._started: list[Process] = []
         self._plan: Plan | None = None
@@ -106,6 +108,9 @@ class Rollout:
         missing = [name for name in port_names(settings) if name not in self._ports]
         self._ports |= dict(zip(missing, free_ports(len(missing)), strict=True))
         await self._start_old_edge()
+        # Started again with both places: a cluster's names lead to all processes of a service, however old who asks is.
+        await asyncio.gather(*(self.restart(f"{service}-0") for service in SERVICES))
+        self.calls.clear()
 
     async def _up(self) -> dict[str, Any]:
         for attempt in range(1, START_ATTEMPTS + 1):

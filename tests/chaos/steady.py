@@ -191,7 +191,8 @@ class Steady:
         messages = [{"role": "user", "content": "Hello."}]
         way = self.rng.choice(("whole", "streamed", "own"))
         if way == "own":
-            said = await self.ask("generate", "POST", "/api/v1/generate", {"messages": messages}, token=key)
+            own = {"messages": [{"role": "MESSAGE_ROLE_USER", "content": "Hello."}]}
+            said = await self.ask("generate", "POST", "/api/v1/generate", own, token=key)
         else:
             body = {"model": MODEL, "messages": messages, "stream": way == "streamed"}
             end = "data: [DONE]" if way == "streamed" else ""

@@ -7,6 +7,7 @@ import compileall
 import json
 import os
 import random
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,8 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 RELEASES = sorted(path.parent.name for path in FIXTURES.glob(f"*/{CODE}"))
 SEED = 20261122
 SETTLE_TIMEOUT_S = 60.0
-#: Posts of a phase, each of which ends only after as many more: both versions get their share of them.
-POSTS_OF_A_PHASE = 25
+#: A phase ends only after as many more posts: both versions get their share of them.
+POSTS_OF_A_PHASE = 10
 EDGE = {
     "rate_per_second": 10_000,
     "rate_burst": 20_000,
@@ -87,17 +88,20 @@ async def _upgrade(rollout: Rollout, steady: Steady) -> None:
     load = _begin(steady, key, keeper, moderator)
     try:
         await _some_more(steady, load)
-        print(await rollout.migrate())
+        _say(rollout, steady, await rollout.migrate())
         await _some_more(steady, load)
-        await rollout.start_new_edge()
-        steady.urls = [rollout.url, rollout.new_url]
         for service in SERVICES:
             await rollout.start(f"{service}-1")
             await _some_more(steady, load)
+            _say(rollout, steady, f"{service}-1 serves")
             await rollout.restart(f"{service}-0")  # as one that dies: beside the new one, on the new schema
+            _say(rollout, steady, f"{service}-0 was restarted")
+        await rollout.start_new_edge()  # last: it asks for what only new services have
+        steady.urls = [rollout.url, rollout.new_url]
         await _some_more(steady, load)
         for service in SERVICES:
             await rollout.end(f"{service}-0")
+            _say(rollout, steady, f"{service}-0 ended")
             await _some_more(steady, load)
         await rollout.start("inference-0")  # which has a folder of its own, and takes over what was left there
         steady.urls = [rollout.new_url]
@@ -111,6 +115,11 @@ async def _upgrade(rollout: Rollout, steady: Steady) -> None:
     await steady.refresh(keeper)
     await steady.read()
     await steady.call_a_model(key)
+
+
+def _say(rollout: Rollout, steady: Steady, what: str) -> None:
+    calls, failed = sum(steady.calls.values()), len(steady.failed)
+    print(f"{time.monotonic() - rollout.begun:6.1f} s, {calls} calls, {failed} failed: {what}", flush=True)
 
 
 def _begin(steady: Steady, key: str, keeper: Account, moderator: Account) -> list[asyncio.Task[None]]:

@@ -45,6 +45,10 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtext(current_schema()), hashtext('sche
 _APPLIED = "SELECT component, number, name, checksum FROM schema_migrations ORDER BY component, number"
 _RECORD = """
 INSERT INTO schema_migrations (component, number, name, checksum) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"""
+# Services name themselves to PostgreSQL, the set-up does not.
+_END_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+ WHERE usename = current_user AND datname = current_database() AND application_name <> '' AND pid <> pg_backend_pid()"""
 # A while before the second release every migration was recorded as the first one is: the record of such a database is
 # put right here.
 _IS_MISPLACED = f"number > 1 AND name <> '{LEVEL_NAME}' AND component NOT LIKE '%{LOG_SUFFIX}'"
@@ -121,10 +125,11 @@ async def migrate(connection: Connection, migrations: Sequence[Migration]) -> li
         and not pending(migrations, await _applied(connection))
     ):
         return done
+    first_upgrade = await _is_of_the_first_release(connection)
     attempt = 1
     while True:
         try:
-            applied = await _apply_next(connection, migrations)
+            applied = await _apply_next(connection, migrations, whole=first_upgrade)
         except asyncpg.LockNotAvailableError as error:
             if attempt == LOCK_ATTEMPTS_MAX:
                 raise MigrationError(
@@ -135,13 +140,23 @@ async def migrate(connection: Connection, migrations: Sequence[Migration]) -> li
             attempt += 1
             await asyncio.sleep(LOCK_PAUSE_S)
             continue
-        if applied is None:
+        if not applied:
             return done
-        done.append(applied)
+        done += applied
 
 
-async def _apply_next(connection: Connection, migrations: Sequence[Migration]) -> Migration | None:
-    """Applies the first one that waits, in a transaction of its own; None where none does.
+async def _is_of_the_first_release(connection: Connection) -> bool:
+    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
+        return False
+    applied = await _applied(connection)
+    return bool(applied) and all(number == 1 for _, number in applied)
+
+
+async def _apply_next(connection: Connection, migrations: Sequence[Migration], *, whole: bool) -> list[Migration]:
+    """Applies the first one that waits, in a transaction of its own; empty where none does.
+
+    whole: all that wait, in one, and the sessions of whoever serves end with it: code of v0.1.0 fails where a statement
+    that it has prepared would answer one more column, and takes a session that ended for a database that was away.
 
     Raises MigrationError, LockNotAvailableError where a table was in use for too long.
     """
@@ -151,24 +166,29 @@ async def _apply_next(connection: Connection, migrations: Sequence[Migration]) -
         await connection.execute(_CREATE_LOG)
         await connection.execute(_MEND)
         waiting = pending(migrations, await _applied(connection))
-        if not waiting:
-            return None
-        migration = waiting[0]
+        batch = waiting if whole else waiting[:1]
         await connection.execute(f"SET LOCAL lock_timeout = {int(LOCK_TIMEOUT_S * 1000)}")
-        try:
-            await connection.execute(migration.sql)
-        except asyncpg.LockNotAvailableError:
-            raise
-        except Exception as error:
-            raise MigrationError(
-                f"Migration {migration} failed and was rolled back: {type(error).__name__}: {error}. "
-                "Those before it stay applied; correct it and run the set-up again."
-            ) from error
-        component = migration.component + (LOG_SUFFIX if migration.number > 1 else "")
-        await connection.execute(_RECORD, component, migration.number, migration.name, migration.checksum)
-        if migration.level > 1:
-            await connection.execute(_RECORD, migration.component, migration.level, LEVEL_NAME, migration.checksum)
-        return migration
+        for migration in batch:
+            await _apply(connection, migration)
+        if whole and batch:
+            await connection.execute(_END_SESSIONS)
+        return batch
+
+
+async def _apply(connection: Connection, migration: Migration) -> None:
+    try:
+        await connection.execute(migration.sql)
+    except asyncpg.LockNotAvailableError:
+        raise
+    except Exception as error:
+        raise MigrationError(
+            f"Migration {migration} failed and was rolled back: {type(error).__name__}: {error}. "
+            "Those before it stay applied; correct it and run the set-up again."
+        ) from error
+    component = migration.component + (LOG_SUFFIX if migration.number > 1 else "")
+    await connection.execute(_RECORD, component, migration.number, migration.name, migration.checksum)
+    if migration.level > 1:
+        await connection.execute(_RECORD, migration.component, migration.level, LEVEL_NAME, migration.checksum)
 
 
 def pending(migrations: Iterable[Migration], applied: Mapping[tuple[str, int], tuple[str, str]]) -> list[Migration]:

@@ -14,11 +14,12 @@ import asyncpg
 import pytest
 
 import services.mesh.database.migrate as migrating
-from services.mesh.database import setup
+from services.mesh.database import Database, DatabaseOptions, setup
 from services.mesh.database.migrate import Migration, MigrationError, migrate, migrations_of
 from services.mesh.database.provision import ProvisionError, provision, role_of
 from services.mesh.database.setup import ADMIN_VARIABLE, SERVICES, SetupError, set_up, url_variable
 from services.mesh.database.versions import LEVEL_NAME, SchemaVersionError, check_versions
+from services.mesh.errors import MeshError
 from tests.integration.mesh_data.world import KIT, PASSWORD, make_schema, url_of
 
 REPO = Path(__file__).parents[3]
@@ -134,6 +135,49 @@ async def test_a_migration_does_not_keep_those_who_serve_waiting(
     assert [one.number for one in await running] == [2]
     for one in (connection, holder, reader):
         await one.close()
+
+
+async def test_the_first_upgrade_is_one_step_and_ends_the_sessions_of_who_serves(database_url: str) -> None:
+    """v0.1.0 fails where a prepared statement would answer one more column; not where its session is gone."""
+    url = await make_schema(database_url, "prompts")
+    connection = await asyncpg.connect(url)
+    await migrate(connection, [*KIT, ONE])
+    serving = await asyncpg.connect(url, server_settings={"application_name": "prompts"})
+    unnamed = await asyncpg.connect(url)
+    second, third = migration(2, "ALTER TABLE one ADD COLUMN more int"), migration(3, "SELECT * FROM nowhere")
+    with pytest.raises(MigrationError, match="nowhere"):
+        await migrate(connection, [*KIT, ONE, second, third])
+    assert await connection.fetchval(_HIGHEST) == 1
+    assert await serving.fetchval("SELECT count(*) FROM information_schema.columns WHERE table_name = 'one'") == 1
+    assert len(await migrate(connection, [*KIT, ONE, second])) == 1
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await serving.fetchval("SELECT 1")
+    assert await unnamed.fetchval("SELECT 1") == 1
+    serving = await asyncpg.connect(url, server_settings={"application_name": "prompts"})
+    await migrate(connection, [*KIT, ONE, second, migration(3, "CREATE TABLE three (id int)")])
+    assert await serving.fetchval("SELECT 1") == 1  # later releases bear it
+    for one in (connection, serving, unnamed):
+        await one.close()
+
+
+async def test_a_table_that_got_a_column_is_a_reason_to_try_again(database_url: str) -> None:
+    url = await make_schema(database_url, "prompts")
+    connection = await asyncpg.connect(url)
+    await migrate(connection, [*KIT, ONE])
+    database = await Database.open(url, schema="prompts", options=DatabaseOptions(max_connections=1))
+
+    async def read() -> int:
+        async with database.transaction() as one:
+            return len((await one.fetch("SELECT *, 1 AS one FROM (VALUES (1)) AS v LEFT JOIN one ON true"))[0])
+
+    assert await read() == 3
+    await connection.execute("ALTER TABLE one ADD COLUMN more int")
+    with pytest.raises(MeshError) as caught:
+        await read()
+    assert caught.value.reason == "DEPENDENCY_UNAVAILABLE"
+    assert await read() == 4
+    await database.close()
+    await connection.close()
 
 
 async def test_a_role_reads_its_own_schema_and_no_other(database_url: str) -> None:
