@@ -38,7 +38,7 @@ START_ATTEMPTS = 3  # a process that ends is started again, as in a cluster: on 
 END_TIMEOUT_S = 60.0
 POLL_S = 0.05
 _UP = ("up", "--detach", "--json", "--workers", "1", "--edge-port")
-_CALLS = re.compile(r"^rpc_server_(?:started_total|\w*duration_seconds_count)\{([^}]*)\} ([\d.e+]+)$", re.MULTILINE)
+_CALLS = re.compile(r"^rpc_server_\w*duration_seconds_count\{([^}]*)\} ([\d.e+]+)$", re.MULTILINE)
 
 
 class RolloutError(AssertionError):
@@ -306,7 +306,7 @@ async def _run(command: Sequence[str], environment: Mapping[str, str], folder: P
 
 
 def _calls(process: Process) -> int:
-    """Calls of callers and other services that it began to answer; none of health checks."""
+    """Calls of callers and other services that it has answered; none of health checks."""
     with urllib.request.urlopen(f"http://127.0.0.1:{process.metrics_port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     return sum(int(float(count)) for labels, count in _CALLS.findall(text) if "promptmesh" in labels)
