@@ -61,7 +61,7 @@ class Steady:
     failed: list[str] = field(default_factory=list)  # what failed twice, or with what no client tries again
     posts: dict[str, tuple[Kind, str]] = field(default_factory=dict)  # post → what it is, request id
     edited: dict[str, int] = field(default_factory=dict)  # post → newest revision that was answered
-    liked: set[str] = field(default_factory=set)
+    liked: set[tuple[str, str]] = field(default_factory=set)  # post, who
     resolved: dict[str, str] = field(default_factory=dict)  # post → decision
     records: list[str] = field(default_factory=list)  # ids of receipts that answers named
     seen: set[tuple[str, int]] = field(default_factory=set)
@@ -170,7 +170,7 @@ class Steady:
         newest = await self.ask("list posts", "GET", "/api/v1/posts?pageSize=1", token=token)
         for post in newest.json.get("posts", []) if newest else []:
             if await self.ask("like", "POST", f"/api/v1/posts/{post['postId']}:like", {}, token=token):
-                self.liked.add(post["postId"])
+                self.liked.add((post["postId"], said.json["user"]["userId"]))
         made = await self.ask(
             "make a key", "POST", "/api/v1/apiKeys", {"displayName": "new", "scopes": ["posts:read"]}, token=token
         )

@@ -167,6 +167,7 @@ async def _judge(rollout: Rollout, steady: Steady) -> None:
     assert {kind for kind, _ in steady.posts.values()} == set(Kind)
     assert steady.resolved
     assert steady.edited
+    assert steady.liked
     assert steady.records
     for service in SERVICES:
         assert counted[service, rollout.release] > 0
@@ -208,6 +209,7 @@ async def _findings(conn: asyncpg.Connection[asyncpg.Record], steady: Steady) ->
         )
     }
     revisions = {row["post_id"]: row["revision"] for row in rows}
+    likes = {tuple(row) for row in await conn.fetch("SELECT post_id::text, user_id::text FROM prompts.likes")}
     letters = []
     for schema in SERVICES:
         found = await conn.fetch(f"SELECT * FROM {schema}.dead_letters")
@@ -219,6 +221,7 @@ async def _findings(conn: asyncpg.Connection[asyncpg.Record], steady: Steady) ->
         "streams cut": steady.streams_cut,
         "lost or wrong": wrong,
         "edits lost": [post for post, revision in steady.edited.items() if revisions.get(post, 0) < revision],
+        "likes lost": sorted(steady.liked - likes),
         "made twice": sorted(set(states) - set(steady.posts)),
         "published twice": [key for key, times in published.items() if times > 1],
         "unmoderated": sorted((steady.seen | set(published)) - allowed),

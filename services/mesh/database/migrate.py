@@ -125,7 +125,7 @@ async def migrate(connection: Connection, migrations: Sequence[Migration]) -> li
         and not pending(migrations, await _applied(connection))
     ):
         return done
-    first_upgrade = await _is_of_the_first_release(connection)
+    first_upgrade = await _is_of_the_first_release(connection, migrations)
     attempt = 1
     while True:
         try:
@@ -145,11 +145,11 @@ async def migrate(connection: Connection, migrations: Sequence[Migration]) -> li
         done += applied
 
 
-async def _is_of_the_first_release(connection: Connection) -> bool:
+async def _is_of_the_first_release(connection: Connection, migrations: Sequence[Migration]) -> bool:
+    """Whether exactly the first migration of each component was applied, which is all that v0.1.0 had."""
     if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
         return False
-    applied = await _applied(connection)
-    return bool(applied) and all(number == 1 for _, number in applied)
+    return (await _applied(connection)).keys() == {(one.component, 1) for one in migrations}
 
 
 async def _apply_next(connection: Connection, migrations: Sequence[Migration], *, whole: bool) -> list[Migration]:
