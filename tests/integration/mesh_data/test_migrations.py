@@ -152,6 +152,7 @@ async def test_the_first_upgrade_is_one_step_and_ends_the_sessions_of_who_serves
     assert len(await migrate(connection, [*KIT, ONE, second])) == 1
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
         await serving.fetchval("SELECT 1")
+    serving.terminate()
     assert await unnamed.fetchval("SELECT 1") == 1
     serving = await asyncpg.connect(url, server_settings={"application_name": "prompts"})
     await migrate(connection, [*KIT, ONE, second, migration(3, "CREATE TABLE three (id int)")])
