@@ -1,8 +1,8 @@
 """`make release VERSION=0.2.0`: turns what is on main into a release, up to the commit and the tag, which people make.
 
-Every place that names the version, the changelog's `Unreleased`, the contracts and database that later ones are held
-against (tools/release_fixtures.py). Refused, with nothing changed: work that is not committed, a version that does not
-follow the last one, a changelog without a word, contracts that would break a caller. docs/releases.md has the policy.
+Every place that names the version, the changelog's `Unreleased`, the contracts, code and database that later ones are
+held against (tools/release_fixtures.py). Refused, with nothing changed: work that is not committed, a version that does
+not follow the last one, a changelog without a word, contracts that would break a caller. The policy: docs/releases.md.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def main() -> int:
         return 1
     for name, text in texts.items():
         (ROOT / name).write_text(text)
-    print("Keeping the release's contracts and a database of it for later releases …", flush=True)
+    print("Keeping the release's contracts, code and a database of it for later releases …", flush=True)
     subprocess.run([sys.executable, "-m", "tools.release_fixtures", f"v{version}"], cwd=ROOT, check=True)
     print(
         f"Written. Look at `git diff`, run `.ci/run`, then:\n  git add -A && git commit -m 'Release {version}'"

@@ -1,7 +1,8 @@
 """Keeps what later releases are held against: `python -m tools.release_fixtures v0.1.0`.
 
-Under `tests/fixtures/<release>/`: the descriptor image, for `buf breaking`, and a dump of the database of a mesh that
-was used for a little while, for upgrades. The dump holds no secrets but password hashes of people who never were.
+Under `tests/fixtures/<release>/`: the descriptor image, for `buf breaking`; the code, and a dump of the database of a
+mesh that was used for a little while, for upgrades. The dump holds no secrets but password hashes of people who never
+were.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from services.local.plan import DATABASE, embedded_postgres
 from services.local.port_names import POSTGRES
 from services.local.secrets import load_or_make_secrets
 from services.local.testing import LocalMesh, local_mesh, wait_until
+from tools.release_code import CODE, pack
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -76,6 +78,7 @@ def main(release: str) -> None:
         cwd=ROOT,
         check=True,
     )
+    (folder / CODE).write_bytes(pack(ROOT))
     with local_mesh() as mesh:
         use(mesh)
         dump(mesh, folder / DUMP)

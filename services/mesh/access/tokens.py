@@ -154,8 +154,9 @@ def _caller_of(claims: Mapping[str, Any]) -> Caller:
         session_id=session_id,
         expire_time=expire_time,
         issue_time=issue_time,
-        # A token of an older release says nothing of it: it is confirmed where that matters.
-        auth_time=min(float(claims.get("auth_time", 0.0)), issue_time),
+        # A token of v0.1.0 says nothing of it, and lives for minutes after that release's last process: until then it
+        # is good for what it was good for there.
+        auth_time=min(float(claims.get("auth_time", issue_time)), issue_time),
         plan=plan,
     )
 

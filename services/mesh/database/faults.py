@@ -15,6 +15,9 @@ _AWAY: tuple[type[BaseException], ...] = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.QueryCanceledError,  # statement_timeout: the server is too slow to be of use
     asyncpg.IdleInTransactionSessionTimeoutError,
+    # A migration of a newer release gave a table another column: the transaction is undone, the next one reads it anew.
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
 )
 
 # The transaction lost against another one; PostgreSQL asks for it to be run again.

@@ -1,10 +1,14 @@
 """Migrations: numbered .sql files, each applied in a transaction of its own under a lock, never changed after.
 
 `<folder>/0001_<name>.sql`. Several processes may migrate the same schema at once: each migration is applied once.
+
+A migration expands: code of the release before serves beside it. One that takes away what only older code needed says
+so in its first line, with the migration that code has to know at least: `-- Contracts: for code from 0011 on.`
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from services.mesh.database.queries import package_folder
-from services.mesh.database.versions import KIT_COMPONENT
+from services.mesh.database.versions import KIT_COMPONENT, LEVEL_NAME, LOG_SUFFIX
 
 if TYPE_CHECKING:
     from services.mesh.database.database import Connection
 
+LOCK_TIMEOUT_S = 2.0
+"""How long a migration waits for a table: whoever serves waits behind it."""
+LOCK_ATTEMPTS_MAX = 30
+LOCK_PAUSE_S = 1.0
+
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+_CONTRACTS = re.compile(r"-- Contracts: for code from (\d{4}) on\.")
 
 _CREATE_LOG = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -31,7 +43,17 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 )"""
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext(current_schema()), hashtext('schema_migrations'))"
 _APPLIED = "SELECT component, number, name, checksum FROM schema_migrations ORDER BY component, number"
-_RECORD = "INSERT INTO schema_migrations (component, number, name, checksum) VALUES ($1, $2, $3, $4)"
+_RECORD = """
+INSERT INTO schema_migrations (component, number, name, checksum) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"""
+# Services name themselves to PostgreSQL, the set-up does not.
+_END_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+ WHERE usename = current_user AND datname = current_database() AND application_name <> '' AND pid <> pg_backend_pid()"""
+# A while before the second release every migration was recorded as the first one is: the record of such a database is
+# put right here.
+_IS_MISPLACED = f"number > 1 AND name <> '{LEVEL_NAME}' AND component NOT LIKE '%{LOG_SUFFIX}'"
+_MEND = f"UPDATE schema_migrations SET component = component || '{LOG_SUFFIX}' WHERE {_IS_MISPLACED}"  # noqa: S608
+_NEEDS_MENDING = f"SELECT EXISTS (SELECT FROM schema_migrations WHERE {_IS_MISPLACED})"  # noqa: S608
 
 
 class MigrationError(RuntimeError):
@@ -40,13 +62,17 @@ class MigrationError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file. component: `mesh` for the kit's, else the service's name. checksum: SHA-256 of the text, hex."""
+    """One file. component: `mesh` for the kit's, else the service's name. checksum: SHA-256 of the text, hex.
+
+    level: 0 where it expands; else the migration that code has to know at least to serve beside it.
+    """
 
     component: str
     number: int
     name: str
     sql: str
     checksum: str
+    level: int = 0
 
     def __str__(self) -> str:
         return f"{self.component} {self.number:04d}_{self.name}"
@@ -68,7 +94,14 @@ def read_migrations(component: str, folder: Path) -> list[Migration]:
             raise MigrationError(f"{path}: a migration is named like 0001_posts.sql (four digits, a-z, 0-9, _).")
         sql = path.read_text(encoding="utf-8")
         checksum = hashlib.sha256(sql.encode()).hexdigest()
-        found.append(Migration(component, int(match[1]), match[2], sql, checksum))
+        contracts = _CONTRACTS.match(sql)
+        level = int(contracts[1]) if contracts else 0
+        found.append(Migration(component, int(match[1]), match[2], sql, checksum, level))
+        if match[2] == LEVEL_NAME or level > int(match[1]):
+            raise MigrationError(
+                f"{path}: a migration is not named {LEVEL_NAME!r}, and contracts for code that exists by then: its own "
+                "number is the newest that it can name."
+            )
     for expected, migration in enumerate(found, start=1):
         if migration.number != expected:
             raise MigrationError(
@@ -85,29 +118,77 @@ async def migrate(connection: Connection, migrations: Sequence[Migration]) -> li
     fails. Migrations newer than these files are left alone: services check the range that they serve.
     """
     done: list[Migration] = []
-    # Looking without the lock first keeps the common case, nothing to do, at one statement.
-    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is not None and not pending(
-        migrations, await _applied(connection)
+    # Looking without the lock first keeps the common case, nothing to do, at few statements.
+    if (
+        await connection.fetchval("SELECT to_regclass('schema_migrations')") is not None
+        and not await connection.fetchval(_NEEDS_MENDING)
+        and not pending(migrations, await _applied(connection))
     ):
         return done
+    first_upgrade = await _is_of_the_first_release(connection, migrations)
+    attempt = 1
     while True:
-        async with connection.transaction():
-            await connection.execute("SET LOCAL statement_timeout = 0")
-            await connection.execute(_LOCK)
-            await connection.execute(_CREATE_LOG)
-            waiting = pending(migrations, await _applied(connection))
-            if not waiting:
-                return done
-            migration = waiting[0]
-            try:
-                await connection.execute(migration.sql)
-            except Exception as error:
+        try:
+            applied = await _apply_next(connection, migrations, whole=first_upgrade)
+        except asyncpg.LockNotAvailableError as error:
+            if attempt == LOCK_ATTEMPTS_MAX:
                 raise MigrationError(
-                    f"Migration {migration} failed and was rolled back: {type(error).__name__}: {error}. "
-                    "Those before it stay applied; correct it and run the set-up again."
+                    f"A migration found a table in use by one long transaction or another in {attempt} attempts of "
+                    f"{LOCK_TIMEOUT_S:.0f} s, and gave up, so that nobody who serves waits behind it. Those before it "
+                    "stay applied; end that transaction (see pg_stat_activity) and run the set-up again."
                 ) from error
-            await connection.execute(_RECORD, migration.component, migration.number, migration.name, migration.checksum)
-            done.append(migration)
+            attempt += 1
+            await asyncio.sleep(LOCK_PAUSE_S)
+            continue
+        if not applied:
+            return done
+        done += applied
+
+
+async def _is_of_the_first_release(connection: Connection, migrations: Sequence[Migration]) -> bool:
+    """Whether exactly the first migration of each component was applied, which is all that v0.1.0 had."""
+    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
+        return False
+    return (await _applied(connection)).keys() == {(one.component, 1) for one in migrations}
+
+
+async def _apply_next(connection: Connection, migrations: Sequence[Migration], *, whole: bool) -> list[Migration]:
+    """Applies the first one that waits, in a transaction of its own; empty where none does.
+
+    whole: all that wait, in one, and the sessions of whoever serves end with it: code of v0.1.0 fails where a statement
+    that it has prepared would answer one more column, and takes a session that ended for a database that was away.
+
+    Raises MigrationError, LockNotAvailableError where a table was in use for too long.
+    """
+    async with connection.transaction():
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        await connection.execute(_LOCK)
+        await connection.execute(_CREATE_LOG)
+        await connection.execute(_MEND)
+        waiting = pending(migrations, await _applied(connection))
+        batch = waiting if whole else waiting[:1]
+        await connection.execute(f"SET LOCAL lock_timeout = {int(LOCK_TIMEOUT_S * 1000)}")
+        for migration in batch:
+            await _apply(connection, migration)
+        if whole and batch:
+            await connection.execute(_END_SESSIONS)
+        return batch
+
+
+async def _apply(connection: Connection, migration: Migration) -> None:
+    try:
+        await connection.execute(migration.sql)
+    except asyncpg.LockNotAvailableError:
+        raise
+    except Exception as error:
+        raise MigrationError(
+            f"Migration {migration} failed and was rolled back: {type(error).__name__}: {error}. "
+            "Those before it stay applied; correct it and run the set-up again."
+        ) from error
+    component = migration.component + (LOG_SUFFIX if migration.number > 1 else "")
+    await connection.execute(_RECORD, component, migration.number, migration.name, migration.checksum)
+    if migration.level > 1:
+        await connection.execute(_RECORD, migration.component, migration.level, LEVEL_NAME, migration.checksum)
 
 
 def pending(migrations: Iterable[Migration], applied: Mapping[tuple[str, int], tuple[str, str]]) -> list[Migration]:
@@ -135,4 +216,8 @@ def pending(migrations: Iterable[Migration], applied: Mapping[tuple[str, int], t
 
 async def _applied(connection: Connection) -> dict[tuple[str, int], tuple[str, str]]:
     rows = await connection.fetch(_APPLIED)
-    return {(row["component"], row["number"]): (row["name"], row["checksum"]) for row in rows}
+    return {
+        (row["component"].removesuffix(LOG_SUFFIX), row["number"]): (row["name"], row["checksum"])
+        for row in rows
+        if row["name"] != LEVEL_NAME
+    }

@@ -13,10 +13,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from services.mesh.database import setup
+import services.mesh.database.migrate as migrating
+from services.mesh.database import Database, DatabaseOptions, setup
 from services.mesh.database.migrate import Migration, MigrationError, migrate, migrations_of
 from services.mesh.database.provision import ProvisionError, provision, role_of
 from services.mesh.database.setup import ADMIN_VARIABLE, SERVICES, SetupError, set_up, url_variable
+from services.mesh.database.versions import LEVEL_NAME, SchemaVersionError, check_versions
+from services.mesh.errors import MeshError
 from tests.integration.mesh_data.world import KIT, PASSWORD, make_schema, url_of
 
 REPO = Path(__file__).parents[3]
@@ -59,6 +62,122 @@ async def test_a_changed_or_missing_migration_is_refused(database_url: str) -> N
         await migrate(connection, [*KIT, TWO])
     # An older release meets a newer schema: not the set-up's business, services check what they serve.
     assert await migrate(connection, [*KIT, ONE]) == []
+    await connection.close()
+
+
+SERVES_ONE = (1, 1)  # as v0.1.0 does, which looks at the highest number of its component alone
+_HIGHEST = "SELECT max(number) FROM schema_migrations WHERE component = 'prompts'"
+_LOG = "SELECT component, number, name FROM schema_migrations WHERE component LIKE 'prompts%' ORDER BY 1, 2"
+
+
+async def test_code_of_an_older_release_is_refused_once_a_migration_contracts(database_url: str) -> None:
+    connection = await asyncpg.connect(await make_schema(database_url, "prompts"))
+    third = replace(migration(3, "ALTER TABLE one DROP COLUMN id"), level=2)
+    fourth = replace(migration(4, "DROP TABLE two"), level=2)
+    await migrate(connection, [*KIT, ONE, TWO])
+    await check_versions(connection, "prompts", SERVES_ONE)
+    await check_versions(connection, "prompts", (2, 2))
+    assert await connection.fetchval(_HIGHEST) == 1
+    assert len(await migrate(connection, [*KIT, ONE, TWO, third, fourth])) == 2
+    with pytest.raises(SchemaVersionError, match="knows migration 2 of 'prompts' or later; this code knows 1 at most"):
+        await check_versions(connection, "prompts", SERVES_ONE)
+    assert await connection.fetchval(_HIGHEST) == 2
+    await check_versions(connection, "prompts", (2, 2))
+    await check_versions(connection, "prompts", (4, 4))
+    with pytest.raises(SchemaVersionError, match="stands at migration 4 of 'prompts'; this code needs 5"):
+        await check_versions(connection, "prompts", (5, 5))
+    assert [tuple(row) for row in await connection.fetch(_LOG)] == [
+        ("prompts", 1, "step_1"),
+        ("prompts", 2, LEVEL_NAME),
+        ("prompts.log", 2, "step_2"),
+        ("prompts.log", 3, "step_3"),
+        ("prompts.log", 4, "step_4"),
+    ]
+    assert await migrate(connection, [*KIT, ONE, TWO, third, fourth]) == []
+    await connection.close()
+
+
+async def test_what_was_recorded_between_two_releases_is_put_right(database_url: str) -> None:
+    connection = await asyncpg.connect(await make_schema(database_url, "prompts"))
+    await migrate(connection, [*KIT, ONE, TWO])
+    right = await connection.fetch(_LOG)
+    await connection.execute("UPDATE schema_migrations SET component = 'prompts' WHERE component = 'prompts.log'")
+    with pytest.raises(SchemaVersionError, match="stands at migration 1 of 'prompts'; this code needs 2"):
+        await check_versions(connection, "prompts", (2, 2))
+    assert await migrate(connection, [*KIT, ONE, TWO]) == []
+    assert await connection.fetch(_LOG) == right
+    await check_versions(connection, "prompts", (2, 2))
+    await check_versions(connection, "prompts", SERVES_ONE)
+    await connection.close()
+
+
+async def test_a_migration_does_not_keep_those_who_serve_waiting(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = await make_schema(database_url, "prompts")
+    connection, holder, reader = [await asyncpg.connect(url) for _ in range(3)]
+    monkeypatch.setattr(migrating, "LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(migrating, "LOCK_PAUSE_S", 0.01)
+    await migrate(connection, [*KIT, ONE])
+    second = migration(2, "ALTER TABLE one ADD COLUMN more int")
+    held = holder.transaction()
+    await held.start()
+    await holder.fetch("SELECT * FROM one")
+    monkeypatch.setattr(migrating, "LOCK_ATTEMPTS_MAX", 2)
+    with pytest.raises(MigrationError, match="in use by one long transaction or another in 2 attempts"):
+        await migrate(connection, [*KIT, ONE, second])
+    monkeypatch.setattr(migrating, "LOCK_ATTEMPTS_MAX", 10**6)
+    running = asyncio.create_task(migrate(connection, [*KIT, ONE, second]))
+    for _ in range(20):  # each would wait for the transaction's end behind a migration that waits for it
+        await asyncio.wait_for(reader.fetch("SELECT * FROM one"), 20)
+    assert not running.done()
+    await held.rollback()
+    assert [one.number for one in await running] == [2]
+    for one in (connection, holder, reader):
+        await one.close()
+
+
+async def test_the_first_upgrade_is_one_step_and_ends_the_sessions_of_who_serves(database_url: str) -> None:
+    """v0.1.0 fails where a prepared statement would answer one more column; not where its session is gone."""
+    url = await make_schema(database_url, "prompts")
+    connection = await asyncpg.connect(url)
+    await migrate(connection, [*KIT, ONE])
+    serving = await asyncpg.connect(url, server_settings={"application_name": "prompts"})
+    unnamed = await asyncpg.connect(url)
+    second, third = migration(2, "ALTER TABLE one ADD COLUMN more int"), migration(3, "SELECT * FROM nowhere")
+    with pytest.raises(MigrationError, match="nowhere"):
+        await migrate(connection, [*KIT, ONE, second, third])
+    assert await connection.fetchval(_HIGHEST) == 1
+    assert await serving.fetchval("SELECT count(*) FROM information_schema.columns WHERE table_name = 'one'") == 1
+    assert len(await migrate(connection, [*KIT, ONE, second])) == 1
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
+        await serving.fetchval("SELECT 1")
+    serving.terminate()
+    assert await unnamed.fetchval("SELECT 1") == 1
+    serving = await asyncpg.connect(url, server_settings={"application_name": "prompts"})
+    await migrate(connection, [*KIT, ONE, second, migration(3, "CREATE TABLE three (id int)")])
+    assert await serving.fetchval("SELECT 1") == 1  # later releases bear it
+    for one in (connection, serving, unnamed):
+        await one.close()
+
+
+async def test_a_table_that_got_a_column_is_a_reason_to_try_again(database_url: str) -> None:
+    url = await make_schema(database_url, "prompts")
+    connection = await asyncpg.connect(url)
+    await migrate(connection, [*KIT, ONE])
+    database = await Database.open(url, schema="prompts", options=DatabaseOptions(max_connections=1))
+
+    async def read() -> int:
+        async with database.transaction() as one:
+            return len((await one.fetch("SELECT *, 1 AS one FROM (VALUES (1)) AS v LEFT JOIN one ON true"))[0])
+
+    assert await read() == 3
+    await connection.execute("ALTER TABLE one ADD COLUMN more int")
+    with pytest.raises(MeshError) as caught:
+        await read()
+    assert caught.value.reason == "DEPENDENCY_UNAVAILABLE"
+    assert await read() == 4
+    await database.close()
     await connection.close()
 
 
