@@ -45,6 +45,7 @@ class Relays:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.chaos.relays", str(data), json.dumps(links),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=_ROOT,
+            start_new_session=True,  # Ctrl-C is for who cuts: a mesh ends in order while it can reach its parts
         )  # fmt: skip
         assert process.stdout is not None
         async with asyncio.timeout(PATIENCE_S):
@@ -100,33 +101,40 @@ class _Link:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers = [writer]
         self._writers.add(writer)
+        pumps: list[asyncio.Task[None]] = []
         try:
             await self._there.wait()
             answers, asks = await asyncio.open_connection(*self._target.address())
             writers.append(asks)
             self._writers.add(asks)
-            if self._mode == "refuse":
-                return
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._pump(reader, asks, self._there))
-                both.create_task(self._pump(answers, writer, self._back))
-        except* (OSError, LookupError):
-            pass  # one end is gone: the other is told below
+            if self._mode != "refuse":
+                pumps = [
+                    asyncio.create_task(self._pump(reader, asks, self._there)),
+                    asyncio.create_task(self._pump(answers, writer, self._back)),
+                ]
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        except (OSError, LookupError):
+            pass  # what it leads to does not run
         finally:
-            for one in writers:
-                self._writers.discard(one)
-                _reset(one)
+            for one in pumps:
+                one.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            for each in writers:
+                self._writers.discard(each)
+                _reset(each)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event) -> None:
+        """Until one end closes: then the other is closed too, after what was on its way."""
         while piece := await reader.read(_PIECE_BYTES):
             if self._mode == "slow":
                 await asyncio.sleep(SLOW_S)
             await gate.wait()
+            if writer.is_closing():
+                return
             writer.write(piece)
             await writer.drain()
         await gate.wait()
-        writer.close()  # what was written goes out first
-        raise ConnectionResetError
+        writer.close()
 
 
 class _Target:
