@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from tests.chaos.report import command, write_report
 from tests.chaos.run import run_chaos
 from tests.chaos.schedule import KINDS
 
-SEED = 6
+SEED = 10
 DURATION_S = 60.0  # a round of each kind: some 50 s of strikes and rests
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -22,5 +24,5 @@ async def test_everything_at_once(tmp_path: Path) -> None:
     print("\n" + write_report(result, SEED, DURATION_S / 60, command(SEED, DURATION_S / 60), None))
     assert not result.wrongs
     assert {one.strike.kind for one in result.outcomes} == set(KINDS)
-    # Nothing is left out where all is there, as in CI: root, and a compiler.
-    assert [one for one in result.outcomes if one.skipped] == [] or result.skips_explained
+    if os.geteuid() == 0 and shutil.which("cc"):  # as in CI, all can be struck
+        assert not [one for one in result.outcomes if one.skipped]
