@@ -51,6 +51,7 @@ class Load:
     def __init__(self, world: World, rng: random.Random) -> None:
         self.world = world
         self.journal = Journal(world.folder / "journal.jsonl")
+        self.begun = asyncio.Event()  # everyone is there: from now on things may break
         self._rng = rng
         self._stack = contextlib.AsyncExitStack()
         self._watching: list[asyncio.Task[None]] = []
@@ -66,8 +67,9 @@ class Load:
         return self._cast
 
     async def run(self) -> None:
-        """Mixed load until it is cancelled. The mesh must be whole when it begins."""
+        """Mixed load until it is cancelled. The mesh must be whole until `begun` is set."""
         await self._begin()
+        self.begun.set()
         async with asyncio.TaskGroup() as tasks:
             for turn, mean_s in self._turns():
                 tasks.create_task(self._forever(turn, mean_s))
