@@ -95,9 +95,8 @@ def failure_of_openai(status: int, body: Any, message: str) -> FailureError:
     strange = ""
     if not shaped:
         strange = f"is {status} and not in OpenAI's shape: {str(body)[:EXCERPT_CHARACTERS]} {message[:100]}"
-    elif status not in OPENAI_STATUSES and not (status in (400, 404) and code in OPENAI_PROVIDER_CODES):
-        # A provider that refuses a request with 400 is told on with its own code.
-        if status != 400:
-            strange = f"is {status} {code}: {message[:EXCERPT_CHARACTERS]}"
+    elif status not in OPENAI_STATUSES and status != 400 and code not in OPENAI_PROVIDER_CODES:
+        # 400: a provider that refuses a request is told on with its own code.
+        strange = f"is {status} {code}: {message[:EXCERPT_CHARACTERS]}"
     name = {429: "RESOURCE_EXHAUSTED", 502: "UNAVAILABLE", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
     return FailureError(name.get(status, str(status)), code, message, strange)

@@ -9,17 +9,24 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+import asyncpg
 import openai
 
 from tests.chaos.load.accounts import KeyHolder, Newcomer
+from tests.chaos.load.books import judge_books
 from tests.chaos.load.callers import RestCaller, program
 from tests.chaos.load.calling import TOKENS, Embedder, OpenAICaller, TypedCaller
+from tests.chaos.load.facts import Facts, look
+from tests.chaos.load.failures import FailureError
 from tests.chaos.load.journal import Journal
+from tests.chaos.load.methods import GET_ME, LIST_POSTS, Method
+from tests.chaos.load.oracle import judge_accounts, judge_errors, judge_posts, judge_sights
 from tests.chaos.load.people import Cast, gather
 from tests.chaos.load.publishing import Author, Liker, Moderator
-from tests.chaos.load.reading import Reader, watch
+from tests.chaos.load.reading import Reader, watch, watcher
+from tests.chaos.load.tables import table
 from tests.chaos.load.verdict import Counters, Verdict
-from tests.chaos.world import EXAMPLES, PROVIDERS, SHAKY, STEADY, World
+from tests.chaos.world import PROVIDERS, STEADY, World
 from tests.clients.python.fresh import install
 from tests.mesh.client import open_client
 from tools.node import NODE, ROOT
@@ -29,6 +36,10 @@ TYPESCRIPT = ROOT / "clients" / "typescript" / "dist" / "index.js"
 #: Before the head of an answer, and between two of its words: some calls are under way whenever something breaks.
 LATENCY_S, PACE_S = 0.1, 0.01
 OPENAI_TIMEOUT_S = 60.0
+LOOK_S = 1.0
+TRIES_OF_A_CREDENTIAL = 20
+LIVE_TRIED_MAX = 10
+ENDED_REASONS = frozenset({"CREDENTIAL_REVOKED", "CREDENTIAL_INVALID", "CREDENTIAL_EXPIRED"})
 #: Mean times between the end of a turn and the next; together some 25 operations a second on a machine at rest.
 POST_S, LIKE_S, READ_S, DECIDE_S, CALL_S, SPEND_S, REGISTER_S, KEY_S = 0.8, 1.0, 0.6, 2.0, 0.7, 1.0, 6.0, 3.0
 
@@ -40,12 +51,14 @@ class Load:
     def __init__(self, world: World, rng: random.Random) -> None:
         self.world = world
         self.journal = Journal(world.folder / "journal.jsonl")
+        self.begun = asyncio.Event()  # everyone is there: from now on things may break
         self._rng = rng
         self._stack = contextlib.AsyncExitStack()
         self._watching: list[asyncio.Task[None]] = []
         self._cast: Cast | None = None
         self._newcomers: list[Newcomer] = []
         self._holders: list[KeyHolder] = []
+        self._unsettled: list[str] = []
 
     @property
     def cast(self) -> Cast:
@@ -54,8 +67,9 @@ class Load:
         return self._cast
 
     async def run(self) -> None:
-        """Mixed load until it is cancelled. The mesh must be whole when it begins."""
+        """Mixed load until it is cancelled. The mesh must be whole until `begun` is set."""
         await self._begin()
+        self.begun.set()
         async with asyncio.TaskGroup() as tasks:
             for turn, mean_s in self._turns():
                 tasks.create_task(self._forever(turn, mean_s))
@@ -65,14 +79,77 @@ class Load:
         return Counters(Counter(self.journal.answers), Counter(self.journal.failures))
 
     async def settle(self, timeout_s: float) -> None:
-        """Waits until everything accepted was decided, published, exampled and accounted. What never is, the judge
-        names."""
+        """Waits until everything accepted was decided, published, exampled, told and accounted. What never is, the
+        judge names."""
+        self._unsettled = ["it was never looked at"]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._unsettled:
+                    await asyncio.sleep(LOOK_S)
+                    try:
+                        facts = await self._look()
+                    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                        self._unsettled = [f"the database cannot be asked: {error}"]
+                        continue
+                    self._unsettled = facts.waits() + self._untold(facts)
+        self.journal.note(settled=not self._unsettled, waits=self._unsettled)
 
     async def judge(self) -> Verdict:
-        """What became of everything."""
-        verdict = Verdict(dict(self.journal.answers), list(self.journal.strange))
-        await self.close()
-        return verdict
+        """What became of everything; ends the clients."""
+        try:
+            facts = await self._look()
+            facts.tried = await self._try_credentials()
+        finally:
+            await self.close()
+        journal = self.journal
+        budgets = {member.org_id: member.budget_nanos for member in self.cast.spenders}
+        wrongs = [f"did not settle: {one}" for one in self._unsettled]
+        wrongs += judge_errors(journal) + judge_posts(journal, facts) + judge_sights(journal, facts)
+        wrongs += judge_accounts(journal, facts) + judge_books(journal, facts, budgets)
+        return Verdict(table(journal, facts, budgets), wrongs)
+
+    def _untold(self, facts: Facts) -> list[str]:
+        """Watchers that are behind."""
+        shown = facts.shown()
+        waiting = []
+        for caller in (self.cast.rest, self.cast.python, self.cast.typescript):
+            by = watcher(caller)
+            told = {(sight.post_id, sight.revision) for sight in self.journal.sights if sight.by == by}
+            if not self.journal.gaps[by] and (behind := shown - told):
+                waiting.append(f"{by}: {len(behind)} published posts were not told")
+        return waiting
+
+    async def _look(self) -> Facts:
+        return await look(await asyncio.to_thread(self.world.mesh.database_url), self.world.provider)
+
+    async def _try_credentials(self) -> dict[str, str]:
+        """What credentials do now: all that were ended, and some that were not."""
+        tried: dict[str, str] = {}
+
+        async def attempt(name: str, who: dict[str, str], method: Method) -> None:
+            for _ in range(TRIES_OF_A_CREDENTIAL):
+                try:
+                    await self.cast.rest.call(who, method, {}, ENDED_REASONS)
+                except FailureError as error:
+                    tried[name] = error.brief
+                    if not error.passes:
+                        return
+                    await asyncio.sleep(LOOK_S)
+                else:
+                    tried[name] = "works"
+                    return
+
+        for holder in self._holders:
+            for number, key in holder.revoked.items():
+                await attempt(f"ended key of op {number}", {"key": key.secret}, LIST_POSTS)
+            for key in holder.live[-LIVE_TRIED_MAX:]:
+                await attempt(f"live key of op {key.made.number}", {"key": key.secret}, LIST_POSTS)
+        for newcomer in self._newcomers:
+            for number, token in newcomer.ended.items():
+                await attempt(f"ended session of op {number}", {"token": token}, GET_ME)
+            for number, token in list(newcomer.live.items())[-LIVE_TRIED_MAX:]:
+                await attempt(f"live session of op {number}", {"token": token}, GET_ME)
+        return tried
 
     async def close(self) -> None:
         """Ends the clients."""
@@ -165,6 +242,3 @@ class Load:
             await work
         except Exception as error:
             self.journal.wonder(f"the load stumbled: {type(error).__name__}: {error}")
-
-
-__all__ = ["EXAMPLES", "SHAKY", "Load"]

@@ -30,7 +30,7 @@ class Method:
             names = {name: left.pop(name) for name in list(left) if f"{{{name}}}" in self.path}
             path, of_body = self.path.format(**names), left
         if self.verb in ("GET", "DELETE") or self.body:
-            query = urlencode([(name, value) for name, value in left.items()])
+            query = urlencode(list(left.items()))
             path = f"{path}?{query}" if query else path
         return self.verb, path, of_body if self.verb in ("POST", "PATCH", "PUT") else None
 

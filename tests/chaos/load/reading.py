@@ -76,9 +76,14 @@ def saw(cast: Cast, by: str, post: dict[str, Any], cursor: int = 0) -> None:
     )
 
 
+def watcher(caller: Caller) -> str:
+    """How the watcher that uses this client is called in the journal."""
+    return f"{caller.name} watches"
+
+
 async def watch(cast: Cast, caller: ProgramCaller | RestCaller) -> None:
     """Watches the feed as a stranger, for ever. A watch that its client gives up is begun anew, and may miss some."""
-    by = f"{caller.name} watches"
+    by = watcher(caller)
     after = None
     while True:
         try:
