@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import uuid
 from collections.abc import Mapping
+from typing import Any
 
 import aiohttp
 
@@ -31,16 +32,20 @@ class Canary:
         self._mesh, self._parts, self._http = mesh, parts, http
         self._headers = {"authorization": f"Bearer {api_key}"}
         self._numbers = itertools.count()
+        self.waited: list[str] = []
+        self.last = ""  # how its last post went
 
     async def until_whole(self, restarts: Mapping[str, int], timeout_s: float = WHOLE_TIMEOUT_S) -> float:
         """Seconds until all is whole. restarts: processes that died, with how often they had been started again before.
 
-        Raises NotWholeError.
+        Raises NotWholeError. `waited` then says what was missing until when.
         """
         took, missing = Stopwatch(), "nothing was asked yet"
+        self.waited = []
         try:
             async with asyncio.timeout(timeout_s):
                 while missing := self._not_ready(restarts) or await self._not_healthy() or await self._not_working():
+                    self.waited.append(f"{took.s:.1f} s: {missing}")
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             raise NotWholeError(f"not whole after {timeout_s:.0f} s: {missing}") from None
@@ -68,24 +73,29 @@ class Canary:
 
     async def _not_published(self) -> str:
         body = BODY.format(n=next(self._numbers))
+        asked = Stopwatch()
         post = {"title": "CLEAN canary", "body": body, "tags": ["canary"], "requestId": str(uuid.uuid4())}
         status, said = await self._ask("POST", "/api/v1/posts", post)
         if status != 200:
             return f"a post is answered {status} {said}"
-        took = Stopwatch()
+        took, accepted_s, published_s = Stopwatch(), asked.s, None
         while took.s < STEP_TIMEOUT_S:
             status, said = await self._ask("GET", f"/api/v1/posts/{said['postId']}")
             if status != 200:
                 return f"reading a post is answered {status} {said}"
             state, example = said["state"], said.get("example", {}).get("state", "")
+            if state == "POST_STATE_PUBLISHED" and published_s is None:
+                published_s = asked.s
             if state == "POST_STATE_PUBLISHED" and example == "EXAMPLE_STATE_READY":
+                self.last = f"its post was accepted in {accepted_s:.1f} s, published in {published_s or 0.0:.1f} s, "
+                self.last += f"with its example in {asked.s:.1f} s"
                 return ""
             if example == "EXAMPLE_STATE_FAILED":
                 return f"the example of a post failed: {said['example']}"
             await asyncio.sleep(POLL_S)
         return f"a post is {state} and its example {example or 'not begun'} after {STEP_TIMEOUT_S:.0f} s"
 
-    async def _ask(self, verb: str, path: str, body: object = None) -> tuple[int, dict[str, object]]:
+    async def _ask(self, verb: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
         """Status and JSON; 0 where nobody answered."""
         timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
         url = self._mesh.url + path

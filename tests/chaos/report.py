@@ -86,8 +86,8 @@ def _lasted(group: Sequence[Outcome]) -> str:
 def _seen(group: Sequence[Outcome]) -> str:
     if any(one.skipped for one in group):
         return f"skipped: {group[0].skipped}"
-    answered = sum(one.answers.total() for one in group)
-    failures = sum((one.failures for one in group), Counter[str]())
+    answered = sum(one.seen.answers.total() for one in group)
+    failures = sum((one.seen.failures for one in group), Counter[str]())
     shown = ", ".join(f"{kind} {count}" for kind, count in failures.most_common(FAILURES_SHOWN))
     mark = " (with another)" if all(one.with_others for one in group) and group[0].strike.kind != FAILPOINT else ""
     return (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.chaos.breaker import failpoints
 from tests.chaos.building import built_world
-from tests.chaos.standin import Load
+from tests.chaos.load import Load
 from tests.chaos.runner import Result, Runner, Struck
 from tests.chaos.schedule import KINDS, Strike, make_schedule
 from tests.support.provider import FAULTS
@@ -38,9 +38,7 @@ async def run_chaos(
     if plan:
         say("\n".join(str(one) for one in schedule))
         return None
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    _keep(folder, seed, duration_s, schedule)
+    await asyncio.to_thread(_keep, folder, seed, duration_s, schedule)
     async with built_world(folder, seed, say) as built:
         for why in built.without:
             say(f"skipped: {why}")
@@ -49,7 +47,7 @@ async def run_chaos(
         try:
             return await Runner(built.faults, built.parts, built.canary, load, struck).run(schedule)
         finally:
-            pass
+            await load.close()
 
 
 def lies() -> list[str]:
@@ -58,5 +56,7 @@ def lies() -> list[str]:
 
 
 def _keep(folder: Path, seed: int, duration_s: float, schedule: Sequence[Strike]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     whole = {"seed": seed, "duration_s": duration_s, "strikes": [one.as_json() for one in schedule]}
     (folder / "schedule.json").write_text(json.dumps(whole, indent=1) + "\n")

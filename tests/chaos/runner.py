@@ -8,51 +8,29 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tests.chaos.canary import Canary, NotWholeError
 from tests.chaos.faults import Faults, Heal, SkippedError
+from tests.chaos.load import Counters, Load
 from tests.chaos.parts import Parts, Stopwatch
 from tests.chaos.schedule import FAILPOINT, KILL, Strike, rounds
 
 SETTLE_TIMEOUT_S = 180.0
 ANSWERS_FIRST = 20
 POLL_S = 0.1
-
-
-class Marks(Protocol):
-    """Answers and failures so far, by kind of call."""
-
-    answers: Counter[str]
-    failures: Counter[str]
-
-
-class Verdict(Protocol):
-    """What the oracle says. No `wrongs`: it holds."""
-
-    table: dict[str, object]
-    wrongs: list[str]
-
-
-class Load(Protocol):
-    """Whoever uses the mesh meanwhile."""
-
-    async def run(self) -> None: ...
-    async def settle(self, timeout_s: float) -> None: ...
-    async def judge(self) -> Verdict: ...
-    def marks(self) -> Marks: ...
+WAITED_SHOWN = 8  # of what was missed on the way
 
 
 @dataclass
 class Outcome:
-    """A strike, and what came of it. `answers` and `failures`: of the load, from the strike until all was whole."""
+    """A strike, and what came of it. `seen`: by the load, from the strike until all was whole."""
 
     strike: Strike
     done: str = ""
     skipped: str = ""
     recovery_s: float | None = None
-    answers: Counter[str] = field(default_factory=Counter)
-    failures: Counter[str] = field(default_factory=Counter)
+    seen: Counters = field(default_factory=lambda: Counters(Counter(), Counter()))
     with_others: bool = False  # in its round
 
 
@@ -123,7 +101,7 @@ class Runner:
 
     async def _round(self, strikes: Sequence[Strike]) -> list[Outcome]:
         await asyncio.sleep(max(0.0, strikes[0].at_s - self._struck.clock.s))
-        before, restarts, begun = _copy(self._load.marks()), self._parts.restarts(), Stopwatch()
+        before, restarts, begun = self._load.marks(), self._parts.restarts(), Stopwatch()
         outcomes = await asyncio.gather(*(self._one(one, strikes[0].at_s, begun) for one in strikes))
         died = {one.strike.target for one in outcomes if one.strike.kind == KILL and one.done.startswith("process")}
         died |= {f"{one.strike.target.split(':')[0]}-0" for one in outcomes if one.done == "hit"}
@@ -132,12 +110,19 @@ class Runner:
         except NotWholeError as error:
             self._wrongs.append(f"{' + '.join(str(one).strip() for one in strikes)}: {error}")
             recovery_s = None
-        after = self._load.marks()
+        seen = self._load.marks().since(before)
         for one in outcomes:
             one.with_others = len(strikes) > 1
             one.recovery_s = None if one.skipped else recovery_s
-            one.answers, one.failures = after.answers - before[0], after.failures - before[1]
-        self._struck.write("whole", after_s="" if recovery_s is None else f"{recovery_s:.1f} s", **_seen(outcomes[0]))
+            one.seen = seen
+        for line in self._canary.waited[:: max(1, len(self._canary.waited) // WAITED_SHOWN)]:
+            self._struck.write("waited", for_what=line)
+        self._struck.write(
+            "whole",
+            canary=self._canary.last,
+            after_s="" if recovery_s is None else f"{recovery_s:.1f} s",
+            **_seen(outcomes[0]),
+        )
         return list(outcomes)
 
     async def _one(self, strike: Strike, round_at_s: float, begun: Stopwatch) -> Outcome:
@@ -162,13 +147,9 @@ class Runner:
         self._struck.write("heal", strike=f"{outcome.strike.kind} {outcome.strike.target}", done=outcome.done)
 
 
-def _copy(marks: Marks) -> tuple[Counter[str], Counter[str]]:
-    return Counter(marks.answers), Counter(marks.failures)
-
-
 def _seen(outcome: Outcome) -> dict[str, str]:
-    failed = ", ".join(f"{kind} {count}" for kind, count in outcome.failures.most_common(4))
+    failed = ", ".join(f"{kind} {count}" for kind, count in outcome.seen.failures.most_common(4))
     return {
-        "answered": f"{outcome.answers.total()} answered",
+        "answered": f"{outcome.seen.answers.total()} answered",
         "failed": f"failed: {failed}" if failed else "none failed",
     }

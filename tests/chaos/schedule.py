@@ -1,8 +1,8 @@
 """What is struck when: a pure function of a seed and a duration.
 
 A schedule is made of rounds. In each, one thing is struck, or two at once; when the last of them has healed, the mesh
-is given time to be whole again. The first rounds hold every kind of fault once; after them, kinds come by weight. Targets
-and ways are drawn from shuffled decks: none comes twice before all came once.
+is given time to be whole again. The first rounds hold every kind of fault once; after them, kinds come by weight.
+Targets and ways are drawn from shuffled decks: none comes twice before all came once.
 """
 
 from __future__ import annotations
