@@ -42,7 +42,8 @@ def _head(result: Result, seed: int, minutes: float, again: str) -> str:
     struck = [one for one in result.outcomes if not one.skipped]
     said = "nothing wrong" if not result.wrongs else f"{len(result.wrongs)} wrong"
     kinds = ", ".join(f"{kind} {count}" for kind, count in Counter(one.strike.kind for one in struck).items())
-    lines = [f"Seed {seed}, {minutes:g} minutes, {len(struck)} strikes ({kinds}): {said}. `{again}`", ""]
+    late = f" {result.left_out} were left out, since the machine was slow." if result.left_out else ""
+    lines = [f"Seed {seed}, {minutes:g} minutes, {len(struck)} strikes ({kinds}): {said}.{late} `{again}`", ""]
     lines += ["| counted by the oracle | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in result.table.items()]
     return "\n".join(lines)

@@ -45,7 +45,7 @@ async def run_chaos(
         load = Load(built.world, random.Random(seed))
         struck = Struck(folder / "struck.jsonl", say)
         try:
-            return await Runner(built.faults, built.parts, built.canary, load, struck).run(schedule)
+            return await Runner(built.faults, built.parts, built.canary, load, struck).run(schedule, duration_s)
         finally:
             await load.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -36,11 +37,12 @@ class Outcome:
 
 @dataclass
 class Result:
-    """Of a run. `wrongs` empty: it passed."""
+    """Of a run. `wrongs` empty: it passed. `left_out`: strikes for which there was no time left."""
 
     outcomes: list[Outcome]
     table: dict[str, object]
     wrongs: list[str]
+    left_out: int = 0
 
 
 class Struck:
@@ -62,13 +64,16 @@ class Runner:
         self._faults, self._parts, self._canary, self._load, self._struck = faults, parts, canary, load, struck
         self._wrongs: list[str] = []
 
-    async def run(self, schedule: Sequence[Strike]) -> Result:
-        """The whole of it."""
+    async def run(self, schedule: Sequence[Strike], duration_s: float = math.inf) -> Result:
+        """The whole of it. Where recovery takes long, rounds come later than planned. Once duration_s are over, the
+        rest is left out, but never the first round of a kind."""
         outcomes: list[Outcome] = []
         loading = asyncio.create_task(self._load.run(), name="load")
         try:
             await self._under_way(loading)
             for strikes in rounds(schedule):
+                if self._struck.clock.s > duration_s and strikes[0].kind in {one.strike.kind for one in outcomes}:
+                    continue
                 outcomes += await self._round(strikes)
                 if loading.done():
                     loading.result()
@@ -87,7 +92,7 @@ class Runner:
         verdict = await self._load.judge()
         wrongs = [*self._wrongs, *verdict.wrongs]
         self._struck.write("verdict", wrongs=wrongs, table=verdict.table)
-        return Result(outcomes, verdict.table, wrongs)
+        return Result(outcomes, verdict.table, wrongs, len(schedule) - len(outcomes))
 
     async def _under_way(self, loading: asyncio.Task[None]) -> None:
         """Waits until the load has begun, and starts the clock."""
