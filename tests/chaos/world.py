@@ -9,6 +9,7 @@ What is asked of it:
 | `fallback` (route) | `shaky`, then `steady` | |
 | `kept` (route) | `steady` | answers are kept for five minutes |
 | `screened` (route) | `steady` | what is asked is screened |
+| `vectors` | `steady` | makes vectors |
 | examples of posts | `examples` | lies at times |
 """
 
@@ -22,7 +23,7 @@ from services.local.testing import LocalMesh
 from tests.support.provider import RemoteProviders
 
 STEADY, SHAKY, EXAMPLES = "steady", "shaky", "examples"
-FALLBACK, KEPT, SCREENED = "fallback", "kept", "screened"
+FALLBACK, KEPT, SCREENED, VECTORS = "fallback", "kept", "screened", "vectors"
 PROVIDERS = (STEADY, SHAKY, EXAMPLES)
 MODEL_OF_PROVIDERS = "mock-small"  # what every provider is asked for
 
@@ -61,6 +62,8 @@ def models_yaml(base_urls: Mapping[str, str]) -> str:
         lines += [f"  - name: {name}", f"    provider: {name}", f"    upstream_model: {MODEL_OF_PROVIDERS}"]
         lines += ["    max_output_tokens: 1024"]
         lines += ['    price: {input_per_million_usd: "1", output_per_million_usd: "2"}']
+    lines += [f"  - name: {VECTORS}", f"    provider: {STEADY}", f"    upstream_model: {MODEL_OF_PROVIDERS}"]
+    lines += ["    embeds: true", '    price: {input_per_million_usd: "1"}']
     lines += ["routes:"]
     lines += [f"  - name: {FALLBACK}", f"    targets: [{{model: {SHAKY}}}, {{model: {STEADY}}}]"]
     lines += [f"  - name: {KEPT}", f"    targets: [{{model: {STEADY}}}]", "    cache: {ttl_s: 300}"]

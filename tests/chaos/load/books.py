@@ -6,17 +6,16 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from tests.chaos.load.calling import structured
-from tests.chaos.load.facts import OF_EXAMPLES, OF_NOBODY, Facts, LedgerRow, ProviderCall
+from tests.chaos.load.facts import OF_NOBODY, Facts, LedgerRow, ProviderCall
 from tests.chaos.load.journal import Journal, Op
 from tests.chaos.load.oracle import wrong
 from tests.chaos.world import SHAKY
-from tests.support.provider.chat import made_words
+from tests.support.provider.chat import DIMENSIONS, made_words
 
 INPUT_NANOS, OUTPUT_NANOS = 1_000, 2_000  # a token, as the world's models have it
 #: Of a prompt of the load, however an unknown tokeniser takes it apart: a token a byte, and what surrounds a message.
 INPUT_TOKENS_MAX = 200
 UNCERTAIN = frozenset({"LOST", "CANCELLED", "FAILED"})
-TOLD_LIES = ""
 
 
 def judge_books(journal: Journal, facts: Facts, budgets: Mapping[str, int]) -> list[str]:
@@ -86,7 +85,7 @@ def _is_sum(row: LedgerRow, seen: list[ProviderCall]) -> bool:
 def _is_above(row: LedgerRow, op: Op | None) -> bool:
     if row.outcome != "LOST" or op is None:
         return False
-    most = INPUT_TOKENS_MAX * INPUT_NANOS + max(16, op.facts["max_tokens"]) * OUTPUT_NANOS
+    most: int = INPUT_TOKENS_MAX * INPUT_NANOS + max(16, op.facts["max_tokens"]) * OUTPUT_NANOS
     return row.cost_nanos > most * max(1, row.attempts)
 
 
@@ -129,8 +128,10 @@ def _judge_answers(
         if op.facts["way"] == "tool":
             if not structured(op):
                 invalid.append(f"{key}: {op.answer['arguments']!r}")
-            continue
-        if not _is_whole(op, calls.get(key, [])):
+        elif op.facts["way"] == "embed":
+            if op.answer["length"] != DIMENSIONS:
+                cut.append(f"{key}: {op.answer['length']} numbers of {DIMENSIONS}")
+        elif not _is_whole(op, calls.get(key, [])):
             cut.append(f"{key} ({op.facts['way']} of {op.client}): {op.answer['text']!r}")
         if op.facts["way"] != "kept" and op.answer.get("tokens") and mine:
             told = tuple(op.answer["tokens"])
@@ -160,6 +161,3 @@ def _told(what: list[LedgerRow] | list[ProviderCall]) -> str:
         else:
             said.append(f"{one.provider} {one.fault} {one.outcome} {one.reported}")
     return f"[{', '.join(said)}]"
-
-
-__all__ = ["OF_EXAMPLES", "judge_books"]

@@ -105,7 +105,9 @@ class ProgramCaller:
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
 
-    async def _ask(self, allowed: Collection[str], *, more: Mapping[str, Any] | None = None, **how: Any) -> Any:
+    async def _ask(
+        self, allowed: Collection[str], *, more: Mapping[str, Any] | None = None, **how: Any
+    ) -> dict[str, Any]:
         number, queue = self._send(**how, more=more)
         try:
             async with asyncio.timeout(HANGS_AFTER_S):
@@ -120,7 +122,8 @@ class ProgramCaller:
             self._write({"id": number, "do": "stop"})
         if "error" in line:
             raise _failure(line["error"], allowed)
-        return line["ok"]
+        said: dict[str, Any] = line["ok"]
+        return said
 
     def _send(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from tests.chaos.load.callers import ProgramCaller
 from tests.chaos.load.failures import OF_PROVIDERS, FailureError, failure_of_openai
 from tests.chaos.load.journal import FAILED, LEFT, OK, Op
 from tests.chaos.load.people import Cast, Member
-from tests.chaos.world import FALLBACK, KEPT, SCREENED, SHAKY, STEADY
+from tests.chaos.world import FALLBACK, KEPT, SCREENED, SHAKY, STEADY, VECTORS
 
 #: Tokens that an honest answer has where the call allows so many; each call allows some of them.
 TOKENS = 24
@@ -23,8 +22,7 @@ KEPT_PROMPTS = 30
 MODELS = (STEADY, STEADY, SHAKY, FALLBACK, SCREENED)
 LEAVES, DEADLINES, RETRIED = 0.1, 0.1, 0.2
 DEADLINE_S = 0.3
-OPENAI_TIMEOUT_S = 60.0
-_TOOL = {
+_TOOL: Any = {
     "type": "function",
     "function": {
         "name": "place",
@@ -59,14 +57,15 @@ class OpenAICaller:
     async def turn(self) -> None:
         """One call."""
         rng = self.cast.rng
-        way = rng.choice(("chat", "chat", "chat_stream", "chat_stream", "responses", "tool", "kept"))
-        model = KEPT if way == "kept" else rng.choice(MODELS)
+        way = rng.choice(("chat", "chat", "chat_stream", "chat_stream", "responses", "tool", "embed", "kept"))
+        model = {"kept": KEPT, "embed": VECTORS}.get(way) or rng.choice(MODELS)
         ask: dict[str, Callable[[Op, openai.AsyncOpenAI, str], Awaitable[dict[str, Any]]]] = {
             "chat": self._chat,
             "kept": self._chat,
             "chat_stream": self._stream,
             "responses": self._responses,
             "tool": self._tool,
+            "embed": self._embed,
         }
         retries = rng.random() < RETRIED
         op = self.cast.journal.begin(
@@ -103,7 +102,7 @@ class OpenAICaller:
             # Over HTTP/1.1 the client lets the error of a connection that is cut in a stream through.
             _failed(self.cast, op, FailureError("STREAM_CUT", type(error).__name__, str(error)))
 
-    def _fields(self, op: Op, model: str) -> dict[str, Any]:
+    def _fields(self, op: Op, model: str) -> Any:  # any: the client's methods name each field
         return {
             "model": model,
             "messages": [{"role": "user", "content": prompt(op.facts["key"])}],
@@ -138,6 +137,11 @@ class OpenAICaller:
         )
         calls = answer.choices[0].message.tool_calls or []
         return {"arguments": calls[0].function.arguments if calls else "", "tokens": _tokens(answer.usage)}
+
+    async def _embed(self, op: Op, client: openai.AsyncOpenAI, model: str) -> dict[str, Any]:
+        tags = {"metadata": {"key": op.facts["key"]}}
+        answer = await client.embeddings.create(model=model, input=prompt(op.facts["key"]), extra_body=tags)
+        return {"length": len(answer.data[0].embedding), "tokens": [answer.usage.prompt_tokens, 0]}
 
     async def _responses(self, op: Op, client: openai.AsyncOpenAI, model: str) -> dict[str, Any]:
         answer = await client.responses.create(
@@ -210,7 +214,7 @@ class TypedCaller:
 
 
 @dataclass
-class Embedder:
+class Lister:
     """Whoever lists the models, by OpenAI's client."""
 
     cast: Cast
@@ -253,8 +257,3 @@ def _of_a_connection(error: Exception) -> bool:
 
 def _tokens(usage: Any) -> list[int] | None:
     return None if usage is None else [usage.prompt_tokens, usage.completion_tokens]
-
-
-async def never() -> None:
-    """Waits until it is cancelled."""
-    await asyncio.Event().wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -17,6 +18,10 @@ PASSING = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "
 NO_ANSWER = frozenset({"NO_ANSWER", "STREAM_CUT", "CANCELLED"})
 #: With no reason these are the client's own: no connection, or the time that its caller gave it was over.
 OF_THE_WAY = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
+OF_CONNECTIONS = re.compile(
+    r"connect|Socket closed|Connection reset|Broken pipe|GOAWAY|Stream removed|Deadline Exceeded|in time|timeout_s|RST",
+    re.IGNORECASE,
+)
 #: What a provider that lies makes of a call of a model, beyond what passes.
 OF_PROVIDERS = frozenset(
     {"PROVIDER_REJECTED", "PROVIDER_CONTENT_REFUSED", "CONTEXT_LENGTH_EXCEEDED", "MODEL_NOT_FOUND"}
@@ -49,12 +54,12 @@ class FailureError(Exception):
 
 def strangeness(code: str, reason: str, message: str, allowed: Collection[str] = ()) -> str:
     """Why an error of a typed client may not be, or an empty text. `allowed`: reasons that the asked for call has."""
-    if code in NO_ANSWER or (code in OF_THE_WAY and not reason):
+    if code in NO_ANSWER or (code in OF_THE_WAY and not reason and OF_CONNECTIONS.search(message)):
         return ""  # the client's own: nothing of the mesh answered
     if INTERNALS.search(message) and reason:
         return f"tells of the inside: {message[:EXCERPT_CHARACTERS]}"
     if reason and f"REASON_{reason}" not in REASONS:
-        return f"has a reason that no contract knows: {reason}"
+        return f"is {code} with a reason that no contract knows, {reason}: {message[:EXCERPT_CHARACTERS]}"
     if reason == "INTERNAL":
         return f"is a fault of the server: {message[:EXCERPT_CHARACTERS]}"
     if code in PASSING and reason:

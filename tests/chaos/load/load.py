@@ -14,8 +14,8 @@ import openai
 
 from tests.chaos.load.accounts import KeyHolder, Newcomer
 from tests.chaos.load.books import judge_books
-from tests.chaos.load.callers import RestCaller, program
-from tests.chaos.load.calling import TOKENS, Embedder, OpenAICaller, TypedCaller
+from tests.chaos.load.callers import Caller, RestCaller, program
+from tests.chaos.load.calling import TOKENS, Lister, OpenAICaller, TypedCaller
 from tests.chaos.load.facts import Facts, look
 from tests.chaos.load.failures import FailureError
 from tests.chaos.load.journal import Journal
@@ -190,34 +190,29 @@ class Load:
         assert cast.customer is not None
         assert cast.moderator is not None
         rest, python, typescript = cast.rest, cast.python, cast.typescript
-        authors = [
-            Author(cast, member, caller)
-            for member, caller in zip(cast.authors, (rest, python, typescript, python), strict=True)
-        ]
-        likers = [
-            Liker(cast, member, caller) for member, caller in zip(cast.likers, (rest, python, typescript), strict=True)
-        ]
+        everyone: tuple[Caller, ...] = (rest, python, typescript, python)
+        programs = (python, typescript)
+        authors = [Author(cast, member, by) for member, by in zip(cast.authors, everyone, strict=True)]
+        likers = [Liker(cast, member, by) for member, by in zip(cast.likers, everyone[:3], strict=True)]
         readers = [Reader(cast, caller) for caller in (rest, python, typescript)]
         moderators = [Moderator(cast, cast.moderator, caller) for caller in (rest, python)]
         self._newcomers = [Newcomer(cast, caller) for caller in (rest, python)]
         self._holders = [KeyHolder(cast, cast.authors[0], rest), KeyHolder(cast, cast.customer, python)]
         once, retrying = self._openai(0), self._openai(2)
         asking = [OpenAICaller(cast, cast.customer, once, retrying) for _ in range(4)]
-        typed = [TypedCaller(cast, cast.customer, caller) for caller in (python, typescript)]
-        spending = [
-            TypedCaller(cast, member, caller, STEADY)
-            for member, caller in zip(cast.spenders, (python, typescript), strict=True)
-        ]
+        typed = [TypedCaller(cast, cast.customer, caller) for caller in programs]
+        spending = [TypedCaller(cast, member, by, STEADY) for member, by in zip(cast.spenders, programs, strict=True)]
         return [
             *((one.turn, POST_S) for one in authors),
             *((one.turn, LIKE_S) for one in likers),
             *((one.turn, READ_S) for one in readers),
             *((one.turn, DECIDE_S) for one in moderators),
-            *((one.turn, CALL_S) for one in (*asking, *typed)),
+            *((one.turn, CALL_S) for one in asking),
+            *((one.turn, CALL_S) for one in typed),
             *((one.turn, SPEND_S) for one in spending),
             *((one.turn, REGISTER_S) for one in self._newcomers),
             *((one.turn, KEY_S) for one in self._holders),
-            (Embedder(cast, once).turn, READ_S * 5),
+            (Lister(cast, once).turn, READ_S * 5),
         ]
 
     def _openai(self, retries: int) -> openai.AsyncOpenAI:

@@ -1,5 +1,7 @@
 """The oracle finds nothing wrong where nothing is, and names each thing that is: worlds that are doctored."""
 
+# mypy: disable-error-code="func-returns-value"
+
 from __future__ import annotations
 
 import dataclasses

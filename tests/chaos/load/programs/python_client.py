@@ -8,20 +8,29 @@ Answered: {"id", "ok"} | {"id", "error": {"code", "reason", "message"}} | {"id",
 import asyncio
 import json
 import sys
+from typing import Any
 
 from google.protobuf import json_format
-from promptmesh import AsyncPromptmesh, PromptmeshError, StreamCutError, types
+from google.protobuf.message import Message
+from promptmesh import (  # type: ignore[attr-defined]  # the installed client, not the stubs of the contracts
+    AsyncPromptmesh,
+    PromptmeshError,
+    StreamCutError,
+    types,
+)
 
-tasks = {}
-clients = {}
+Json = dict[str, Any]
+
+tasks: dict[int, asyncio.Task[None]] = {}
+clients: dict[str, AsyncPromptmesh] = {}
 
 
-def say(**line):
+def say(**line: Any) -> None:
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
 
-def client_of(url, credential):
+def client_of(url: str, credential: Json) -> AsyncPromptmesh:
     name = json.dumps(credential, sort_keys=True)
     if name not in clients:
         clients[name] = AsyncPromptmesh(
@@ -33,11 +42,11 @@ def client_of(url, credential):
     return clients[name]
 
 
-def as_json(message):
+def as_json(message: Message) -> Json:
     return json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
 
 
-async def do(url, asked):
+async def do(url: str, asked: Json) -> Json:
     client = client_of(url, asked["as"])
     method = getattr(getattr(client, asked["service"]), asked["python"])
     request = json_format.ParseDict(asked["fields"], getattr(types, asked["request"])())
@@ -58,7 +67,7 @@ async def do(url, asked):
     return {}
 
 
-async def generate(stream, asked):
+async def generate(stream: Any, asked: Json) -> Json:
     """Text and usage; `done` says whether the stream told that it is whole. Leaves after some words where asked to."""
     text, usage, done, started, leave_after = "", {}, {}, {}, asked.get("leave_after")
     deltas = 0
@@ -80,7 +89,7 @@ async def generate(stream, asked):
     return {"text": text, "usage": usage, "done": done, "started": started}
 
 
-async def answer(url, asked):
+async def answer(url: str, asked: Json) -> None:
     try:
         say(id=asked["id"], ok=await do(url, asked))
     except StreamCutError as error:
@@ -97,7 +106,7 @@ async def answer(url, asked):
         tasks.pop(asked["id"], None)
 
 
-async def main(url):
+async def main(url: str) -> None:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=2**24)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
