@@ -88,7 +88,7 @@ async def built_world(folder: Path, seed: int, say: Callable[[str], None]) -> As
         _, token = await asyncio.to_thread(mesh.register, "canary")
         key = await asyncio.to_thread(mesh.api_key, token, "posts:read", "posts:write", "inference:invoke")
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        yield Built(world, faults, parts, Canary(mesh, parts, http, key), without)
+        yield Built(world, faults, parts, Canary(world, parts, http, key), without)
 
 
 def _targets(provider_url: str) -> dict[str, str]:

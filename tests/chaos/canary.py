@@ -10,9 +10,8 @@ from typing import Any
 
 import aiohttp
 
-from services.local.testing import LocalMesh
 from tests.chaos.parts import Parts, Stopwatch
-from tests.chaos.world import STEADY
+from tests.chaos.world import STEADY, World
 
 WHOLE_TIMEOUT_S = 120.0
 POLL_S = 0.1
@@ -28,8 +27,8 @@ class NotWholeError(Exception):
 class Canary:
     """A person with a key. `api_key`: for posts and for models."""
 
-    def __init__(self, mesh: LocalMesh, parts: Parts, http: aiohttp.ClientSession, api_key: str) -> None:
-        self._mesh, self._parts, self._http = mesh, parts, http
+    def __init__(self, world: World, parts: Parts, http: aiohttp.ClientSession, api_key: str) -> None:
+        self._world, self._parts, self._http = world, parts, http
         self._headers = {"authorization": f"Bearer {api_key}"}
         self._numbers = itertools.count()
         self.waited: list[str] = []
@@ -74,7 +73,9 @@ class Canary:
     async def _not_published(self) -> str:
         body = BODY.format(n=next(self._numbers))
         asked = Stopwatch()
-        post = {"title": "CLEAN canary", "body": body, "tags": ["canary"], "requestId": str(uuid.uuid4())}
+        request_id = str(uuid.uuid4())
+        self._world.others.add(request_id)
+        post = {"title": "CLEAN canary", "body": body, "tags": ["canary"], "requestId": request_id}
         status, said = await self._ask("POST", "/api/v1/posts", post)
         if status != 200:
             return f"a post is answered {status} {said}"
@@ -98,7 +99,7 @@ class Canary:
     async def _ask(self, verb: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
         """Status and JSON; 0 where nobody answered."""
         timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
-        url = self._mesh.url + path
+        url = self._world.mesh.url + path
         try:
             async with self._http.request(verb, url, json=body, headers=self._headers, timeout=timeout) as answer:
                 return answer.status, await answer.json(content_type=None)
