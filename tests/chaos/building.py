@@ -26,8 +26,6 @@ from tests.chaos.schedule import LINKS, TO_PROVIDER, WORKERS
 from tests.chaos.world import EDGE, ENVIRONMENT, PROVIDERS, World, models_yaml
 from tests.support.provider import provider_process
 
-LOGS_SAY = "warning"
-
 
 @dataclass
 class Built:
@@ -69,11 +67,12 @@ async def built_world(folder: Path, seed: int, say: Callable[[str], None]) -> As
             {} if clocks is None else {worker: clocks.environment(worker) for worker in WORKERS},
         )
         environment = ENVIRONMENT | {"PROMPTMESH_FAILPOINTS_DIR": str(side / "failpoints")}
-        starting = local_mesh(data, environment=environment, edge=EDGE, models_yaml=models, wiring=wiring)
-        mesh = await asyncio.to_thread(starting.__enter__)
+        stack.callback(_keep_logs, data, folder)
+        # Not in a thread: whoever presses Ctrl-C while it starts leaves nothing behind.
+        mesh = stack.enter_context(
+            local_mesh(data, environment=environment, edge=EDGE, models_yaml=models, wiring=wiring)
+        )
         parts = Parts(mesh)
-        stack.callback(lambda: _keep_logs(data, folder))
-        stack.push_async_callback(asyncio.to_thread, starting.__exit__, None, None, None)
         stack.callback(parts.all_go_on)
         say(f"the mesh serves at {mesh.url} after {mesh.seconds_to_ready:.1f} s")
         world = World(mesh, provider, folder, seed)
@@ -100,6 +99,7 @@ def _targets(provider_url: str) -> dict[str, str]:
 def _keep_logs(data: Path, folder: Path) -> None:
     """Logs and the last state, for who looks into a run that failed."""
     source = DataFolder(data)
-    shutil.copytree(source.logs, folder / "logs", dirs_exist_ok=True)
+    if source.logs.exists():
+        shutil.copytree(source.logs, folder / "logs", dirs_exist_ok=True)
     if source.state.exists():
         shutil.copy(source.state, folder / "state.json")
