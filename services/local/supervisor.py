@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
@@ -19,6 +20,7 @@ from services.local.specs import Plan, ProcessSpec, TaskSpec
 from services.local.state import MeshState, Phase
 
 LOG_CHECK_INTERVAL_S = 10.0
+STATE_CHECK_INTERVAL_S = 1.0
 HEALTH_POLL_INTERVAL_S = 0.03
 HEALTH_TIMEOUT_S = 30.0
 
@@ -34,9 +36,10 @@ class Supervisor:
         self._plan = plan
         self._data = data
         self.state = state
-        self._report = report
-        self._children = {spec.name: Child(spec, data, self._write_state, report) for spec in plan.processes}
+        self._say = report
+        self._children = {spec.name: Child(spec, data, self._write_state, self._report) for spec in plan.processes}
         self._started: dict[str, asyncio.Future[None]] = {}
+        self._unwritten = False  # a state that is newer than the file
         self.printed: dict[str, str] = {}  # what each task printed
         state.processes = [child.state for child in self._children.values()]
         state.url = plan.url
@@ -71,6 +74,7 @@ class Supervisor:
             for child in self._children.values():
                 group.create_task(child.keep(), name=f"keep {child.spec.name}")
             group.create_task(self._rotate_logs(), name="rotate logs")
+            group.create_task(self._write_what_was_not(), name="write the state")
 
     async def stop(self) -> None:
         """Ends everything in `STOP_ORDER`; before that, what can be told so takes no more clients."""
@@ -143,10 +147,31 @@ class Supervisor:
         while True:
             await asyncio.sleep(LOG_CHECK_INTERVAL_S)
             for path in self._data.logs.glob("*.log"):
-                await asyncio.to_thread(rotate, path)
+                try:
+                    await asyncio.to_thread(rotate, path)
+                except OSError as error:
+                    self._report(f"{path.name} has grown long and cannot be put aside: {error.strerror}")
+
+    async def _write_what_was_not(self) -> None:
+        while True:
+            await asyncio.sleep(STATE_CHECK_INTERVAL_S)
+            if self._unwritten:
+                self._write_state()
 
     def _write_state(self) -> None:
-        self.state.write(self._data.state)
+        """On a full disk later: what runs is kept running, whether or not it can be written down."""
+        try:
+            self.state.write(self._data.state)
+        except OSError as error:
+            if not self._unwritten:
+                self._report(f"{self._data.state} cannot be written ({error.strerror}); `status` tells what was before")
+            self._unwritten = True
+        else:
+            self._unwritten = False
+
+    def _report(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # its log is on the same disk
+            self._say(line)
 
 
 def _check_dependencies(parts: list[ProcessSpec | TaskSpec]) -> None:

@@ -16,7 +16,7 @@ What is asked of it:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.local.testing import LocalMesh
@@ -50,6 +50,7 @@ class World:
     provider: RemoteProviders
     folder: Path
     seed: int
+    others: set[str] = field(default_factory=set)  # request ids of posts that somebody beside the load made
 
 
 def models_yaml(base_urls: Mapping[str, str]) -> str:

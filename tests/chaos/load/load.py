@@ -98,6 +98,7 @@ class Load:
         """What became of everything; ends the clients."""
         try:
             facts = await self._look()
+            facts.posts = {id: row for id, row in facts.posts.items() if row.request_id not in self.world.others}
             facts.tried = await self._try_credentials()
         finally:
             await self.close()
