@@ -95,6 +95,11 @@ function envoy_on_response(handle)
     end
     return
   end
+  -- What the edge itself tells a caller of gRPC-Web: still plain HTTP here, and made gRPC's by a filter behind this one.
+  -- Nothing else is plain text and has the details of an error, which are what a client knows the reason by.
+  if content_type == "text/plain" and headers:get("grpc-status-details-bin") then
+    return
+  end
   if content_type then
     take_headers(headers, content_type)
   end

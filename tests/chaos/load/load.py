@@ -20,7 +20,7 @@ from tests.chaos.load.facts import Facts, look
 from tests.chaos.load.failures import FailureError
 from tests.chaos.load.journal import Journal
 from tests.chaos.load.methods import GET_ME, LIST_POSTS, Method
-from tests.chaos.load.oracle import judge_accounts, judge_errors, judge_posts, judge_sights
+from tests.chaos.load.oracle import judge_accounts, judge_errors, judge_posts, judge_sights, untold
 from tests.chaos.load.people import Cast, gather
 from tests.chaos.load.publishing import Author, Liker, Moderator
 from tests.chaos.load.reading import Reader, watch, watcher
@@ -36,7 +36,7 @@ TYPESCRIPT = ROOT / "clients" / "typescript" / "dist" / "index.js"
 #: Before the head of an answer, and between two of its words: some calls are under way whenever something breaks.
 LATENCY_S, PACE_S = 0.1, 0.01
 OPENAI_TIMEOUT_S = 60.0
-LOOK_S = 1.0
+LOOK_S = 2.0
 TRIES_OF_A_CREDENTIAL = 20
 LIVE_TRIED_MAX = 10
 ENDED_REASONS = frozenset({"CREDENTIAL_REVOKED", "CREDENTIAL_INVALID", "CREDENTIAL_EXPIRED"})
@@ -98,7 +98,6 @@ class Load:
         """What became of everything; ends the clients."""
         try:
             facts = await self._look()
-            facts.posts = {id: row for id, row in facts.posts.items() if row.request_id not in self.world.others}
             facts.tried = await self._try_credentials()
         finally:
             await self.close()
@@ -111,17 +110,16 @@ class Load:
 
     def _untold(self, facts: Facts) -> list[str]:
         """Watchers that are behind."""
-        shown = facts.shown()
         waiting = []
         for caller in (self.cast.rest, self.cast.python, self.cast.typescript):
-            by = watcher(caller)
-            told = {(sight.post_id, sight.revision) for sight in self.journal.sights if sight.by == by}
-            if not self.journal.gaps[by] and (behind := shown - told):
-                waiting.append(f"{by}: {len(behind)} published posts were not told")
+            if behind := untold(watcher(caller), self.journal, facts):
+                waiting.append(f"{watcher(caller)}: {len(behind)} published posts were not told")
         return waiting
 
     async def _look(self) -> Facts:
-        return await look(await asyncio.to_thread(self.world.mesh.database_url), self.world.provider)
+        facts = await look(await asyncio.to_thread(self.world.mesh.database_url), self.world.provider)
+        facts.posts = {id: row for id, row in facts.posts.items() if row.request_id not in self.world.others}
+        return facts
 
     async def _try_credentials(self) -> dict[str, str]:
         """What credentials do now: all that were ended, and some that were not."""

@@ -99,10 +99,22 @@ def _judge_watch(by: str, journal: Journal, facts: Facts) -> list[str]:
     wrongs = wrong(f"{by}: the cursor went back", back)
     times = Counter((sight.cursor, sight.post_id, sight.revision, sight.gone) for sight in seen)
     wrongs += wrong(f"{by}: an event that was told twice", [key for key, count in times.items() if count > 1])
-    if journal.gaps[by]:
-        return wrongs  # it was told that it may have missed some
+    return wrongs + wrong(f"{by}: published posts that it was never told of", untold(by, journal, facts))
+
+
+def untold(by: str, journal: Journal, facts: Facts) -> list[tuple[str, int]]:
+    """What everyone sees and a watcher was not told of, though it was written after it had begun to watch. None where
+    it was told that it may have missed some."""
+    seen = [sight for sight in journal.sights if sight.by == by]
+    if journal.gaps[by] or not seen:
+        return []
     told = {(sight.post_id, sight.revision) for sight in seen}
-    return wrongs + wrong(f"{by}: published posts that it was never told of", sorted(facts.shown() - told))
+    missing = []
+    for key in facts.shown() - told:
+        writer = writer_of(facts.bodies.get(key, ""))
+        if writer is not None and journal.ops[writer].begin_time > seen[0].time:
+            missing.append(key)
+    return sorted(missing)
 
 
 def judge_accounts(journal: Journal, facts: Facts) -> list[str]:

@@ -102,9 +102,12 @@ async def watch(cast: Cast, caller: ProgramCaller | RestCaller) -> None:
             cast.journal.failures["watch"] += 1
             if error.strange and error.reason != "CURSOR_EXPIRED":
                 cast.journal.wonder(f"{by}: {error.strange}")
-            if error.reason == "CURSOR_EXPIRED" or not isinstance(caller, RestCaller):
+            if error.reason == "CURSOR_EXPIRED":
                 after = None
-                cast.journal.gap(by)
+            if not isinstance(caller, RestCaller):
+                cast.journal.gap(by)  # its client gave up, and begins anew
+        if isinstance(caller, RestCaller) and after is None:
+            cast.journal.gap(by)  # it goes on from now
         await asyncio.sleep(RESUME_S)
 
 

@@ -209,7 +209,7 @@ DOCTORED: dict[str, tuple[Callable[[Scene], object], str]] = {
     "told twice": (lambda it: it.saw("edited", cursor=5), "an event that was told twice"),
     "never told": (
         lambda it: it.journal.sights.__setitem__(
-            slice(None), [one for one in it.journal.sights if one.post_id != "clean"]
+            slice(None), [one for one in it.journal.sights if one.post_id != "edited"]
         ),
         "published posts that it was never told of",
     ),
@@ -298,7 +298,7 @@ def test_each_wrong_is_named(scene: Scene, name: str) -> None:
 
 
 def test_a_watch_that_was_told_of_a_gap_may_have_missed_some(scene: Scene) -> None:
-    scene.journal.sights = [one for one in scene.journal.sights if one.post_id != "clean"]
+    scene.journal.sights = [one for one in scene.journal.sights if one.post_id != "edited"]
     scene.journal.gap(WATCHER)
     assert scene.wrongs == []
 
