@@ -200,6 +200,27 @@ async def test_a_background_task_that_fails_starts_again() -> None:
     assert runs == 3
 
 
+async def test_a_task_that_waits_for_what_is_away_makes_no_error_of_it(lines: Any) -> None:
+    background = Background(uniform=lambda low, high: 0.0)
+    failures: list[Exception] = [MeshError("DEPENDENCY_UNAVAILABLE", "The database is away."), ZeroDivisionError()]
+    done = asyncio.Event()
+
+    async def work() -> None:
+        if failures:
+            raise failures.pop(0)
+        done.set()
+
+    background.start("work", work)
+    await asyncio.wait_for(done.wait(), 10.0)
+    await background.close()
+    waits, failed = lines()
+    assert (waits["level"], waits["event"], waits["task"]) == ("warning", "a background task waits", "work")
+    assert "The database is away" in waits["error"]
+    assert "exception" not in waits
+    assert (failed["level"], failed["event"]) == ("error", "a background task failed")
+    assert "ZeroDivisionError" in failed["exception"]
+
+
 # Traces
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
