@@ -83,7 +83,7 @@ k8s: setup ## build and check what a cluster gets (needs kubectl; ISTIO_CRDS for
 	@$(BIN)/python -m tools.k8s_build
 	@$(BIN)/python -m pytest tests/k8s -q
 
-chaos: setup $(STAMPS)/client-ts web ## everything breaks for ten minutes under load: SEED=… MINUTES=… WRITE=1 (docs/reliability.md)
+chaos: setup $(STAMPS)/client-ts $(STAMPS)/web ## everything breaks for ten minutes under load: SEED=… MINUTES=… WRITE=1 (docs/reliability.md)
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(WRITE),--write)
 
 bench: setup ## the figures in README, measured on this machine

@@ -137,7 +137,7 @@ class Faults:
         if one.target in AFTER_A_DEATH:
             self.parts.kill("inference-0")
         if one.target.startswith("auth:"):  # the flow of posts does not come by: somebody new does
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RuntimeError):  # refused: the one that it kills is away already
                 await self.somebody_registers()
         lasted = Stopwatch()
         while file.exists() and lasted.s < one.lasts_s:

@@ -141,6 +141,10 @@ class Runner:
             outcome.skipped = str(error)
             self._struck.write("skipped", strike=str(strike).strip(), why=str(error))
             return outcome
+        except Exception as error:
+            outcome.skipped = f"could not be done: {type(error).__name__}: {error}"
+            self._wrongs.append(f"{strike}: {outcome.skipped}")
+            return outcome
         await self._heal(outcome, heal, 0.0 if strike.kind == FAILPOINT else strike.lasts_s - lasted.s)
         return outcome
 
