@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Revision = tuple[str, int]
 _KEY = re.compile(r"\[((?:op|kept) \d+)\]")
 OF_EXAMPLES, OF_NOBODY = "examples", "nobody"
+PROBE = "ping"  # services/inference/routing/probes.py
 SCHEMAS = ("auth", "prompts", "moderation", "inference")
 
 
@@ -137,7 +138,8 @@ async def look(database_url: str, providers: RemoteProviders) -> Facts:
 def provider_call(provider: str, call: Mapping[str, Any]) -> ProviderCall:
     """A call as a provider's record tells it."""
     found = _KEY.search(call["prompt"])
-    key = OF_EXAMPLES if provider == EXAMPLES else found.group(1) if found else OF_NOBODY
+    probed = call["prompt"] == PROBE  # by a breaker, of whichever provider: nobody's call
+    key = OF_EXAMPLES if provider == EXAMPLES and not probed else found.group(1) if found else OF_NOBODY
     reported = call["reported"]
     return ProviderCall(
         provider, key, call["fault"], call["outcome"], None if reported is None else (reported[0], reported[1])
