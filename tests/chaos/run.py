@@ -47,6 +47,7 @@ async def run_chaos(
         try:
             return await Runner(built.faults, built.parts, built.canary, load, struck).run(schedule, duration_s)
         finally:
+            struck.close()
             await load.close()
 
 

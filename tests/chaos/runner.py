@@ -51,6 +51,10 @@ class Struck:
     def __init__(self, path: Path, say: Callable[[str], None]) -> None:
         self._file, self._say, self.clock = path.open("w", buffering=1), say, Stopwatch()
 
+    def close(self) -> None:
+        """No more lines."""
+        self._file.close()
+
     def write(self, what: str, **facts: Any) -> None:
         at_s = round(self.clock.s, 2)
         self._file.write(json.dumps({"at_s": at_s, "what": what, **facts}) + "\n")
