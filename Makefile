@@ -9,7 +9,7 @@ GATEWAY := $(wildcard gateway/*.py gateway/reference.*)
 CLIENT_TS := $(shell find clients/typescript -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/gen/*')
 WEB := $(shell find gateway/web -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
 
-.PHONY: help setup proto client-ts client-python web screenshots up test schemathesis lint format images backup-drill k8s bench bench-peers release lock clean
+.PHONY: help setup proto client-ts client-python web screenshots up test schemathesis lint format images backup-drill chaos k8s bench bench-peers release lock clean
 
 help: ## what each target does
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -82,6 +82,9 @@ backup-drill: setup web ## lose a database under load and restore it (some 2 min
 k8s: setup ## build and check what a cluster gets (needs kubectl; ISTIO_CRDS for Istio's schemas)
 	@$(BIN)/python -m tools.k8s_build
 	@$(BIN)/python -m pytest tests/k8s -q
+
+chaos: setup $(STAMPS)/client-ts $(STAMPS)/web ## everything breaks for ten minutes under load: SEED=… MINUTES=… WRITE=1 (docs/reliability.md)
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(WRITE),--write)
 
 bench: setup ## the figures in README, measured on this machine
 	@$(BIN)/python -m bench

@@ -88,11 +88,17 @@ function envoy_on_response(handle)
   end
   local content_type = headers:get("content-type")
   if content_type and content_type:find("application/grpc", 1, true) == 1 then
-    local code = asked and tonumber(headers:get("grpc-status"))
+    -- In brackets: what is not there is no value at all, not nil, and tonumber() takes no such thing.
+    local code = asked and tonumber((headers:get("grpc-status")))
     local bare = code and code ~= 0 and BARE[code] -- 0 is no error: a stream that ended without a message
     if bare and not headers:get("grpc-status-details-bin") then
       headers:replace("grpc-status-details-bin", bare[4])
     end
+    return
+  end
+  -- What the edge itself tells a caller of gRPC-Web: still plain HTTP here, and made gRPC's by a filter behind this one.
+  -- Nothing else is plain text and has the details of an error, which are what a client knows the reason by.
+  if content_type == "text/plain" and headers:get("grpc-status-details-bin") then
     return
   end
   if content_type then

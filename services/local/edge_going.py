@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
-import socket
 import time
 from collections.abc import Awaitable, Callable
 
 from services.local.child import Child
+from services.local.edge_admin import ask
 from services.local.edge_plan import EDGE_DRAIN_S
 
 POLL_S = 0.2
-ASK_TIMEOUT_S = 5.0
 # Connections without a request are closed then. Clients that keep one (browsers, pools) may send on it at that very
 # moment; most have let go of it, or have been told to by an answer, before.
 IDLE_S = 20.0
@@ -62,25 +60,4 @@ class EdgeGoing:
         return found[_REQUESTS], found[_CONNECTIONS]
 
     def _ask(self, verb: str, path: str) -> str:
-        asked = _Administration(self._admin_port)
-        try:
-            asked.request(verb, path)
-            return asked.getresponse().read().decode()
-        except http.client.HTTPException as error:
-            raise OSError(f"the edge's administration broke off: {error!r}") from error
-        finally:
-            asked.close()
-
-
-class _Administration(http.client.HTTPConnection):
-    """Envoy's administration itself, at the name that gateway/edge.yaml.j2 gives it: the listener that stands before
-    it goes with the other listeners."""
-
-    def __init__(self, admin_port: int) -> None:
-        super().__init__("localhost", timeout=ASK_TIMEOUT_S)
-        self._name = f"\0promptmesh-edge-{admin_port}"
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._name)
+        return ask(self._admin_port, verb, path)

@@ -26,11 +26,12 @@ EDGE_DRAIN_S = 3
 
 def endpoints_of(settings: MeshSettings, ports: Mapping[str, int]) -> Endpoints:
     """Where the edge's clusters are."""
-    found = {service: [ports[worker] for worker in workers_of(service, settings)] for service in SERVICES}
-    return found | {
-        f"{service}_http": [ports[f"{worker}-http"] for worker in workers_of(service, settings)]
-        for service in PLAIN_HTTP
-    }
+    found = {service: _places(service, settings, ports) for service in SERVICES}
+    return found | {f"{service}_http": _places(service, settings, ports, "-http") for service in PLAIN_HTTP}
+
+
+def _places(service: str, settings: MeshSettings, ports: Mapping[str, int], use: str = "") -> list[int]:
+    return [settings.wiring.port(EDGE, f"{worker}{use}", ports) for worker in workers_of(service, settings)]
 
 
 def edge_settings(
@@ -50,12 +51,9 @@ def edge_settings(
         "admin_port": ports[EDGE_ADMIN],
         "data_dir": str(data.path),
         "endpoints_dir": str(data.endpoints),
-        "clusters": {
-            service: [[LOOPBACK, ports[worker]] for worker in workers_of(service, settings)] for service in SERVICES
-        },
+        "clusters": {service: [[LOOPBACK, port] for port in _places(service, settings, ports)] for service in SERVICES},
         "http_clusters": {
-            service: [[LOOPBACK, ports[f"{worker}-http"]] for worker in workers_of(service, settings)]
-            for service in PLAIN_HTTP
+            service: [[LOOPBACK, port] for port in _places(service, settings, ports, "-http")] for service in PLAIN_HTTP
         },
     }
 

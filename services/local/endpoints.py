@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import urllib.request
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from services.local.edge_admin import ask
 from services.local.errors import PlainError
 from services.local.files import write_private
 from services.local.ports import LOOPBACK
 
 TIMEOUT_S = 20.0  # two health checks of a process, on a machine that does much else
 POLL_S = 0.05
-ASK_TIMEOUT_S = 5.0
 
 Endpoints = Mapping[str, Sequence[int]]
 """Cluster → ports on this machine."""
@@ -54,8 +53,7 @@ async def until_taken(admin_port: int, endpoints: Endpoints, fresh: Collection[i
 
 
 def _clusters(admin_port: int) -> str:
-    with urllib.request.urlopen(f"http://{LOOPBACK}:{admin_port}/clusters", timeout=ASK_TIMEOUT_S) as answer:
-        return str(answer.read().decode())
+    return ask(admin_port, "GET", "/clusters")
 
 
 def taken(clusters: str, endpoints: Endpoints, fresh: Collection[int]) -> bool:

@@ -143,17 +143,15 @@ class _Planner:
             identity=cluster.identity,
         )
 
-    def _redis_server(self, name: str) -> RedisServer:
+    def _redis_server(self, name: str, port: int) -> RedisServer:
         if name == REDIS_STATE:
-            return RedisServer(
-                self._data.run, name, self._ports[name], self._secrets.redis_password, "noeviction", REDIS_STATE_MB
-            )
+            return RedisServer(self._data.run, name, port, self._secrets.redis_password, "noeviction", REDIS_STATE_MB)
         return RedisServer(
-            self._data.run, name, self._ports[name], self._secrets.redis_cache_password, "allkeys-lru", REDIS_CACHE_MB
+            self._data.run, name, port, self._secrets.redis_cache_password, "allkeys-lru", REDIS_CACHE_MB
         )
 
     def _redis(self, name: str) -> ProcessSpec:
-        server = self._redis_server(name)
+        server = self._redis_server(name, self._ports[name])
         return ProcessSpec(
             name=name,
             group="redis",
@@ -178,25 +176,28 @@ class _Planner:
 
     # Addresses
 
-    def _admin_database_url(self) -> str:
+    def _port(self, caller: str, target: str) -> int:
+        return self._settings.wiring.port(caller, target, self._ports)
+
+    def _admin_database_url(self, caller: str = DATABASE_SETUP) -> str:
         if self._settings.database_url:
             return self._settings.database_url
-        return embedded_postgres(self._data, self._secrets, self._ports[POSTGRES]).url(DATABASE)
+        return embedded_postgres(self._data, self._secrets, self._port(caller, POSTGRES)).url(DATABASE)
 
-    def _database_url(self, service: str) -> str:
-        return with_user(self._admin_database_url(), role_of(service), self._secrets.database_password(service))
+    def _database_url(self, service: str, caller: str = DATABASE_SETUP) -> str:
+        return with_user(self._admin_database_url(caller), role_of(service), self._secrets.database_password(service))
 
-    def _redis_url(self) -> str:
-        return self._settings.redis_url or self._redis_server(REDIS_STATE).url()
+    def _redis_url(self, caller: str) -> str:
+        return self._settings.redis_url or self._redis_server(REDIS_STATE, self._port(caller, REDIS_STATE)).url()
 
-    def _redis_cache_url(self) -> str:
-        return self._settings.redis_cache_url or self._redis_server(REDIS_CACHE).url()
+    def _redis_cache_url(self, caller: str) -> str:
+        return self._settings.redis_cache_url or self._redis_server(REDIS_CACHE, self._port(caller, REDIS_CACHE)).url()
 
-    def _target(self, service: str) -> str:
+    def _target(self, service: str, caller: str) -> str:
         """Every port that a process of the service may have: gRPC passes over those that nobody listens on."""
         workers = workers_of(service, self._settings)
         names = [*workers, *(f"{worker}-{SPARE}" for worker in workers)]
-        return "ipv4:" + ",".join(f"{LOOPBACK}:{self._ports[name]}" for name in names)
+        return "ipv4:" + ",".join(f"{LOOPBACK}:{self._port(caller, name)}" for name in names)
 
     # The services
 
@@ -212,15 +213,15 @@ class _Planner:
             "PROMPTMESH_METRICS_LISTEN": f"{LOOPBACK}:{self._ports[f'{worker}-metrics']}",
             "PROMPTMESH_WORKER": name,
             "PROMPTMESH_WORKER_DIR": str(self._data.workers / name),
-            "PROMPTMESH_DATABASE_URL": self._database_url(service),
-            "PROMPTMESH_REDIS_URL": self._redis_url(),
-            "PROMPTMESH_REDIS_CACHE_URL": self._redis_cache_url(),
+            "PROMPTMESH_DATABASE_URL": self._database_url(service, worker),
+            "PROMPTMESH_REDIS_URL": self._redis_url(worker),
+            "PROMPTMESH_REDIS_CACHE_URL": self._redis_cache_url(worker),
             "PROMPTMESH_MESH_SECRET": self._secrets.mesh_secret,
             "PROMPTMESH_KEY_PEPPER": self._secrets.key_pepper,
             PUBLIC_URL: self._public_url,
             "PROMPTMESH_LOG_LEVEL": self._settings.log_level,
         }
-        environment |= {f"PROMPTMESH_{one.upper()}_TARGET": self._target(one) for one in SERVICES}
+        environment |= {f"PROMPTMESH_{one.upper()}_TARGET": self._target(one, worker) for one in SERVICES}
         if service in PLAIN_HTTP:
             environment["PROMPTMESH_HTTP_LISTEN"] = f"{LOOPBACK}:{self._ports[f'{worker}-http']}"
         if service == "auth":
@@ -253,7 +254,11 @@ class _Planner:
             command=_python(f"services.{service}"),
             port=self._ports[worker],
             probe=GrpcReady(self._ports[worker]),
-            environment=self._service_environment(service, worker) | {START_FILE: str(self._start_file)},
+            environment={
+                **self._service_environment(service, worker),
+                START_FILE: str(self._start_file),
+                **self._settings.wiring.environment.get(worker, {}),
+            },
             # Most of its start are imports, for which it needs nothing of what it waits for.
             start_file=self._start_file,
             held_until=(*(one.name for one in self._embedded), DATABASE_SETUP),

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from services.local import edge_admin
 from services.local.child import Child, ChildError
 from services.local.edge_going import EdgeGoing
 from services.local.edge_plan import EDGE_CONFIGURATION
@@ -175,7 +176,9 @@ class RollingRestart:
     async def _edge(self) -> str:
         turned = self._turned ^ {EDGE}
         admin = f"{EDGE_ADMIN}-{SPARE}" if EDGE in turned else EDGE_ADMIN
-        if not is_free(self._ports[admin]):  # one that was replaced before still has streams under way
+        if edge_admin.answers(self._ports[admin]) or not is_free(
+            self._ports[admin]
+        ):  # one that was replaced before still has streams under way
             self._ports[admin] = free_ports(1, avoid=frozenset(self._ports.values()))[0]
         plan = self._replan(self._ports, turned)
         try:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from services.local.errors import PlainError
 from services.local.files import BadFileError, read_json
 from services.local.ports import has_ipv6
+from services.local.wiring import Wiring
 
 SERVICES = ("auth", "prompts", "moderation", "inference")
 
@@ -77,6 +78,7 @@ class MeshSettings:
     shared_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     provider_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     ipv6: bool = False  # whether this machine has ::1
+    wiring: Wiring = field(default_factory=Wiring, repr=False)
 
     @classmethod
     def read(
@@ -117,6 +119,11 @@ class MeshSettings:
             edge = edge_settings_of(data / "edge.json")
         except SettingsError as error:
             problems.append(str(error))
+        wiring = Wiring()
+        try:
+            wiring = Wiring.read(data)
+        except BadFileError as error:
+            problems.append(str(error))
         if problems:
             raise SettingsError("These settings are wrong:\n" + "\n".join(f"  {one}" for one in problems))
         return cls(
@@ -133,6 +140,7 @@ class MeshSettings:
             shared_environment=_shared_environment(environment),
             provider_environment=_provider_environment(environment),
             ipv6=has_ipv6(),
+            wiring=wiring,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
@@ -19,6 +20,7 @@ from services.local.specs import Plan, ProcessSpec, TaskSpec
 from services.local.state import MeshState, Phase
 
 LOG_CHECK_INTERVAL_S = 10.0
+STATE_CHECK_INTERVAL_S = 1.0
 HEALTH_POLL_INTERVAL_S = 0.03
 HEALTH_TIMEOUT_S = 30.0
 
@@ -34,12 +36,13 @@ class Supervisor:
         self._plan = plan
         self._data = data
         self.state = state
-        self._report = report
-        self._children = {spec.name: Child(spec, data, self.changed, report) for spec in plan.processes}
+        self._say = report
+        self._children = {spec.name: Child(spec, data, self.changed, self._report) for spec in plan.processes}
         self._others: list[Child] = []  # who are about to replace one of these, or were replaced
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
         self._started: dict[str, asyncio.Future[None]] = {}
+        self._unwritten = False  # a state that is newer than the file
         self.printed: dict[str, str] = {}  # what each task printed
         state.processes = [child.state for child in self._children.values()]
         state.url = plan.url
@@ -74,6 +77,7 @@ class Supervisor:
             for name in self._children:
                 self._keep(name)
             self.spawn(self._rotate_logs())
+            self.spawn(self._write_what_was_not())
             for other in others:
                 self.spawn(other())
 
@@ -206,13 +210,33 @@ class Supervisor:
         while True:
             await asyncio.sleep(LOG_CHECK_INTERVAL_S)
             for path in self._data.logs.glob("*.log"):
-                await asyncio.to_thread(rotate, path)
+                try:
+                    await asyncio.to_thread(rotate, path)
+                except OSError as error:
+                    self._report(f"{path.name} has grown long and cannot be put aside: {error.strerror}")
+
+    async def _write_what_was_not(self) -> None:
+        while True:
+            await asyncio.sleep(STATE_CHECK_INTERVAL_S)
+            if self._unwritten:
+                self.changed()
 
     def changed(self) -> None:
-        """Writes down what runs."""
+        """Writes down what runs; on a full disk later: it is kept running, whether or not it can be written down."""
         self.state.processes = [child.state for child in self._children.values()]
         self.state.leaving = [child.state for child in self._others if child.state.pid]
-        self.state.write(self._data.state)
+        try:
+            self.state.write(self._data.state)
+        except OSError as error:
+            if not self._unwritten:
+                self._report(f"{self._data.state} cannot be written ({error.strerror}); `status` tells what was before")
+            self._unwritten = True
+        else:
+            self._unwritten = False
+
+    def _report(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # its log is on the same disk
+            self._say(line)
 
 
 def _check_dependencies(parts: list[ProcessSpec | TaskSpec]) -> None:

@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from services.local.plan import DATABASE, embedded_postgres
 from services.local.port_names import POSTGRES
 from services.local.secrets import load_or_make_secrets
 from services.local.settings import KEY_SUFFIX, PROVIDER_VARIABLES
+from services.local.wiring import FILE_NAME as WIRING
+from services.local.wiring import Wiring
 
 START_TIMEOUT_S = 240.0  # more than what one process is given
 STOP_TIMEOUT_S = 60.0
@@ -185,11 +187,12 @@ def local_mesh(
     edge: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
     observe: bool = False,
+    wiring: Wiring | None = None,
 ) -> Iterator[LocalMesh]:
     """A mesh of its own in `data` (default: a folder that is removed afterwards), on free ports.
 
     `edge` overrides settings of the edge, `environment` adds variables; no provider's key reaches the mesh
-    unless it stands there.
+    unless it stands there. `wiring` leads links between its processes elsewhere.
     """
     with tempfile.TemporaryDirectory(prefix="promptmesh-", ignore_cleanup_errors=True) as own:
         folder = data or Path(own)
@@ -198,6 +201,8 @@ def local_mesh(
             DataFolder(folder).models.write_text(models_yaml)
         if edge is not None:
             (folder / "edge.json").write_text(json.dumps(edge))
+        if wiring is not None:
+            (folder / WIRING).write_text(json.dumps(asdict(wiring)))
         clean = {
             name: value
             for name, value in os.environ.items()

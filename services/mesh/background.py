@@ -14,6 +14,7 @@ from services.mesh.telemetry.metrics import BACKGROUND_FAILED, LOOP_LAG
 log = get_logger()
 _LAG_TICK_S = 0.1
 _LAG_TICKS = 10
+_AWAY = "DEPENDENCY_UNAVAILABLE"  # PostgreSQL, Redis, or another service
 
 
 class Background:
@@ -36,7 +37,12 @@ class Background:
             except Exception as error:
                 BACKGROUND_FAILED.labels(name).inc()
                 wait_s = backoff.next_s()
-                log.error("a background task failed", task=name, again_in_s=round(wait_s, 2), exc_info=error)
+                again_in_s = round(wait_s, 2)
+                if isinstance(error, MeshError) and error.reason == _AWAY:
+                    # No fault of the task, and no news: whoever runs the mesh looks for what is away.
+                    log.warning("a background task waits", task=name, again_in_s=again_in_s, error=str(error))
+                else:
+                    log.error("a background task failed", task=name, again_in_s=again_in_s, exc_info=error)
             await asyncio.sleep(wait_s)
 
     async def close(self) -> None:
@@ -56,7 +62,7 @@ async def look_now_and_then(look: Callable[[], Awaitable[None]], interval_s: flo
         try:
             await look()
         except MeshError as error:
-            if error.reason != "DEPENDENCY_UNAVAILABLE":
+            if error.reason != _AWAY:
                 raise
         await asyncio.sleep(interval_s * random.uniform(0.8, 1.2))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import struct
 from collections.abc import AsyncIterator
 
@@ -244,6 +245,8 @@ async def test_grpc_web_is_told_of_the_edges_own_errors(edge: Edge) -> None:
     assert answer.headers["content-type"].startswith("application/grpc-web")
     assert answer.headers["grpc-status"] == "12"
     assert "is not served at the edge" in answer.headers["grpc-message"]
+    # As clients read it: a status of its own, with the reason in it.
+    assert _reason_of(answer.headers["grpc-status-details-bin"]) == "METHOD_UNKNOWN"
 
 
 async def _web(edge: Edge, method: str, message: bytes) -> bytes:
@@ -276,6 +279,13 @@ async def _error(call: object) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call  # type: ignore[misc]
     return caught.value
+
+
+def _reason_of(encoded: str) -> str:
+    details = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    info = error_details_pb2.ErrorInfo()
+    status_pb2.Status.FromString(details).details[0].Unpack(info)
+    return info.reason
 
 
 def _reason(error: grpc.aio.AioRpcError) -> str:

@@ -38,12 +38,13 @@ _log = structlog.get_logger(__name__)
 class Ending:
     """What becomes of one example: `event` finishes it, without one it is tried again after `retry_after_s`.
 
-    `job` None: only the money is settled.
+    `job` None: only the money is settled. `attempts`: what this one counts for, of those that an example has.
     """
 
     job: ExampleJob | None
     event: events_pb2.ExampleFinished | None = None
     retry_after_s: float = 0.0
+    attempts: int = 1
     settlement: Settlement | None = None
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -129,7 +130,7 @@ class Finisher:
             ((ending.job, ending) for ending in group if ending.job is not None), key=lambda pair: pair[0].post_id
         )
         finished = {job.post_id: (job, ending.event) for job, ending in jobs if ending.event is not None}
-        again = [(job, ending.retry_after_s) for job, ending in jobs if ending.event is None]
+        again = [(job, ending) for job, ending in jobs if ending.event is None]
         if finished:
             rows = await conn.fetch(
                 SQL["finish_examples"],
@@ -153,6 +154,7 @@ class Finisher:
                 self._holder,
                 [job.post_id for job, _ in again],
                 [job.revision for job, _ in again],
-                [delay_s for _, delay_s in again],
+                [ending.retry_after_s for _, ending in again],
+                [ending.attempts for _, ending in again],
             )
         await settle(conn, [ending.settlement for ending in group if ending.settlement is not None])

@@ -32,6 +32,7 @@ from services.mesh.telemetry.traces import Tracing
 
 # Rows that end free room for rows that wait; looking for those is bundled.
 CLAIM_PAUSE_S = 0.01
+AWAY = "DEPENDENCY_UNAVAILABLE"
 UNDER_WAY = Gauge("promptmesh_examples_under_way", "Examples that this process writes.")
 
 _log = structlog.get_logger(__name__)
@@ -263,6 +264,11 @@ class ExampleRunner:
 
     def _after_failure(self, job: ExampleJob, model: str, error: MeshError) -> Ending:
         attempts = job.attempts + 1
+        if error.reason == AWAY:
+            # Of the mesh, the journal's disk for one: no provider was asked, and the example waits until one can be.
+            _log.warning("an example waits", post_id=job.post_id, revision=job.revision, error=str(error))
+            delay_s = min(max(self._options.retry_first_s, error.retry_after_s or 0.0), self._options.retry_most_s)
+            return Ending(job, retry_after_s=delay_s, attempts=0)
         again = error.reason in PASSING and attempts < self._options.attempts_max
         _log.warning(
             "an attempt at an example failed",
@@ -283,5 +289,5 @@ async def _unless_away(look: Callable[[], Awaitable[None]]) -> None:
     try:
         await look()
     except MeshError as error:
-        if error.reason != "DEPENDENCY_UNAVAILABLE":
+        if error.reason != AWAY:
             raise

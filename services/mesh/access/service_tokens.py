@@ -32,12 +32,13 @@ class ServiceTokens:
         # Derived, so that no other use of the secret can make a token.
         self._key = hmac.digest(mesh_secret, b"promptmesh service token", hashlib.sha256)
         self._token = ""
-        self._renew_time = 0.0
+        self._issue_time = self._renew_time = 0.0
 
     def token(self) -> str:
         """A token with at least half of its life before it."""
         now = self._clock.time()
-        if now >= self._renew_time:
+        # Of a clock that was ahead and is right again: others would refuse a token of the future until it comes.
+        if not self._issue_time <= now < self._renew_time:
             claims = {
                 "iss": AUDIENCE,
                 "aud": AUDIENCE,
@@ -46,7 +47,7 @@ class ServiceTokens:
                 "exp": now + LIFETIME_S,
             }
             self._token = jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"typ": TYPE})
-            self._renew_time = now + LIFETIME_S / 2
+            self._issue_time, self._renew_time = now, now + LIFETIME_S / 2
         return self._token
 
     def verify(self, token: str) -> Caller:

@@ -7,6 +7,7 @@ What runs for a call carries its request id and trace id by itself. Values under
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -33,6 +34,7 @@ _QUIET_LOGGERS = ("grpc", "asyncio", "httpx", "urllib3", "opentelemetry")
 
 _base: dict[str, str] = {}
 _level = logging.INFO
+_lost = 0  # lines, since the last that could be written
 
 
 def configure(
@@ -95,7 +97,7 @@ def access_line(call: Call, code: str, duration_s: float, reason: str, *, quiet:
             line[name] = value
     if call.log:
         line.update({name: REDACTED if is_secret_name(name) else value for name, value in call.log.items()})
-    sys.stderr.write(orjson.dumps(line, default=str).decode() + "\n")
+    _write(orjson.dumps(line, default=str).decode())
 
 
 def _now() -> str:
@@ -145,7 +147,7 @@ class _Stderr:
         """structlog hands over what a logger was asked for with; nothing is needed."""
 
     def msg(self, line: str) -> None:
-        sys.stderr.write(line + "\n")
+        _write(line)
 
     debug = info = warning = error = critical = exception = fatal = log = msg
 
@@ -168,7 +170,22 @@ class _ToStructlog(logging.Handler):
             self.handleError(record)
 
 
+def _write(line: str) -> None:
+    """A line, or nothing where it cannot be written: on a full disk, calls go on. Says later how many were lost."""
+    global _lost
+    try:
+        if _lost:
+            said = {"ts": _now(), "level": "warning", "event": "log lines could not be written", **_base, "lost": _lost}
+            # The last of them may stand there in part.
+            sys.stderr.write("\n" + orjson.dumps(said).decode() + "\n")
+            _lost = 0
+        sys.stderr.write(line + "\n")
+    except OSError:
+        _lost += 1
+
+
 def flush() -> None:
     """Makes sure that what was logged is out, before the process ends itself."""
-    sys.stderr.flush()
-    os.fsync(sys.stderr.fileno()) if sys.stderr.seekable() else None
+    with contextlib.suppress(OSError):  # a full disk
+        sys.stderr.flush()
+        os.fsync(sys.stderr.fileno()) if sys.stderr.seekable() else None

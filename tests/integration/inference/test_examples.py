@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from promptmesh.events.v1.events_pb2 import Envelope
@@ -15,6 +16,7 @@ from services.inference.providers.http import Client
 from services.local.embedded.postgres import PostgresCluster
 from services.mesh.call import Call, enter
 from services.mesh.database import Database
+from services.mesh.errors import MeshError
 from services.mesh.events import Outbox
 from services.mesh.ids import uuid7
 from tests.integration.inference.examples_world import World, models, requested, running_world, until
@@ -210,6 +212,27 @@ async def test_after_the_last_attempt_it_failed(
     assert finished.failure
     assert "org-12345" not in finished.failure  # everyone who sees the post may read it
     assert len(upstream.calls) == attempts
+
+
+async def test_while_calls_cannot_be_recorded_examples_wait_and_no_attempt_is_spent(
+    world: World, upstream: MisbehavingProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.then(Behaviour(status=503), Behaviour(status=503))  # the third and last attempt goes well
+    process = await world.process(models(upstream.base_url), start=False)
+    write, refused = process.runner._writer.write, 0
+
+    async def full(*arguments: Any) -> events_pb2.ExampleFinished:
+        nonlocal refused
+        if refused < 5:
+            refused += 1
+            raise MeshError("DEPENDENCY_UNAVAILABLE", "Calls cannot be recorded right now.", retry_after_s=0.02)
+        return await write(*arguments)
+
+    monkeypatch.setattr(process.runner._writer, "write", full)
+    await process.start()
+    await process.handle(requested(uuid7()))
+    (finished,) = await world.until_finished(1)
+    assert (finished.outcome, refused, len(upstream.calls)) == (READY, 5, 3)
 
 
 async def test_more_than_fit_wait_and_are_run_in_turn(world: World, upstream: MisbehavingProvider) -> None:

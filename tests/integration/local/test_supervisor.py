@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -282,3 +283,35 @@ async def test_nothing_outlives_a_supervisor_that_is_killed(data: DataFolder, tm
     (data.postgres / "postmaster.pid").write_text(f"1\n{data.postgres}\n0\n5432\n\n127.0.0.1\n\nready\n")
     async with running(data, Plan((postgres_spec(data),), (), ""), []) as supervisor:
         assert supervisor.state.processes[0].ready
+
+
+async def test_on_a_full_disk_what_dies_is_started_again_and_told_later(
+    data: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis, written = redis_spec(data), MeshState.write
+    full = False
+
+    def write(state: MeshState, path: Path) -> None:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written(state, path)
+
+    class Said(list[str]):
+        def append(self, line: str) -> None:
+            super().append(line)
+            if full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(MeshState, "write", write)
+    said = Said()
+    async with running(data, Plan((redis,), (), ""), said) as supervisor:
+        full = True
+        os.kill(supervisor.state.processes[0].pid, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            await until(lambda: supervisor.state.processes[0].restarts == 1 and supervisor.state.processes[0].ready)
+            stored = read_state(data.state)
+            assert stored is not None
+            assert stored.processes[0].restarts == 0
+            assert sum("cannot be written (No space left on device)" in line for line in said) == 1
+            full = False
+            await until(lambda: (read_state(data.state) or stored).processes[0].restarts == 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from services.local.database_urls import with_user
 from services.local.plan import make_plan
 from services.local.port_names import port_names
 from services.local.secrets import Secrets
-from services.local.settings import SERVICES, MeshSettings
+from services.local.settings import SERVICES, MeshSettings, SettingsError
 from services.local.specs import Plan, ProcessSpec
 from services.local.tracing import edge_tracing
 
@@ -310,3 +311,37 @@ def test_collectors_that_the_edge_can_speak_to(environment: dict[str, str], coll
 @pytest.mark.parametrize(("said", "ratio"), [("", 0.0), ("0.5", 0.5), ("2", 1.0), ("-1", 0.0), ("some", 0.0)])
 def test_a_ratio_that_the_services_refuse_does_not_stop_the_edge(said: str, ratio: float) -> None:
     assert edge_tracing({"PROMPTMESH_TRACE_RATIO": said}) == {"trace_ratio": ratio}
+
+
+def test_a_test_leads_links_elsewhere_and_gives_one_process_variables(data: DataFolder) -> None:
+    data.make()
+    wiring = {
+        "links": {
+            "prompts-0>postgres": 1,
+            "prompts-0>redis-state": 2,
+            "prompts-0>redis-cache": 3,
+            "prompts-0>auth-0": 4,
+            "edge>prompts-0": 5,
+            "edge>inference-0-http": 6,
+        },
+        "environment": {"prompts-0": {"LD_PRELOAD": "clock.so"}},
+    }
+    (data.path / "wiring.json").write_text(json.dumps(wiring))
+    plan = plan_of(data)
+    prompts, moderation = (processes(plan)[name].environment for name in ("prompts-0", "moderation-0"))
+    names = ("DATABASE_URL", "REDIS_URL", "REDIS_CACHE_URL", "AUTH_TARGET")
+    for port, name in enumerate(names, 1):
+        here, elsewhere = (re.findall(r"127.0.0.1:(\d+)", one[f"PROMPTMESH_{name}"]) for one in (prompts, moderation))
+        assert (here, str(port) in elsewhere) == ([str(port)], False)
+    assert (prompts["LD_PRELOAD"], "LD_PRELOAD" in moderation) == ("clock.so", False)
+    edge = edge_settings_of(data, plan)
+    assert (edge["clusters"]["prompts"], edge["http_clusters"]["inference"]) == ([["127.0.0.1", 5]], [["127.0.0.1", 6]])
+    assert edge["clusters"]["auth"] == [["127.0.0.1", processes(plan)["auth-0"].port]]
+
+
+@pytest.mark.parametrize("wiring", ['{"link": {}}', '{"links": []}', "[]", "no"])
+def test_a_wiring_that_is_none_is_named(data: DataFolder, wiring: str) -> None:
+    data.make()
+    (data.path / "wiring.json").write_text(wiring)
+    with pytest.raises(SettingsError, match=r"wiring\.json"):
+        plan_of(data)

@@ -160,6 +160,15 @@ def test_a_mesh_token_is_renewed_in_good_time() -> None:
     assert tokens.verify(first).service == "prompts"
 
 
+def test_a_clock_that_was_ahead_costs_no_minute_once_it_is_right() -> None:
+    right, clock = FixedClock(), FixedClock()
+    tokens, others = ServiceTokens("prompts", PEPPER, clock), ServiceTokens("auth", PEPPER, right)
+    clock.at += 900
+    tokens.token()
+    clock.at = right.at
+    assert others.verify(tokens.token()).expire_time == right.at + LIFETIME_S
+
+
 # Identities
 
 

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import errno
 import json
 import logging
 import os
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -198,6 +200,27 @@ async def test_a_background_task_that_fails_starts_again() -> None:
     assert runs == 3
 
 
+async def test_a_task_that_waits_for_what_is_away_makes_no_error_of_it(lines: Any) -> None:
+    background = Background(uniform=lambda low, high: 0.0)
+    failures: list[Exception] = [MeshError("DEPENDENCY_UNAVAILABLE", "The database is away."), ZeroDivisionError()]
+    done = asyncio.Event()
+
+    async def work() -> None:
+        if failures:
+            raise failures.pop(0)
+        done.set()
+
+    background.start("work", work)
+    await asyncio.wait_for(done.wait(), 10.0)
+    await background.close()
+    waits, failed = lines()
+    assert (waits["level"], waits["event"], waits["task"]) == ("warning", "a background task waits", "work")
+    assert "The database is away" in waits["error"]
+    assert "exception" not in waits
+    assert (failed["level"], failed["event"]) == ("error", "a background task failed")
+    assert "ZeroDivisionError" in failed["exception"]
+
+
 # Traces
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -234,7 +257,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Any:
     root = logging.getLogger()
     before = root.handlers[:], root.level, dict(logs._base), logs._level
     logs.configure("prompts", "prompts-0", "info")
-    yield lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    yield lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines() if line]
     logging.captureWarnings(False)
     root.handlers[:], root.level = before[0], before[1]
     logs._base.clear()
@@ -301,6 +324,26 @@ def test_the_access_log(lines: Any) -> None:
     )
     assert (line["caller"], line["api_key_id"], line["post_id"]) == ("api_key", "k", "p")
     assert line["password"] == logs.REDACTED
+
+
+def test_a_full_disk_costs_lines_and_no_call(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def write(self, _line: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        flush = seekable = lambda self: False
+
+    with monkeypatch.context() as full:
+        full.setattr(sys, "stderr", Full())
+        logs.get_logger().info("first")
+        logs.get_logger().info("second")
+        logs.flush()
+    logs.get_logger().info("third")
+    said, third = lines()
+    assert (said["event"], said["lost"], said["level"]) == ("log lines could not be written", 2, "warning")
+    assert third["event"] == "third"
+    logs.get_logger().info("fourth")
+    assert [line["event"] for line in lines()] == ["fourth"]
 
 
 def test_listing_failpoints_needs_no_environment(tmp_path: Path) -> None:
