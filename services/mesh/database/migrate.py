@@ -28,6 +28,9 @@ LOCK_TIMEOUT_S = 2.0
 """How long a migration waits for a table: whoever serves waits behind it."""
 LOCK_ATTEMPTS_MAX = 30
 LOCK_PAUSE_S = 1.0
+# A migration that takes several tables may be the one that PostgreSQL picks out of a circle of waiters: it looks for
+# those after deadlock_timeout (1 s by default), so before the time above is over.
+_IN_USE = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _CONTRACTS = re.compile(r"-- Contracts: for code from (\d{4}) on\.")
@@ -130,12 +133,13 @@ async def migrate(connection: Connection, migrations: Sequence[Migration]) -> li
     while True:
         try:
             applied = await _apply_next(connection, migrations, whole=first_upgrade)
-        except asyncpg.LockNotAvailableError as error:
+        except _IN_USE as error:
             if attempt == LOCK_ATTEMPTS_MAX:
                 raise MigrationError(
                     f"A migration found a table in use by one long transaction or another in {attempt} attempts of "
-                    f"{LOCK_TIMEOUT_S:.0f} s, and gave up, so that nobody who serves waits behind it. Those before it "
-                    "stay applied; end that transaction (see pg_stat_activity) and run the set-up again."
+                    f"{LOCK_TIMEOUT_S:.0f} s, and gave up, so that nobody who serves waits behind it. "
+                    f"{_what_stays(whole=first_upgrade)}; end that transaction (see pg_stat_activity) and run the "
+                    "set-up again."
                 ) from error
             attempt += 1
             await asyncio.sleep(LOCK_PAUSE_S)
@@ -158,7 +162,7 @@ async def _apply_next(connection: Connection, migrations: Sequence[Migration], *
     whole: all that wait, in one, and the sessions of whoever serves end with it: code of v0.1.0 fails where a statement
     that it has prepared would answer one more column, and takes a session that ended for a database that was away.
 
-    Raises MigrationError, LockNotAvailableError where a table was in use for too long.
+    Raises MigrationError; one of _IN_USE where a table was in use for too long, or by one who waits for us.
     """
     async with connection.transaction():
         await connection.execute("SET LOCAL statement_timeout = 0")
@@ -169,26 +173,32 @@ async def _apply_next(connection: Connection, migrations: Sequence[Migration], *
         batch = waiting if whole else waiting[:1]
         await connection.execute(f"SET LOCAL lock_timeout = {int(LOCK_TIMEOUT_S * 1000)}")
         for migration in batch:
-            await _apply(connection, migration)
+            await _apply(connection, migration, whole=whole)
         if whole and batch:
             await connection.execute(_END_SESSIONS)
         return batch
 
 
-async def _apply(connection: Connection, migration: Migration) -> None:
+async def _apply(connection: Connection, migration: Migration, *, whole: bool) -> None:
     try:
         await connection.execute(migration.sql)
-    except asyncpg.LockNotAvailableError:
+    except _IN_USE:
         raise
     except Exception as error:
         raise MigrationError(
             f"Migration {migration} failed and was rolled back: {type(error).__name__}: {error}. "
-            "Those before it stay applied; correct it and run the set-up again."
+            f"{_what_stays(whole=whole)}; correct it and run the set-up again."
         ) from error
     component = migration.component + (LOG_SUFFIX if migration.number > 1 else "")
     await connection.execute(_RECORD, component, migration.number, migration.name, migration.checksum)
     if migration.level > 1:
         await connection.execute(_RECORD, migration.component, migration.level, LEVEL_NAME, migration.checksum)
+
+
+def _what_stays(*, whole: bool) -> str:
+    if whole:
+        return "All that this upgrade brings is applied in one step, so none of it is"
+    return "Those before it stay applied"
 
 
 def pending(migrations: Iterable[Migration], applied: Mapping[tuple[str, int], tuple[str, str]]) -> list[Migration]:

@@ -137,6 +137,41 @@ async def test_a_migration_does_not_keep_those_who_serve_waiting(
         await one.close()
 
 
+@pytest.mark.parametrize("first_upgrade", [True, False])
+async def test_a_migration_that_a_deadlock_ended_is_tried_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, first_upgrade: bool
+) -> None:
+    url = await make_schema(database_url, "prompts")
+    connection, looker = await asyncpg.connect(url), await asyncpg.connect(url)
+    patient = {"search_path": "prompts", "deadlock_timeout": "1h"}  # never the one of two that is ended
+    holder = await asyncpg.connect(database_url, server_settings=patient)
+    monkeypatch.setattr(migrating, "LOCK_PAUSE_S", 0.01)
+    tables = migration(1, "CREATE TABLE one (id int); CREATE TABLE two (id int)")
+    before = [*KIT, tables] if first_upgrade else [*KIT, tables, migration(2, "CREATE TABLE three (id int)")]
+    await migrate(connection, before)
+    both = migration(len(before) - len(KIT) + 1, "ALTER TABLE one ADD COLUMN a int; ALTER TABLE two ADD COLUMN a int")
+    for attempts, applied in ((1, False), (10, True)):
+        monkeypatch.setattr(migrating, "LOCK_ATTEMPTS_MAX", attempts)
+        held = holder.transaction()
+        await held.start()
+        await holder.fetch("SELECT * FROM two")
+        running = asyncio.create_task(migrate(connection, [*before, both]))
+        pid = connection.get_server_pid()
+        while not await looker.fetchval("SELECT cardinality(pg_blocking_pids($1)) > 0", pid):
+            assert not running.done()
+        # Each waits for the other now.
+        await holder.fetch("SELECT * FROM one")
+        await held.rollback()
+        if applied:
+            assert [one.number for one in await running] == [both.number]
+        else:
+            stays = "none of it is" if first_upgrade else "Those before it stay applied"
+            with pytest.raises(MigrationError, match=f"in use by one long transaction.*{stays}"):
+                await running
+    for one in (connection, holder, looker):
+        await one.close()
+
+
 async def test_the_first_upgrade_is_one_step_and_ends_the_sessions_of_who_serves(database_url: str) -> None:
     """v0.1.0 fails where a prepared statement would answer one more column; not where its session is gone."""
     url = await make_schema(database_url, "prompts")
@@ -145,7 +180,7 @@ async def test_the_first_upgrade_is_one_step_and_ends_the_sessions_of_who_serves
     serving = await asyncpg.connect(url, server_settings={"application_name": "prompts"})
     unnamed = await asyncpg.connect(url)
     second, third = migration(2, "ALTER TABLE one ADD COLUMN more int"), migration(3, "SELECT * FROM nowhere")
-    with pytest.raises(MigrationError, match="nowhere"):
+    with pytest.raises(MigrationError, match=r"nowhere.*in one step, so none of it is"):
         await migrate(connection, [*KIT, ONE, second, third])
     assert await connection.fetchval(_HIGHEST) == 1
     assert await serving.fetchval("SELECT count(*) FROM information_schema.columns WHERE table_name = 'one'") == 1
