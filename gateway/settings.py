@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gateway.collector import takes_spans
+
 GENERATED = Path(__file__).resolve().parent.parent / "gen"
 WEB_APP = Path(__file__).resolve().parent / "web" / "dist"
-
-# Host, port, path: no user, no query.
-_COLLECTOR = re.compile(r"http://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[1-9][0-9]{0,4})?(/[!-~]*)?")
 
 Area = Literal["auth", "prompts", "moderation", "inference"]
 AREAS: tuple[Area, ...] = ("auth", "prompts", "moderation", "inference")
@@ -166,7 +164,7 @@ class EdgeSettings(BaseModel):
         for origin in self.allowed_origins:
             if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
                 raise ValueError(f"allowed_origins: {origin!r} is not an origin such as https://app.example.com")
-        if self.trace_collector is not None and not _COLLECTOR.fullmatch(self.trace_collector):
+        if self.trace_collector is not None and not takes_spans(self.trace_collector):
             raise ValueError("trace_collector is not such as http://collector:4318/v1/traces")
         return self
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.collector import takes_spans
+
 RATIO = "PROMPTMESH_TRACE_RATIO"
 _ENDPOINT, _ENDPOINT_OF_TRACES = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+_DISABLED = "OTEL_SDK_DISABLED"
 _PATH = "/v1/traces"  # of OTLP over HTTP
 
 
 def edge_tracing(environment: Mapping[str, str]) -> dict[str, Any]:
     """Settings of the edge, from the environment of the services.
 
-    The edge sends no headers and speaks no TLS to a collector: with one that wants either, it makes no spans, and the
-    services do.
+    The edge sends no headers and speaks no TLS to a collector, and knows no user of it: with one that wants any of
+    these, it makes no spans, and the services do.
     """
     found: dict[str, Any] = {}
     try:
@@ -25,7 +28,9 @@ def edge_tracing(environment: Mapping[str, str]) -> dict[str, Any]:
     base = environment.get(_ENDPOINT, "")
     # Nothing is recorded by services that have no base, whatever the more particular one says.
     address = environment.get(_ENDPOINT_OF_TRACES) or base.rstrip("/") + _PATH
-    if base and address.startswith("http://") and not any(name.endswith("_HEADERS") for name in _told(environment)):
+    off = environment.get(_DISABLED, "").strip().lower() == "true"  # as the SDK reads it
+    headers = any(name.endswith("_HEADERS") for name in _told(environment))
+    if base and not off and not headers and takes_spans(address):
         found["trace_collector"] = address
     return found
 

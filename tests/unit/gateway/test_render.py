@@ -141,6 +141,7 @@ def test_without_a_collector_there_is_no_tracer() -> None:
         ("http://collector/v1/traces", "collector", 80),
         ("http://[::1]:4318/v1/traces", "::1", 4318),
         ("http://10.0.0.1:4318", "10.0.0.1", 4318),
+        ("http://otel_collector:65535/a/b%20c", "otel_collector", 65535),
     ],
 )
 def test_spans_go_where_the_setting_says(address: str, host: str, port: int) -> None:
@@ -191,6 +192,9 @@ def test_all_faults_of_the_settings_are_named_at_once(tmp_path: Path) -> None:
         ({"trace_collector": "https://collector:4318/v1/traces"}, "trace_collector is not such as"),
         ({"trace_collector": "http://user:secret@collector/v1/traces"}, "trace_collector is not such as"),
         ({"trace_collector": "collector:4318"}, "trace_collector is not such as"),
+        ({"trace_collector": "http://collector:65536/v1/traces"}, "trace_collector is not such as"),
+        ({"trace_collector": "http://collector/v1/traces?key=a"}, "trace_collector is not such as"),
+        ({"trace_collector": "http://collector/v1/traces#a"}, "trace_collector is not such as"),
     ],
 )
 def test_settings_that_contradict_themselves_are_refused(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gateway.collector import takes_spans
 from services.local.data_folder import DataFolder
 from services.local.database_urls import with_user
 from services.local.plan import make_plan
@@ -302,10 +303,18 @@ def test_the_edge_sends_its_spans_where_the_services_send_theirs(data: DataFolde
         ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://d:1/t"}, None),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://c"}, None),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_HEADERS": "key=hidden"}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel_collector:4318"}, "http://otel_collector:4318/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://user:pw@c:4318"}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:65536"}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://d/t?key=a"}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_SDK_DISABLED": " True"}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_SDK_DISABLED": "false"}, "http://c/v1/traces"),
     ],
 )
 def test_collectors_that_the_edge_can_speak_to(environment: dict[str, str], collector: str | None) -> None:
-    assert edge_tracing(environment).get("trace_collector") == collector
+    found = edge_tracing(environment).get("trace_collector")
+    assert found == collector
+    assert found is None or takes_spans(found)
 
 
 @pytest.mark.parametrize(("said", "ratio"), [("", 0.0), ("0.5", 0.5), ("2", 1.0), ("-1", 0.0), ("some", 0.0)])
