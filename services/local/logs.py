@@ -15,6 +15,7 @@ ROTATE_BYTES = 16 * 1024 * 1024
 KEPT_OLDER = 3
 TAIL_LINES = 20
 _TAIL_BYTES = 64 * 1024
+_COPY_BYTES = 1024 * 1024
 
 
 def open_log(path: Path) -> int:
@@ -26,21 +27,53 @@ def rotate(path: Path, limit_bytes: int = ROTATE_BYTES) -> bool:
     """Moves a log that has grown past the limit aside, as `.1`; says whether it did.
 
     It is copied and then cut, since its writer keeps it open: what is written between the two (microseconds) is lost.
+
+    Raises OSError, on a full disk for one: the log and those kept are then what they were.
     """
     try:
         if path.stat().st_size < limit_bytes:
             return False
     except FileNotFoundError:
         return False
-    for number in range(KEPT_OLDER - 1, 0, -1):
+    copy = Path(f"{path}.0")
+    try:
+        # Of one that was killed meanwhile there may be a part left.
+        into = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with path.open("rb") as log, open(into, "wb") as file:
+            shutil.copyfileobj(log, file, _COPY_BYTES)
+    except OSError:
+        copy.unlink(missing_ok=True)
+        raise
+    for number in range(KEPT_OLDER - 1, -1, -1):
         older = Path(f"{path}.{number}")
         if older.exists():
             older.replace(f"{path}.{number + 1}")
-    first = Path(f"{path}.1")
-    shutil.copyfile(path, first)
-    first.chmod(0o600)
     os.truncate(path, 0)
     return True
+
+
+class Rotation:
+    """Rotates the logs of a folder."""
+
+    def __init__(self, folder: Path, limit_bytes: int = ROTATE_BYTES) -> None:
+        self._folder = folder
+        self._limit_bytes = limit_bytes
+        self._told: set[str] = set()  # names of those that cannot be rotated
+
+    def look(self) -> list[str]:
+        """Rotates those that have grown long; answers what is to be said of those that cannot be, once for each until
+        it can be again."""
+        said = []
+        for path in self._folder.glob("*.log"):
+            try:
+                rotate(path, self._limit_bytes)
+            except OSError as error:
+                if path.name not in self._told:
+                    said.append(f"{path.name} has grown long and cannot be put aside: {error.strerror}")
+                self._told.add(path.name)
+            else:
+                self._told.discard(path.name)
+        return said
 
 
 def tail(path: Path, lines: int = TAIL_LINES, *, since: int = 0) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from services.local.child import Child, ChildError, run_task
 from services.local.data_folder import DataFolder
 from services.local.errors import PlainError
-from services.local.logs import rotate
+from services.local.logs import Rotation
 from services.local.plan import STOP_ORDER
 from services.local.port_book import EDGE
 from services.local.ports import is_free
@@ -207,13 +207,11 @@ class Supervisor:
             await asyncio.sleep(HEALTH_POLL_INTERVAL_S)
 
     async def _rotate_logs(self) -> None:
+        rotation = Rotation(self._data.logs)
         while True:
             await asyncio.sleep(LOG_CHECK_INTERVAL_S)
-            for path in self._data.logs.glob("*.log"):
-                try:
-                    await asyncio.to_thread(rotate, path)
-                except OSError as error:
-                    self._report(f"{path.name} has grown long and cannot be put aside: {error.strerror}")
+            for line in await asyncio.to_thread(rotation.look):
+                self._report(line)
 
     async def _write_what_was_not(self) -> None:
         while True:
