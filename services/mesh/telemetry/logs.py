@@ -32,6 +32,8 @@ _PLAIN_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {"message", 
 # These say at info what our own lines say already.
 _QUIET_LOGGERS = ("grpc", "asyncio", "httpx", "urllib3", "opentelemetry")
 
+_STDERR_FD = 2
+
 _base: dict[str, str] = {}
 _level = logging.INFO
 _lost = 0  # lines, since the last that could be written
@@ -176,12 +178,24 @@ def _write(line: str) -> None:
     try:
         if _lost:
             said = {"ts": _now(), "level": "warning", "event": "log lines could not be written", **_base, "lost": _lost}
-            # The last of them may stand there in part.
-            sys.stderr.write("\n" + orjson.dumps(said).decode() + "\n")
+            # The first of them may stand there in part.
+            _put("\n" + orjson.dumps(said).decode() + "\n")
             _lost = 0
-        sys.stderr.write(line + "\n")
+        _put(line + "\n")
     except OSError:
         _lost += 1
+
+
+def _put(text: str) -> None:
+    """Past the buffer of the real stderr: it keeps what a full disk did not take, and writes that later, when it has
+    long been counted as lost. Raises OSError; a part may stand there then."""
+    stderr = sys.stderr
+    if stderr is not sys.__stderr__:
+        stderr.write(text)
+        return
+    data = text.encode("utf-8", "backslashreplace")
+    while (written := os.write(_STDERR_FD, data)) < len(data):
+        data = data[written:]
 
 
 def flush() -> None:

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -348,9 +349,6 @@ def test_a_full_disk_costs_lines_and_no_call(lines: Any, monkeypatch: pytest.Mon
 
 def test_listing_failpoints_needs_no_environment(tmp_path: Path) -> None:
     """The chaos test reads it before anything runs."""
-    import subprocess
-    import sys
-
     root = Path(__file__).resolve().parents[3]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join([str(root), str(root / "gen")])}
     done = subprocess.run(
