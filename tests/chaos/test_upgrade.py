@@ -59,6 +59,10 @@ examples:
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 
+def test_there_is_a_release_to_come_from() -> None:
+    assert RELEASES
+
+
 @pytest.mark.parametrize("release", RELEASES)
 async def test_nobody_notices_an_upgrade(release: str, tmp_path: Path) -> None:
     code, data = tmp_path / "code", tmp_path / "data"
