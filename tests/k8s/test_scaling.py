@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from tests.k8s.built import each_overlay, labels, of_kind, one, pod
@@ -165,6 +166,24 @@ def test_what_sleeps_is_woken_by_what_another_measures(overlay: str) -> None:
             # No series is no reason to fail, which KEDA would take an empty answer for.
             assert each["metadata"]["query"].endswith("or vector(0)") or "or vector(0))" in each["metadata"]["query"]
         assert scaler["cooldownPeriod"] >= 600
+
+
+def test_only_our_own_series_count(overlay: str) -> None:
+    """Prometheus may hold those of another mesh of the cluster."""
+    (ours,) = {each["metadata"]["namespace"] for each in of_kind(overlay, "Deployment")}
+    for scaler in of_kind(overlay, "ScaledObject"):
+        for trigger in scaler["spec"]["triggers"]:
+            if trigger["type"] == "prometheus":
+                query = trigger["metadata"]["query"]
+                series = re.findall(r"(?<![\w:\"])(?:[a-z]+[_:])[\w:]+(?:\{[^}]*\})?", query)
+                assert series
+                for one_of_it in series:
+                    assert f'namespace="{ours}"' in one_of_it, query
+    # The label is the operator's, of the pod's namespace, as long as a monitor asks for nothing else.
+    for monitor in of_kind(overlay, "PodMonitor", "ServiceMonitor"):
+        assert "namespaceSelector" not in monitor["spec"]
+        for end in monitor["spec"].get("podMetricsEndpoints", monitor["spec"].get("endpoints")):
+            assert not {"relabelings", "metricRelabelings", "honorLabels"} & set(end)
 
 
 def test_a_mail_to_a_worker_that_sleeps_is_sent_within_two_minutes(overlay: str) -> None:
