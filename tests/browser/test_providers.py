@@ -19,7 +19,7 @@ from tests.browser.wire import answer, refuse
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-FAILED_PRECONDITION = 9
+FAILED_PRECONDITION, UNAVAILABLE = 9, 14
 PROVIDERS = pb.ListIdentityProvidersResponse(
     providers=[pb.IdentityProvider(provider="acme", display_name="<b>Acme</b>")]
 )
@@ -122,3 +122,27 @@ async def test_who_has_no_password_confirms_where_they_log_in(
     await accessible(page)
     await asking.get_by_role("button", name="Log in again with <b>Acme</b>").click()
     await expect(page).to_have_url(re.compile(r"\d/keys$"))
+
+
+async def test_where_other_log_ins_cannot_be_told_a_password_confirms(
+    tabs: Tabs, new_person: NewPerson, mesh: LocalMesh
+) -> None:
+    ada = await new_person("Ada")
+    page = await tabs.open("/keys", person=ada)
+
+    async def fail(route: Route) -> None:
+        await refuse(route, UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", "The database is away.")
+
+    await page.route("**/ListIdentities", fail)
+    await age_sessions(mesh, ada)
+    await page.reload()
+    await page.get_by_role("button", name="Make a key").click()
+    making = page.get_by_role("dialog", name="Make an API key")
+    await making.get_by_label("Name").fill("Build server")
+    await making.get_by_role("button", name="Make the key").click()
+
+    asking = page.get_by_role("dialog", name="Confirm that it is you")
+    await asking.get_by_label("Password", exact=True).fill(ada.password)
+    await accessible(page)
+    await asking.get_by_role("button", name="Confirm", exact=True).click()
+    await expect(page.get_by_role("heading", name="Store the secret of “Build server” now")).to_be_visible()

@@ -19,7 +19,11 @@ function Asking() {
     const kinds = factors.map((one) => one.kind);
     if (recoveryCodesLeft > 0) kinds.push(FactorKind.RECOVERY_CODE);
     // Who logs in elsewhere may never have set a password; nothing says so, since it would say it to a thief too.
-    const linked = kinds.length ? [] : (await accountsApi.federation.listIdentities({}, { signal })).identities;
+    // Where that cannot be told now, the password still can be asked for.
+    const linked = kinds.length ? [] : await accountsApi.federation.listIdentities({}, { signal }).then(
+      (answer) => answer.identities,
+      () => [],
+    );
     return { kinds, linked: new Set(linked.map((one) => one.provider)) };
   });
   const providers = useProviders().filter(({ provider }) => factors.value?.linked.has(provider));
