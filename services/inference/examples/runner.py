@@ -264,8 +264,9 @@ class ExampleRunner:
 
     def _after_failure(self, job: ExampleJob, model: str, error: MeshError) -> Ending:
         attempts = job.attempts + 1
-        if error.reason == AWAY:
-            # Of the mesh, the journal's disk for one: no provider was asked, and the example waits until one can be.
+        if error.reason == AWAY or _nothing_was_asked(error):
+            # Of the mesh, the journal's disk for one, or of breakers that are open: no provider was asked, and the
+            # example waits until one can be.
             _log.warning("an example waits", post_id=job.post_id, revision=job.revision, error=str(error))
             delay_s = min(max(self._options.retry_first_s, error.retry_after_s or 0.0), self._options.retry_most_s)
             return Ending(job, retry_after_s=delay_s, attempts=0)
@@ -282,6 +283,12 @@ class ExampleRunner:
             return Ending(job, failed(job, FAILURES.get(error.reason, FAILURE), model))
         delay_s = min(self._options.retry_first_s * 2 ** (attempts - 1), self._options.retry_most_s)
         return Ending(job, retry_after_s=max(delay_s, min(error.retry_after_s or 0.0, self._options.retry_most_s)))
+
+
+def _nothing_was_asked(error: MeshError) -> bool:
+    """Whether the route left every target alone (`Plan.refusal`), and time may mend that: a credential that is refused
+    is for people to mend, and whoever waits for the example is told so."""
+    return error.metadata.get("attempts") == "0" and error.metadata.get("targets") != "PROVIDER_CREDENTIAL_REFUSED"
 
 
 async def _unless_away(look: Callable[[], Awaitable[None]]) -> None:

@@ -231,6 +231,54 @@ async def test_while_calls_cannot_be_recorded_examples_wait_and_no_attempt_is_sp
     assert (finished.outcome, refused, len(upstream.calls)) == (READY, 5, 3)
 
 
+LEFT_ALONE = """
+providers: [{{name: mock, kind: openai, base_url: "{base_url}"}}]
+models:
+  - name: house
+    provider: mock
+    upstream_model: mock-small
+    price: {{input_per_million_usd: 0, output_per_million_usd: 0}}
+routes: [{{name: careful, targets: [{{model: house}}], breaker: {{failures: 1, open_s: 60}}}}]
+examples: {{model: careful, daily_cap_usd: 0}}
+"""
+
+
+@pytest.mark.parametrize(("status", "waits"), [(503, True), (401, False)])
+async def test_while_a_breaker_is_open_nothing_is_asked_and_no_attempt_is_spent(
+    world: World, upstream: MisbehavingProvider, monkeypatch: pytest.MonkeyPatch, status: int, waits: bool
+) -> None:
+    """What only people can mend, a credential, is told to whoever waits."""
+    upstream.default = Behaviour(status=status)
+    process = await world.process(LEFT_ALONE.format(base_url=upstream.base_url), start=False)
+    write, refusals, enough = process.runner._writer.write, 0, asyncio.Event()
+
+    async def counted(*arguments: Any) -> events_pb2.ExampleFinished:
+        nonlocal refusals
+        try:
+            return await write(*arguments)
+        except MeshError as error:
+            refusals += error.metadata.get("attempts") == "0"
+            if refusals == 5:
+                enough.set()
+            raise
+
+    monkeypatch.setattr(process.runner._writer, "write", counted)
+    await process.start()
+    post = uuid7()
+    await process.handle(requested(post))
+    if waits:
+        await enough.wait()
+        async with world.database.connection() as conn:
+            assert await conn.fetchval("SELECT attempts FROM examples WHERE post_id = $1", post) == 1
+        assert await world.finished() == []
+    else:
+        await world.until_finished(1)
+        await process.handle(requested(uuid7()))
+        assert {one.outcome for one in await world.until_finished(2)} == {FAILED}
+        assert refusals == 3
+    assert len(upstream.calls) == 1
+
+
 async def test_more_than_fit_wait_and_are_run_in_turn(world: World, upstream: MisbehavingProvider) -> None:
     upstream.default = Behaviour(latency_s=0.02)
     process = await world.process(models(upstream.base_url), streams_max=3)
