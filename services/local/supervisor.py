@@ -177,9 +177,8 @@ class Supervisor:
         try:
             await work
         except Exception as error:  # a fault of ours must not end the mesh
-            self._report(
-                f"{getattr(work, '__qualname__', work)} failed, and is not done any more: {type(error).__name__}: {error}"
-            )
+            what = getattr(work, "__qualname__", work)
+            self._report(f"{what} failed, and is not done any more: {type(error).__name__}: {error}")
 
     def _hold_spare(self, name: str) -> None:
         for port in self._held.hold(spare_ports(self._children[name].spec)):
