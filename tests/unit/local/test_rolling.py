@@ -13,6 +13,7 @@ import pytest
 from services.local import endpoints, rolling
 from services.local.child import ChildError
 from services.local.endpoints import EdgeDeafError, write_endpoints
+from services.local.files import write_private
 from services.local.port_names import turned as turned_ports
 from services.local.rolling import RollingRestart
 from services.local.specs import Plan, ProcessSpec, TaskSpec
@@ -227,7 +228,6 @@ def test_endpoints_are_written_all_or_none(tmp_path: Path, monkeypatch: pytest.M
     write_endpoints(tmp_path, {"a": [1], "b": [2]})
     before = {path.name: path.read_text() for path in tmp_path.glob("*.json")}
     written: list[Path] = []
-    write_private = endpoints.write_private
 
     def full_at_second(path: Path, content: str, *, durable: bool) -> None:
         if written:

@@ -92,7 +92,7 @@ def spec_of(ports: list[int]) -> ProcessSpec:
         group="service",
         command=(sys.executable,),
         port=ports[0],
-        probe=Ready(),  # type: ignore[arg-type]
+        probe=Ready(),
         environment={},
         more_ports={"metrics": ports[1], "spare": ports[2], "spare-metrics": ports[3]},
         service="auth",
@@ -240,7 +240,7 @@ async def test_one_that_starts_while_the_mesh_ends_is_killed(
 
     monkeypatch.setattr(module, "Child", make)
     monkeypatch.setattr(FakeChild, "hang_at_start", True)
-    starting = asyncio.create_task(ours.start_beside(spec_of([*ports[2:], *ports[:2]])))  # type: ignore[arg-type]
+    starting = asyncio.create_task(ours.start_beside(spec_of([*ports[2:], *ports[:2]])))
     await asyncio.sleep(0)
     await made[0].starting.wait()
     starting.cancel()
