@@ -34,9 +34,9 @@ async def not_connected(
 
 
 def ports_connected_to(pid: int) -> frozenset[int]:
-    """The ports, over IPv4, that a process has connections to; none of one that is gone or may not be looked at."""
+    """The TCP ports that a process has connections to; none of one that is gone or may not be looked at."""
     try:
-        connections = psutil.Process(pid).net_connections(kind="tcp4")
+        connections = psutil.Process(pid).net_connections(kind="tcp")  # gRPC has IPv4 in sockets of IPv6
     except (psutil.Error, OSError):
         return frozenset()
     return frozenset(one.raddr.port for one in connections if one.raddr and one.status == psutil.CONN_ESTABLISHED)

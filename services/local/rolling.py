@@ -154,20 +154,19 @@ class RollingRestart:
     async def _worker(self, name: str) -> str:
         turned = self._turned ^ {name}
         plan = self._replan(self._ports, turned)
-        new = await self._beside(plan, name)
+        new, old = await self._beside(plan, name), self._mesh.child(name)
         before, after = self._replan(self._ports, self._turned).endpoints, plan.endpoints
         both = {cluster: list(dict.fromkeys([*before[cluster], *ports])) for cluster, ports in after.items()}
         try:
             await self._tell_edges(both, new.spec)
             await self._tell_edges(after, new.spec)
+            behind = await self._not_connected(self._callers(name), old.spec.port, new.spec.port, PEERS_AT_MOST_S)
+            await self._sleep(PEERS_S)
         except Exception as error:
             with contextlib.suppress(OSError):  # a full disk: an edge finds that the new one is gone
                 write_endpoints(self._folder, before)
             await self._mesh.end(new)
             raise _not_replaced(name, error) from error
-        old = self._mesh.child(name)
-        behind = await self._not_connected(self._callers(name), old.spec.port, new.spec.port, PEERS_AT_MOST_S)
-        await self._sleep(PEERS_S)
         self._turned = turned
         self._mesh.replace(new)
         untold = self._scrape(plan)

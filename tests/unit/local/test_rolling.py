@@ -99,7 +99,7 @@ class Ours:
         self.folder, self.mesh = folder, FakeMesh(*names)
         self.prepare: Callable[[], None] = lambda: None
         self.deaf_to: Collection[int] = ()
-        self.behind: list[str] = []
+        self.behind: list[str] | Exception = []
         self.asked: list[tuple[dict[str, int], int, int]] = []
         write_endpoints(folder, self.plan(PORTS, ()).endpoints)
         self.rolling = RollingRestart(
@@ -121,6 +121,8 @@ class Ours:
     async def not_connected(self, pids: Mapping[str, int], old: int, new: int, _at_most_s: float) -> list[str]:
         self.asked.append((dict(pids), old, new))
         self.mesh.did.append(f"peers reach {new}")
+        if isinstance(self.behind, Exception):
+            raise self.behind
         return self.behind
 
     async def sleep(self, _s: float) -> None:
@@ -191,6 +193,13 @@ async def test_a_deaf_edge_is_told_what_was_before_and_the_new_process_ends(ours
     assert ours.ports_of("auth") == [10]
     assert done.phase == "failed"
     assert "auth-0 was not replaced; the old one serves on.\nthe edge is deaf" in done.error
+
+
+async def test_a_fault_while_peers_are_waited_for_ends_the_new_process(ours: Ours) -> None:
+    ours.behind = ValueError("what is this?")
+    done = await ours.run("auth-0")
+    assert (done.phase, ours.mesh.beside[0].gone, ours.ports_of("auth")) == ("failed", True, [10])
+    assert "ValueError: what is this?" in done.error
 
 
 @pytest.mark.parametrize("writes", [0, 1], ids=["at once", "once both serve"])
