@@ -52,7 +52,8 @@ class FakeChild:
         pass
 
     async def until_it_serves(self) -> None:
-        pass
+        if self.fail is not None:
+            raise self.fail
 
     async def start(self) -> None:
         self.free_at_start = [port for port in (self.spec.port, *self.spec.more_ports.values()) if is_free(port)]
@@ -225,6 +226,16 @@ async def test_one_that_does_not_start_beside_leaves_nothing(
     with pytest.raises(type(error)):
         await ours.start_beside(spec_of([*ports[2:], *ports[:2]]))
     assert not any(is_free(port) for port in ports[2:])
+    child_of(ours).go_on.set()
+    await ours.stop()
+
+
+async def test_ports_that_the_supervisor_holds_are_no_collision(
+    ours: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeChild, "fail", ChildError("auth-0", "of itself"))
+    with pytest.raises(ChildError, match="of itself"):
+        await ours.start()
     child_of(ours).go_on.set()
     await ours.stop()
 
