@@ -14,7 +14,7 @@ import pytest
 from tests.k8s.built import MESHED, containers, labels, of_kind, selects
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = re.compile(r"\b(?:promptmesh|rpc_server|gen_ai)_\w+")
+OURS = re.compile(r"\b(?:promptmesh|rpc_server|rpc_client|gen_ai)_\w+")
 LABELS_OF_OURS = re.compile(r"\b(?:gen_ai_(?:operation_name|provider_name|request_model|token_type))\b")
 RECORDED = re.compile(r"\bpromptmesh:\w+(?::\w+)?")
 NOT_OURS = re.compile(r"\b(?:vllm:|up\{|process_|envoy_|vector\(|cnpg_|barman_cloud_)")
