@@ -38,7 +38,8 @@ def restored(objects: Sequence[Thing], *, archive: str, name: str, until: str | 
     (cluster,) = (copy.deepcopy(one) for one in objects if one["kind"] == "Cluster")
     (backup,) = (copy.deepcopy(one) for one in objects if one["kind"] == "ScheduledBackup")
     spec = cluster["spec"]
-    made = spec["bootstrap"]["initdb"]
+    # Of one that was restored itself: where that began.
+    made = spec["bootstrap"].get("initdb") or spec["bootstrap"]["recovery"]
     recovery = {"source": "lost", **{key: made[key] for key in ("database", "owner", "secret")}}
     if until is not None:
         recovery["recoveryTarget"] = {"targetTime": until}

@@ -198,6 +198,20 @@ class TestRestored:
         differ = {key for key in (*spec, *was) if spec.get(key) != was.get(key)}
         assert differ == {"bootstrap", "externalClusters", "plugins", "topologySpreadConstraints"}
 
+    def test_what_was_restored_can_be_restored_back(self) -> None:
+        first = restored(objects(OVERLAY), archive="postgres", name=NAMES[1], until="2026-11-22T05:00:00Z", now="1")
+        made, backup = restored(first, archive="postgres-restored-1", name=NAMES[0], until=None, now="2")
+        assert custom_faults([made, backup]) == []
+        assert made["spec"]["bootstrap"]["recovery"] == {
+            "source": "lost",
+            "database": "promptmesh",
+            "owner": "promptmesh",
+            "secret": {"name": "promptmesh-postgres"},
+        }
+        (lost,) = made["spec"]["externalClusters"]
+        assert lost["plugin"]["parameters"]["serverName"] == "postgres-restored-1"
+        assert made["spec"]["plugins"][0]["parameters"]["serverName"] == "postgres-2"
+
     def test_as_late_as_there_is(self) -> None:
         made, _ = restored(objects(OVERLAY), archive="a", name=NAMES[0], until=None, now="1")
         assert "recoveryTarget" not in made["spec"]["bootstrap"]["recovery"]
