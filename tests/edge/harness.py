@@ -89,6 +89,9 @@ async def running_edge(
                 edge = Edge(edge_port, admin_port, toys, http, output)
                 if await _serves(edge, process):
                     yield edge
+                    # A script that fails leaves an answer as it found it: that may pass a test, and is a fault.
+                    failed = [line for line in output.read_text().splitlines() if "script log" in line]
+                    assert not failed, failed[0]
                     return
         finally:
             if process.returncode is None:

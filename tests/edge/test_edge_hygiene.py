@@ -13,6 +13,8 @@ from tests.edge.toys import Seen
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+TRACE = f"00-{'1' * 32}-{'2' * 16}-00"  # whose flag is ours to say: tests/edge/test_edge_traces.py
+
 ORIGIN = "http://localhost:3000"
 LOG_TIMEOUT_S = 10
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -38,7 +40,7 @@ async def test_what_only_the_mesh_may_say_does_not_come_from_outside(edge: Edge,
         "x_promptmesh_subject": "admin",
     }
 
-    await edge.ask("GET", "/api/v1/posts/a", headers={**spoofed, "traceparent": "00-1-2-01"})
+    await edge.ask("GET", "/api/v1/posts/a", headers={**spoofed, "traceparent": TRACE})
 
     assert not {name for name in seen.metadata if name.replace("_", "-").startswith("x-promptmesh")}
     removed = {
@@ -51,16 +53,16 @@ async def test_what_only_the_mesh_may_say_does_not_come_from_outside(edge: Edge,
     assert not removed & seen.metadata.keys()
     assert seen.metadata["x-envoy-external-address"] == "127.0.0.1"
     assert seen.metadata["x-envoy-original-path"] == "/api/v1/posts/a"
-    assert seen.metadata["traceparent"] == "00-1-2-01"
+    assert seen.metadata["traceparent"] == TRACE
 
 
 @pytest.mark.parametrize("name", ["a&b", "x^1", "!", "b`", "c|d", "~", "+x", "#", "x%", "y*", "'q'", "x$y"])
 async def test_names_that_grpc_does_not_know_do_not_reach_a_service(edge: Edge, seen: Seen, name: str) -> None:
     """Its library would fail the call at them, with 500 and words of its own."""
-    answer = await edge.ask("GET", "/api/v1/posts/a", headers={name: "1", "Fine-1.x": "2", "traceparent": "00-1-2-01"})
+    answer = await edge.ask("GET", "/api/v1/posts/a", headers={name: "1", "Fine-1.x": "2", "traceparent": TRACE})
 
     assert answer.status == 200
-    assert (seen.metadata["fine-1.x"], seen.metadata["traceparent"]) == ("2", "00-1-2-01")
+    assert (seen.metadata["fine-1.x"], seen.metadata["traceparent"]) == ("2", TRACE)
     assert name not in seen.metadata
 
 

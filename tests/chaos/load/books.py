@@ -15,6 +15,7 @@ from tests.support.provider.chat import DIMENSIONS, made_words
 INPUT_NANOS, OUTPUT_NANOS = 1_000, 2_000  # a token, as the world's models have it
 #: Of a prompt of the load, however an unknown tokeniser takes it apart: a token a byte, and what surrounds a message.
 INPUT_TOKENS_MAX = 200
+TOOL_TOKENS_MAX = 250  # the same of the tool that some calls offer
 UNCERTAIN = frozenset({"LOST", "CANCELLED", "FAILED"})
 
 
@@ -85,7 +86,8 @@ def _is_sum(row: LedgerRow, seen: list[ProviderCall]) -> bool:
 def _is_above(row: LedgerRow, op: Op | None) -> bool:
     if row.outcome != "LOST" or op is None:
         return False
-    most: int = INPUT_TOKENS_MAX * INPUT_NANOS + max(16, op.facts["max_tokens"]) * OUTPUT_NANOS
+    asked = INPUT_TOKENS_MAX + (TOOL_TOKENS_MAX if op.facts["way"] == "tool" else 0)
+    most: int = asked * INPUT_NANOS + max(16, op.facts["max_tokens"]) * OUTPUT_NANOS
     return row.cost_nanos > most * max(1, row.attempts)
 
 
