@@ -229,7 +229,7 @@ def _field(contracts: Contracts, schemas: Schemas, message: str, path: str) -> S
 
 def _described(schema: Schema) -> dict[str, Any]:
     """A parameter's schema and, beside it, what is said of the parameter."""
-    beside = {key: schema[key] for key in ("description", "deprecated") if key in schema}
+    beside: Schema = {key: schema[key] for key in ("description", "deprecated") if key in schema}
     return {"schema": {key: value for key, value in schema.items() if key not in beside}, **beside}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import release
+from tools import k8s_build, release
 from tools.release import (
     CHANGELOG,
     FIXTURES,
@@ -165,10 +165,10 @@ def test_a_step_that_fails_says_how_to_go_back(
 
 
 def test_a_machine_without_kubectl_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release.k8s_build, "kubectl", lambda: None)
+    monkeypatch.setattr(k8s_build, "kubectl", lambda: None)
     with pytest.raises(ReleaseError, match="no kubectl"):
         release.check_kubectl()
-    monkeypatch.setattr(release.k8s_build, "kubectl", lambda: "kubectl")
+    monkeypatch.setattr(k8s_build, "kubectl", lambda: "kubectl")
     release.check_kubectl()
 
 
