@@ -66,7 +66,7 @@ lint: setup web ## ruff, mypy, buf, and the web app's types
 	@$(BIN)/mypy
 	@$(BIN)/buf lint
 	@$(BIN)/buf format protos -d --exit-code
-	@for image in tests/fixtures/*/promptmesh.binpb; do $(BIN)/buf breaking protos --against $$image; done
+	@for image in tests/fixtures/*/promptmesh.binpb; do $(BIN)/buf breaking protos --against $$image || exit 1; done
 
 format: setup ## let the tools write
 	@$(BIN)/ruff check --fix-only .
