@@ -127,11 +127,11 @@ def _internal(method: Method) -> bool:
 def proxied(overlay: str) -> set[str]:
     """Everything that has a proxy of Istio: pods with a sidecar, and Gateways, which are nothing else."""
     workloads = of_kind(overlay, "Deployment", "StatefulSet", "Job")
-    assert one(overlay, "Namespace", "promptmesh")["metadata"]["labels"]["istio-injection"] == "enabled"
+    everyone = one(overlay, "Namespace", "promptmesh")["metadata"]["labels"].get("istio-injection") == "enabled"
     return {
         labels(each)["app.kubernetes.io/name"]
         for each in workloads
-        if labels(each).get("sidecar.istio.io/inject") != "false"
+        if labels(each).get("sidecar.istio.io/inject", str(everyone).lower()) == "true"
     } | {GATEWAY + each["metadata"]["name"] for each in of_kind(overlay, "Gateway")}
 
 
