@@ -26,12 +26,6 @@ def _row(
 
 TABLE: tuple[LocalError, ...] = (
     _row(
-        code_pb2.CANCELLED,
-        "INTERNAL",
-        "The call was given up on our side before it was answered; try it again.",
-        openai_code="internal_error",
-    ),
-    _row(
         code_pb2.INVALID_ARGUMENT,
         "INVALID_FIELD",
         "The request cannot be read as one of this method; GET / says what it takes.",

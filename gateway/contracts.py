@@ -85,6 +85,8 @@ class Method:
     access: access_pb2.Access
     bindings: tuple[Binding, ...]
     comment: str = ""
+    deprecated: bool = False
+    """Whether its contract, or that of its whole service, says so."""
 
     @property
     def path(self) -> str:
@@ -230,7 +232,12 @@ class _Named:
             yield Service(
                 full_name,
                 tuple(
-                    _method(full_name, method, self.comments.get((*path, _METHOD, number), ""))
+                    _method(
+                        full_name,
+                        method,
+                        self.comments.get((*path, _METHOD, number), ""),
+                        deprecated=service.options.deprecated or method.options.deprecated,
+                    )
                     for number, method in enumerate(service.method)
                 ),
                 self.comments.get(path, ""),
@@ -269,7 +276,7 @@ def _comments_by_path(file: FileDescriptorProto) -> dict[tuple[int, ...], str]:
     }
 
 
-def _method(service: str, method: MethodDescriptorProto, comment: str) -> Method:
+def _method(service: str, method: MethodDescriptorProto, comment: str, *, deprecated: bool) -> Method:
     options = method.options
     if not options.HasExtension(access_pb2.access):
         raise ContractError(f"{service}.{method.name} has no access option: say in its contract who may call it.")
@@ -293,6 +300,7 @@ def _method(service: str, method: MethodDescriptorProto, comment: str) -> Method
         access=options.Extensions[access_pb2.access],
         bindings=tuple(bindings),
         comment=comment,
+        deprecated=deprecated,
     )
 
 

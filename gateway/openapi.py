@@ -139,6 +139,8 @@ def _operation(
         "x-access": _access(method),
         "x-grpc-method": method.path.lstrip("/"),
     }
+    if method.deprecated:
+        operation["deprecated"] = True
     if parameters := [
         *_path_parameters(contracts, schemas, method, binding),
         *_query(contracts, schemas, method, binding),
@@ -226,9 +228,9 @@ def _field(contracts: Contracts, schemas: Schemas, message: str, path: str) -> S
 
 
 def _described(schema: Schema) -> dict[str, Any]:
-    """A parameter's schema and, beside it, its description."""
-    rest = {key: value for key, value in schema.items() if key != "description"}
-    return {"schema": rest, **({"description": schema["description"]} if "description" in schema else {})}
+    """A parameter's schema and, beside it, what is said of the parameter."""
+    beside: Schema = {key: schema[key] for key in ("description", "deprecated") if key in schema}
+    return {"schema": {key: value for key, value in schema.items() if key not in beside}, **beside}
 
 
 def _security(method: Method) -> list[dict[str, list[str]]]:

@@ -26,6 +26,8 @@ DEFAULT_OUT = openapi.DEFAULT_OUT.with_name("reference.html")
 _REFERENCE = "#/components/schemas/"
 # How deep the fields of fields are laid out; deeper ones are named by their type.
 _MAX_DEPTH = 3
+# What a parameter says beside its schema, and a field in it.
+_BESIDE = ("description", "deprecated")
 _RANGES = (
     ("minLength", "maxLength", " character"),
     ("minItems", "maxItems", " item"),
@@ -44,6 +46,7 @@ class Row:
     depth: int
     place: str
     required: bool
+    deprecated: bool
     limits: tuple[str, ...]
     description: str
 
@@ -60,6 +63,7 @@ class Entry:
     description: str
     access: str
     public: bool
+    deprecated: bool
     streams: bool
     request: tuple[Row, ...]
     answer: tuple[Row, ...]
@@ -107,6 +111,7 @@ def _entries(document: Mapping[str, Any]) -> Iterator[tuple[str, Entry]]:
                     description=operation["description"],
                     access=_access(operation["x-access"]),
                     public=operation["security"][0] == {},
+                    deprecated=operation.get("deprecated", False),
                     streams=streams,
                     request=tuple(fields.of_request(operation)),
                     answer=tuple(fields.of_answer(content)),
@@ -123,7 +128,7 @@ class _Fields:
 
     def of_request(self, operation: Mapping[str, Any]) -> Iterator[Row]:
         for parameter in operation.get("parameters", ()):
-            described = {**parameter["schema"], "description": parameter.get("description", "")}
+            described = {**parameter["schema"], **{key: parameter[key] for key in _BESIDE if key in parameter}}
             yield self._row(parameter["name"], described, 0, parameter["in"], required=parameter["required"])
         for content in operation.get("requestBody", {}).get("content", {}).values():
             yield from self._rows(content["schema"], 0, "body")
@@ -150,7 +155,14 @@ class _Fields:
 
     def _row(self, name: str, field: Mapping[str, Any], depth: int, place: str, *, required: bool) -> Row:
         return Row(
-            name, self._kind(field), depth, place, required, tuple(self._limits(field)), field.get("description", "")
+            name=name,
+            kind=self._kind(field),
+            depth=depth,
+            place=place,
+            required=required,
+            deprecated=field.get("deprecated", False),
+            limits=tuple(self._limits(field)),
+            description=field.get("description", ""),
         )
 
     def _kind(self, field: Mapping[str, Any]) -> str:

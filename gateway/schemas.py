@@ -103,6 +103,8 @@ class Schemas:
                 schema = _or_empty(schema)
         if is_output(field):
             schema["readOnly"] = True
+        if field.options.deprecated:
+            schema["deprecated"] = True
         words = [self.contracts.comments.get(f"{owner}.{field.name}", "")]
         words += [f"It {rule.message}." for rule in (*rules.cel, *rules.repeated.items.cel) if rule.message]
         if rules.timestamp.gt_now:
@@ -141,15 +143,25 @@ class Schemas:
 
     def _message(self, full_name: str) -> Schema:
         schema = self.properties(full_name)
+        if self.contracts.messages[full_name].options.deprecated:
+            schema["deprecated"] = True
         if comment := self.contracts.comments.get(full_name):
             schema["description"] = comment
         return schema
 
     def _enum(self, full_name: str) -> Schema:
-        values = [value.name for value in self.contracts.enums[full_name].value]
-        comments = {value: self.contracts.comments.get(f"{full_name}.{value}", "") for value in values}
-        lines = [self.contracts.comments.get(full_name, ""), *(f"`{name}`: {text}" for name, text in comments.items())]
-        return {"type": "string", "enum": values, "description": "\n".join(filter(None, lines))}
+        enum, comments = self.contracts.enums[full_name], self.contracts.comments
+        lines = [comments.get(full_name, "")]
+        for value in enum.value:
+            # JSON Schema has no word for a value that is deprecated.
+            old = "Deprecated. " if value.options.deprecated else ""
+            lines.append(f"`{value.name}`: {old}{comments.get(f'{full_name}.{value.name}', '')}")
+        schema: Schema = {
+            "type": "string",
+            "enum": [value.name for value in enum.value],
+            "description": "\n".join(filter(None, lines)),
+        }
+        return {**schema, "deprecated": True} if enum.options.deprecated else schema
 
     def _reference(self, full_name: str, make: Callable[[str], Schema]) -> Schema:
         name = full_name.removeprefix(PACKAGE_PREFIX)

@@ -22,8 +22,9 @@ from tools.mesh_clients import Client, clients
 FOLDER = Path(__file__).resolve().parent.parent / "k8s" / "istio"
 NAMESPACE = "promptmesh"
 TRUST_DOMAIN = "cluster.local"
+GATEWAY = "promptmesh"
 GATEWAY_ACCOUNT = "promptmesh-istio"
-"""Service account that Istio makes for the Gateway `promptmesh`."""
+"""Service account that Istio makes for the Gateway."""
 EDGE = "edge"
 EDGE_PORT, GRPC_PORT, PLAIN_PORT = 8080, 50051, 8081
 HEALTH = "/grpc.health.v1.Health/Check"
@@ -43,8 +44,9 @@ Thing = dict[str, Any]
 
 
 def policies(contracts: Contracts, known: Iterable[Client]) -> list[Thing]:
-    """Nobody may call anything; then, for each pair of caller and called, what it may."""
-    found = [_thing("AuthorizationPolicy", "nobody", {})]
+    """Nobody may call anything; then whoever is outside the Gateway; then, for each pair of caller and called, what it
+    may."""
+    found = [_thing("AuthorizationPolicy", "nobody", {}), _to_the_gateway()]
     found.append(_policy(EDGE, GATEWAY_ACCOUNT, [{"operation": {"ports": [str(EDGE_PORT)]}}]))
     for target in AREAS:
         found.append(_policy(target, EDGE, _of_the_edge(contracts, target)))
@@ -96,6 +98,28 @@ def _of_the_edge(contracts: Contracts, area: str) -> list[Thing]:
 
 def _grpc(paths: Sequence[str]) -> Thing:
     return {"operation": {"ports": [str(GRPC_PORT)], "methods": ["POST"], "paths": list(paths)}}
+
+
+def _to_the_gateway() -> Thing:
+    """Anyone, without a certificate: who it is the services find out. `nobody` holds for the Gateway's pods too, which
+    Istio makes in this namespace, and no selector of ours can name them; `targetRefs` does.
+
+    Its pods listen on the ports of its listeners themselves (Istio's Service for it has no other targetPort), so these
+    are the ports that its proxy sees, as the NetworkPolicy of the Gateway has them.
+    """
+    spec = {
+        "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": GATEWAY}],
+        "action": "ALLOW",
+        "rules": [{"to": [{"operation": {"ports": [str(port) for port in listener_ports()]}}]}],
+    }
+    return _thing("AuthorizationPolicy", "gateway-from-outside", spec)
+
+
+def listener_ports() -> list[int]:
+    """Ports on which the Gateway listens, from its manifest."""
+    things = yaml.safe_load_all((FOLDER / "gateway.yaml").read_text())
+    (gateway,) = [one for one in things if one["kind"] == "Gateway" and one["metadata"]["name"] == GATEWAY]
+    return sorted({listener["port"] for listener in gateway["spec"]["listeners"]})
 
 
 def _policy(target: str, account: str, to: list[Thing]) -> Thing:

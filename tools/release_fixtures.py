@@ -8,6 +8,7 @@ were.
 from __future__ import annotations
 
 import gzip
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -63,21 +64,31 @@ def dump(mesh: LocalMesh, target: Path) -> None:
     data = DataFolder(mesh.data)
     cluster = embedded_postgres(data, load_or_make_secrets(data), mesh.processes()[POSTGRES]["port"])
     sql = cluster.run_tool("pg_dump", "--format", "plain", DATABASE)
-    with target.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed:
+    target.write_bytes(compressed(sql))
+
+
+def compressed(sql: str) -> bytes:
+    """The same text gives the same bytes: no time, no name of a file in it."""
+    raw = io.BytesIO()
+    with gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed:
         packed.write(sql.encode())
+    return raw.getvalue()
+
+
+def keep_contracts(root: Path, target: Path) -> None:
+    """The descriptor image of a tree's contracts. Without source info: comments break nobody, and are most of it."""
+    buf = Path(sys.executable).parent / "buf"
+    subprocess.run(
+        [str(buf), "build", "protos", "--exclude-source-info", "--as-file-descriptor-set", "-o", str(target)],
+        cwd=root,
+        check=True,
+    )
 
 
 def main(release: str) -> None:
     folder = FIXTURES / release
     folder.mkdir(parents=True, exist_ok=True)
-    image = folder / IMAGE
-    # Without source info: comments do not break anybody, and are most of the bytes.
-    buf = Path(sys.executable).parent / "buf"
-    subprocess.run(
-        [str(buf), "build", "protos", "--exclude-source-info", "--as-file-descriptor-set", "-o", str(image)],
-        cwd=ROOT,
-        check=True,
-    )
+    keep_contracts(ROOT, folder / IMAGE)
     (folder / CODE).write_bytes(pack(ROOT))
     with local_mesh() as mesh:
         use(mesh)

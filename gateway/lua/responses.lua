@@ -53,6 +53,10 @@ local function take_headers(headers, content_type)
   end
 end
 
+-- A gRPC server that is told to end says CANCELLED, bare, to calls that arrive before its GOAWAY is heard. Whoever reads
+-- the answer did not cancel: for them the service went away, which clients try once more.
+local CANCELLED, UNAVAILABLE = 1, 14
+
 -- A status without details is the gRPC library's of a service, in its own words: it gets the shape of all others.
 -- The transcoder has taken gRPC's headers away by now, so that only the body shows it.
 local function shape_bare(handle, asked)
@@ -60,6 +64,10 @@ local function shape_bare(handle, asked)
   if not body then return end
   local code = tonumber(body:getBytes(0, body:length()):match('^{"code":(%d+),"message":".*","details":%[%]}$'))
   if not code then return end
+  if code == CANCELLED then
+    code = UNAVAILABLE
+    handle:headers():replace(":status", "503")
+  end
   local row = BARE[code] or BARE[0]
   local request_id, path = asked:match("^(%S*) %S* (.*)$")
   local text = row[3]
@@ -92,6 +100,10 @@ function envoy_on_response(handle)
     local code = asked and tonumber((headers:get("grpc-status")))
     local bare = code and code ~= 0 and BARE[code] -- 0 is no error: a stream that ended without a message
     if bare and not headers:get("grpc-status-details-bin") then
+      if code == CANCELLED then
+        bare = BARE[UNAVAILABLE]
+        headers:replace("grpc-status", tostring(UNAVAILABLE))
+      end
       headers:replace("grpc-status-details-bin", bare[4])
     end
     return

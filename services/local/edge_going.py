@@ -14,9 +14,6 @@ POLL_S = 0.2
 # Connections without a request are closed then. Clients that keep one (browsers, pools) may send on it at that very
 # moment; most have let go of it, or have been told to by an answer, before.
 IDLE_S = 20.0
-# Twice the longest stream (PROMPTMESH_STREAM_AGE_S, 900): over HTTP/1.1, one that began before the drain has no
-# `connection: close` at its head, and its client may ask for the next on the same connection. That one has.
-AT_MOST_S = 1830.0
 LISTENERS_S = 1.0  # they are closed so long after the drain's time, on a machine that does much else
 
 _REQUESTS, _CONNECTIONS = "http.edge.downstream_rq_active", "http.edge.downstream_cx_active"
@@ -25,28 +22,35 @@ _REQUESTS, _CONNECTIONS = "http.edge.downstream_rq_active", "http.edge.downstrea
 class EdgeGoing:
     """One edge that goes. `run` lasts until it has ended; `busy` says whether requests are under way."""
 
-    def __init__(self, child: Child, end: Callable[[Child], Awaitable[bool]]) -> None:
+    def __init__(
+        self,
+        child: Child,
+        end: Callable[[Child], Awaitable[bool]],
+        ask_edge: Callable[[int, str, str], str] = ask,
+    ) -> None:
+        """child: its spec's `drain_s` is the most that this lasts."""
         self.child = child
-        self._end = end
+        self._end, self._ask_edge = end, ask_edge
         self.busy = True
         self.ended = False
         self._admin_port = child.spec.more_ports["admin"]
 
     async def run(self) -> None:
         """Drains it, waits, ends it."""
+        asked = time.monotonic()
         begun: float | None = None  # the drain
-        while not self.child.gone:
+        while not self.child.gone and time.monotonic() - asked <= self.child.spec.drain_s:
             try:
                 if begun is None:
                     await asyncio.to_thread(self._ask, "POST", "/drain_listeners?graceful")
                     begun = time.monotonic()
                 requests, connections = await asyncio.to_thread(self._under_way)
-            except OSError:  # too busy to answer in time, or gone
+            except (OSError, ValueError):  # too busy to answer in time, or gone, or it said something else
                 await asyncio.sleep(POLL_S)
                 continue
             waited_s = time.monotonic() - begun
             self.busy = waited_s < EDGE_DRAIN_S + LISTENERS_S or requests > 0
-            if waited_s > AT_MOST_S or (not self.busy and (connections == 0 or waited_s > IDLE_S)):
+            if not self.busy and (connections == 0 or waited_s > IDLE_S):
                 break
             await asyncio.sleep(POLL_S)
         await self._end(self.child)
@@ -60,4 +64,4 @@ class EdgeGoing:
         return found[_REQUESTS], found[_CONNECTIONS]
 
     def _ask(self, verb: str, path: str) -> str:
-        return ask(self._admin_port, verb, path)
+        return self._ask_edge(self._admin_port, verb, path)

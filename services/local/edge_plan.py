@@ -22,6 +22,17 @@ EDGE_GRACE_S = 5.0
 EDGE_HEALTH_RETRY_S = 0.1  # of what does not serve yet: on one machine a start waits for it
 # For so long one that is replaced takes connections that have not heard of the other, and tells each to connect anew.
 EDGE_DRAIN_S = 3
+STREAM_AGE_SETTING = "PROMPTMESH_STREAM_AGE_S"
+STREAM_AGE_S = 900.0  # the services' own default, services/mesh/settings.py
+EDGE_DRAIN_MARGIN_S = 30.0
+
+
+def seconds_of(environment: Mapping[str, str], setting: str, default: float) -> float:
+    """A setting of the services. One that is no number they name themselves, and do not start."""
+    try:
+        return float(environment.get(setting) or default)
+    except ValueError:
+        return default
 
 
 def endpoints_of(settings: MeshSettings, ports: Mapping[str, int]) -> Endpoints:
@@ -105,5 +116,8 @@ def edge_process(data: DataFolder, settings: MeshSettings, ports: Mapping[str, i
         depends_on=(EDGE_CONFIGURATION,),
         more_ports={"admin": ports[EDGE_ADMIN], f"admin-{SPARE}": ports[f"{EDGE_ADMIN}-{SPARE}"]},
         stop_grace_s=EDGE_GRACE_S,
+        # Twice the longest stream: over HTTP/1.1, one that began before the drain has no `connection: close` at its
+        # head, and its client may ask for the next on the same connection. That one has.
+        drain_s=2 * seconds_of(settings.shared_environment, STREAM_AGE_SETTING, STREAM_AGE_S) + EDGE_DRAIN_MARGIN_S,
         drain=HttpReady(ports[EDGE_ADMIN], "/drain_listeners?graceful&skip_exit"),
     )

@@ -24,36 +24,45 @@ Endpoints = Mapping[str, Sequence[int]]
 
 
 class EdgeDeafError(PlainError):
-    """An edge did not take what it was told within `TIMEOUT_S`."""
+    """An edge did not take what it was told in time."""
 
 
 def write_endpoints(folder: Path, endpoints: Endpoints) -> None:
-    """Replaces the file of each cluster."""
+    """Replaces the file of each cluster, or on a full disk none. Raises OSError."""
     folder.mkdir(mode=0o700, exist_ok=True)
     for cluster, ports in endpoints.items():
-        write_private(folder / f"{cluster}.json", json.dumps(_discovered(cluster, ports)) + "\n", durable=False)
+        write_private(folder / f"{cluster}.next", json.dumps(_discovered(cluster, ports)) + "\n", durable=False)
+    for cluster in endpoints:
+        (folder / f"{cluster}.next").replace(folder / f"{cluster}.json")
 
 
-async def until_taken(admin_port: int, endpoints: Endpoints, fresh: Collection[int]) -> None:
+async def until_taken(
+    admin_port: int, endpoints: Endpoints, fresh: Collection[int], timeout_s: float = TIMEOUT_S
+) -> None:
     """Waits until the edge with this administration sends calls to just these, and found the `fresh` ones healthy.
     Raises EdgeDeafError.
 
-    An edge that does not answer has died, and reads the files when it is started again.
+    An edge that nobody reaches has died, and reads the files when it is started again. One that is too busy to answer a
+    question is asked again.
     """
     try:
-        async with asyncio.timeout(TIMEOUT_S):
-            while not taken(await asyncio.to_thread(_clusters, admin_port), endpoints, fresh):  # noqa: ASYNC110 -- nobody tells
+        async with asyncio.timeout(timeout_s):
+            while not await asyncio.to_thread(_taken_or_dead, admin_port, endpoints, fresh):  # noqa: ASYNC110 -- nobody tells
                 await asyncio.sleep(POLL_S)
-    except OSError as error:
-        if isinstance(error, TimeoutError):
-            raise EdgeDeafError(
-                f"After {TIMEOUT_S:.0f} s the edge still does not send calls to {dict(endpoints)} alone. Its log says "
-                f"why, if it could not read the files or what listens there fails its health check."
-            ) from error
+    except TimeoutError as error:
+        raise EdgeDeafError(
+            f"After {timeout_s:.0f} s the edge still does not send calls to {dict(endpoints)} alone. Its log says "
+            f"why, if it could not read the files or what listens there fails its health check."
+        ) from error
 
 
-def _clusters(admin_port: int) -> str:
-    return ask(admin_port, "GET", "/clusters")
+def _taken_or_dead(admin_port: int, endpoints: Endpoints, fresh: Collection[int]) -> bool:
+    try:
+        return taken(ask(admin_port, "GET", "/clusters"), endpoints, fresh)
+    except (ConnectionRefusedError, FileNotFoundError):
+        return True
+    except OSError:  # among them the end of one question's time
+        return False
 
 
 def taken(clusters: str, endpoints: Endpoints, fresh: Collection[int]) -> bool:

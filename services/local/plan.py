@@ -10,7 +10,7 @@ from pathlib import Path
 
 from services.local.data_folder import DataFolder
 from services.local.database_urls import role_of, with_user
-from services.local.edge_plan import edge_configuration, edge_process, endpoints_of
+from services.local.edge_plan import edge_configuration, edge_process, endpoints_of, seconds_of
 from services.local.embedded.postgres import PostgresCluster
 from services.local.embedded.redis import RedisServer
 from services.local.observe import specs as observe
@@ -99,7 +99,7 @@ class _Planner:
         self._embedded: list[ProcessSpec] = []
         self._start_file = data.run / "start"
         self._url = f"http://{LOCALHOST}:{ports[EDGE]}"
-        self._drain_s = _seconds(settings.shared_environment.get(DRAIN_SETTING), DRAIN_S)
+        self._drain_s = seconds_of(settings.shared_environment, DRAIN_SETTING, DRAIN_S)
         # Where callers from outside find it, if an operator put something in front.
         self._public_url = settings.shared_environment.get(PUBLIC_URL, self._url)
 
@@ -347,14 +347,6 @@ class SideTasks:
     def events(self, service: str, *arguments: str) -> TaskSpec:
         """Reads or changes a service's dead letters; see `services/mesh/events/command.py`."""
         return self._planner.events_task(service, *arguments)
-
-
-def _seconds(told: str | None, default: float) -> float:
-    """A service that is told something else says so itself, and does not start."""
-    try:
-        return float(told) if told else default
-    except ValueError:
-        return default
 
 
 def _python(module: str) -> tuple[str, ...]:

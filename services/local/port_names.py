@@ -2,6 +2,7 @@
 
 `auth-0` has the ports `auth-0` and `auth-0-metrics`, and `auth-0-spare` and `auth-0-spare-metrics` for the process that
 takes its place: peers and the edge know both from the beginning. With the next restart the two change places again.
+While nobody listens on the spare ones, the supervisor holds them (`held_ports.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from services.local.observe import specs as observe
 from services.local.port_book import EDGE
 from services.local.settings import SERVICES, MeshSettings
+from services.local.specs import ProcessSpec
 from services.local.state import ProcessState
 
 POSTGRES, REDIS_STATE, REDIS_CACHE = "postgres", "redis-state", "redis-cache"
@@ -49,6 +51,18 @@ def workers_of(service: str, settings: MeshSettings) -> list[str]:
 def catches_mail(settings: MeshSettings) -> bool:
     """Unless the operator's environment names a server that mail goes to."""
     return SMTP_HOST not in settings.shared_environment
+
+
+def listens_on(spec: ProcessSpec) -> frozenset[int]:
+    """The ports that a process itself has."""
+    return frozenset({spec.port, *(port for use, port in spec.more_ports.items() if SPARE not in use)})
+
+
+def spare_ports(spec: ProcessSpec) -> frozenset[int]:
+    """The ports of who takes its place, where others try them: the edge's are known to nobody before."""
+    if spec.service is None:
+        return frozenset()
+    return frozenset(port for use, port in spec.more_ports.items() if SPARE in use)
 
 
 def ports_of(processes: Sequence[ProcessState]) -> dict[str, int]:

@@ -1,18 +1,20 @@
-"""A rolling restart: one process after the other is replaced, and nobody who calls the mesh notices.
+"""A rolling restart: one process after the other is replaced, and who tries once more loses no call.
 
 A worker: another one starts beside it, on its spare ports; once it serves, the edge is told to send calls to it and
-none to the old one (`endpoints.py`), peers find it by themselves, and then the old one is told to end, which lets calls
-under way go on for PROMPTMESH_DRAIN_S. The edge: a second Envoy listens on the same port; the first one tells its
-callers to connect anew, closes its listeners, and ends when nothing is under way. Of the rest there is one each: it is
-ended and started again, and is away meanwhile.
+none to the old one (`endpoints.py`), peers find it by themselves, and when they have, the old one is told to end, which
+lets calls under way go on for PROMPTMESH_DRAIN_S. The edge: a second Envoy listens on the same port; the first one
+tells its callers to connect anew, closes its listeners, and ends when nothing is under way. It goes after the services:
+a new one may ask for what only new services have. Before all of them the database is migrated, which takes nothing away
+from who serves. Of the rest there is one each: it is ended and started again, and is away meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,8 +25,10 @@ from services.local.edge_plan import EDGE_CONFIGURATION
 from services.local.endpoints import Endpoints, until_taken, write_endpoints
 from services.local.errors import PlainError
 from services.local.observe.specs import PROMETHEUS
+from services.local.peers import not_connected
+from services.local.plan import DATABASE_SETUP
 from services.local.port_book import EDGE
-from services.local.port_names import EDGE_ADMIN, SPARE
+from services.local.port_names import EDGE_ADMIN, SPARE, listens_on
 from services.local.ports import free_ports, is_free
 from services.local.specs import Plan, ProcessSpec, TaskSpec
 from services.local.state import MeshState, RestartState
@@ -33,9 +37,12 @@ Replan = Callable[[Mapping[str, int], Collection[str]], Plan]
 """The plan of this mesh with these ports when these processes listen on their spare ones, with the settings as they are
 now."""
 
-# Peers try an address where nobody listened twice a second (`_RECONNECT_MS` in services/mesh/client.py, and a jitter of
-# a fifth): by then each has a connection to the new process, and may lose the one to the old.
+# Peers try an address where nobody listened twice a second (`_RECONNECT_MS` in services/mesh/client.py); on a busy
+# machine that takes longer. One that is stuck is not waited for: it gets UNAVAILABLE, and tries again.
+PEERS_AT_MOST_S = 10.0
+# From their connection until calls go there: the greeting of HTTP/2. Also for peers whose connections are not seen.
 PEERS_S = 0.8
+NOTHING_TO_DO = "nothing to do"  # as services/mesh/database/setup.py says it
 CLOSING_S = 12.0  # beyond the drain: closing what is open
 EDGE_WAIT_S = 10.0  # for the last requests through an edge that was replaced; then it is left to end by itself
 POLL_S = 0.1
@@ -51,7 +58,7 @@ class Replaced(Protocol):
         ...
 
     async def start_beside(self, spec: ProcessSpec) -> Child:
-        """Starts one beside that of its name and waits until it serves. Raises ChildError; nothing is left then."""
+        """Starts one beside that of its name and waits until it serves. Raises PlainError; nothing is left then."""
         ...
 
     def replace(self, new: Child) -> Child:
@@ -66,8 +73,8 @@ class Replaced(Protocol):
         """Ends a process and starts it again, on the same ports. Raises ChildError; it is tried on then."""
         ...
 
-    async def do(self, task: TaskSpec) -> None:
-        """Runs a task. Raises ChildError."""
+    async def do(self, task: TaskSpec) -> str:
+        """Runs a task; answers what it printed. Raises ChildError."""
         ...
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -86,17 +93,28 @@ class RestartError(PlainError):
 class RollingRestart:
     """Replaces processes of a mesh that runs. It remembers who listens on spare ports, so there is one a mesh."""
 
-    def __init__(self, mesh: Replaced, endpoints_folder: Path, ports: Mapping[str, int], replan: Replan) -> None:
+    def __init__(
+        self,
+        mesh: Replaced,
+        endpoints_folder: Path,
+        ports: Mapping[str, int],
+        replan: Replan,
+        *,
+        until_taken: Callable[[int, Endpoints, Collection[int]], Awaitable[None]] = until_taken,
+        not_connected: Callable[[Mapping[str, int], int, int, float], Awaitable[list[str]]] = not_connected,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._mesh, self._folder, self._replan = mesh, endpoints_folder, replan
+        self._until_taken, self._not_connected, self._sleep = until_taken, not_connected, sleep
         self._ports = dict(ports)
         self._turned: frozenset[str] = frozenset()
         self._going: list[EdgeGoing] = []
 
     async def run(self, restart: RestartState) -> None:
-        """Replaces what the request names, and says in it how that went; the first failure ends it."""
+        """Replaces what the request names, in its order, and says in it how that went; the first failure ends it."""
         try:
-            # The edge first: streams through the old one end with the workers that carry them, and resume at the new.
-            for name in sorted(restart.processes, key=lambda name: name != EDGE):
+            restart.lines += await self._migrated(restart.processes)
+            for name in restart.processes:
                 begun = time.monotonic()
                 how = await self._one(name)
                 restart.lines.append(f"{name}: {how} ({time.monotonic() - begun:.1f} s in all)")
@@ -120,56 +138,74 @@ class RollingRestart:
         await self._mesh.again(name)
         return f"there is only one; it was away for {time.monotonic() - begun:.1f} s"
 
+    async def _migrated(self, names: Collection[str]) -> list[str]:
+        """Makes the database what new code needs; what was done. Code that serves goes on with it (decision 17)."""
+        if not any(self._mesh.child(name).spec.service for name in names):
+            return []
+        task = next(one for one in self._replan(self._ports, self._turned).tasks if one.name == DATABASE_SETUP)
+        try:
+            said = await self._mesh.do(task)
+        except ChildError as error:
+            raise RestartError(f"Nothing was replaced: the database is not what new code needs.\n{error}") from error
+        return [f"{DATABASE_SETUP}: {line}" for line in said.splitlines() if not line.endswith(NOTHING_TO_DO)]
+
     # A worker
 
     async def _worker(self, name: str) -> str:
         turned = self._turned ^ {name}
         plan = self._replan(self._ports, turned)
-        new = await self._beside(plan, name)
+        new, old = await self._beside(plan, name), self._mesh.child(name)
         before, after = self._replan(self._ports, self._turned).endpoints, plan.endpoints
         both = {cluster: list(dict.fromkeys([*before[cluster], *ports])) for cluster, ports in after.items()}
         try:
             await self._tell_edges(both, new.spec)
             await self._tell_edges(after, new.spec)
-        except PlainError as error:
-            write_endpoints(self._folder, before)
+            behind = await self._not_connected(self._callers(name), old.spec.port, new.spec.port, PEERS_AT_MOST_S)
+            await self._sleep(PEERS_S)
+        except Exception as error:
+            with contextlib.suppress(OSError):  # a full disk: an edge finds that the new one is gone
+                write_endpoints(self._folder, before)
             await self._mesh.end(new)
-            raise RestartError(f"{name} was not replaced; the old one serves on.\n{error}") from error
-        await asyncio.sleep(PEERS_S)
+            raise _not_replaced(name, error) from error
         self._turned = turned
-        old = self._mesh.replace(new)
-        self._scrape(plan)
+        self._mesh.replace(new)
+        untold = self._scrape(plan)
         begun = time.monotonic()
         drained = await self._mesh.end(old, old.spec.drain_s + CLOSING_S)
         how = f"drained in {time.monotonic() - begun:.1f} s" if drained else "did not end, and was killed"
-        return f"process {new.state.pid} serves; the old one {how}"
+        late = f"; {', '.join(behind)} had no connection to it after {PEERS_AT_MOST_S:.0f} s" if behind else ""
+        return f"process {new.state.pid} serves{late}; the old one {how}{untold}"
+
+    def _callers(self, name: str) -> dict[str, int]:
+        """The processes that may call this one, by name."""
+        states = [one for one in self._mesh.state.processes if one.pid and one.name != name]
+        return {one.name: one.pid for one in states if self._mesh.child(one.name).spec.service}
 
     async def _beside(self, plan: Plan, name: str) -> Child:
         spec = next(one for one in plan.processes if one.name == name)
-        taken = [port for port in _listens_on(spec) - _listens_on(self._mesh.child(name).spec) if not is_free(port)]
-        if taken:
-            raise RestartError(
-                f"{name} was not replaced: port {taken[0]}, which is kept for that, is in use by another program "
-                f"(`ss -ltnp` shows which). End that one and try again; the old one serves on."
-            )
         try:
             return await self._mesh.start_beside(spec)
-        except ChildError as error:
-            raise RestartError(f"{name} was not replaced; the old one serves on.\n{error}") from error
+        except (PlainError, OSError) as error:
+            raise _not_replaced(name, error) from error
 
     async def _tell_edges(self, endpoints: Endpoints, new: ProcessSpec) -> None:
         write_endpoints(self._folder, endpoints)
         for edge in (self._mesh.child(EDGE), *(going.child for going in self._going if not going.ended)):
-            await until_taken(edge.spec.more_ports["admin"], endpoints, _listens_on(new))
+            await self._until_taken(edge.spec.more_ports["admin"], endpoints, listens_on(new))
 
-    def _scrape(self, plan: Plan) -> None:
-        """Tells Prometheus, where it runs, the new ports."""
+    def _scrape(self, plan: Plan) -> str:
+        """Tells Prometheus, where it runs, the new ports. Answers what to say where that failed: no restart fails for
+        it."""
         for spec in plan.processes:
             if spec.name == PROMETHEUS:
                 child = self._mesh.child(PROMETHEUS)
                 child.spec = spec
-                spec.prepare()
+                try:
+                    spec.prepare()
+                except OSError as error:
+                    return f"; {PROMETHEUS} was not told where it is ({error.strerror})"
                 child.signal(signal.SIGHUP)
+        return ""
 
     # The edge
 
@@ -183,22 +219,22 @@ class RollingRestart:
         plan = self._replan(self._ports, turned)
         try:
             await self._mesh.do(next(task for task in plan.tasks if task.name == EDGE_CONFIGURATION))
-        except ChildError as error:
-            raise RestartError(f"{EDGE} was not replaced; the old one serves on.\n{error}") from error
+        except (ChildError, OSError) as error:
+            raise _not_replaced(EDGE, error) from error
         new = await self._beside(plan, EDGE)
         self._turned = turned
         old = self._mesh.replace(new)
-        self._scrape(plan)
+        untold = self._scrape(plan)
         going = EdgeGoing(old, self._mesh.end)
         self._going.append(going)
         self._mesh.spawn(going.run())
-        return f"process {new.state.pid} serves; the old one takes no more callers"
+        return f"process {new.state.pid} serves; the old one takes no more callers{untold}"
 
     async def _edges_gone(self) -> list[str]:
         """Waits for the last requests through edges that were replaced."""
         deadline = time.monotonic() + EDGE_WAIT_S
-        while any(going.busy for going in self._going) and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(POLL_S)
+        while any(going.busy for going in self._going) and time.monotonic() < deadline:
+            await self._sleep(POLL_S)
         busy = [going for going in self._going if going.busy]
         self._going = [going for going in self._going if not going.ended]
         return [
@@ -207,5 +243,6 @@ class RollingRestart:
         ]
 
 
-def _listens_on(spec: ProcessSpec) -> set[int]:
-    return {spec.port, *(port for use, port in spec.more_ports.items() if SPARE not in use)}
+def _not_replaced(name: str, error: Exception) -> RestartError:
+    why = str(error) if isinstance(error, (PlainError, OSError)) else f"{type(error).__name__}: {error}"
+    return RestartError(f"{name} was not replaced; the old one serves on.\n{why}")

@@ -11,9 +11,11 @@ from typing import Any
 from services.local.child import Child, ChildError, run_task
 from services.local.data_folder import DataFolder
 from services.local.errors import PlainError
+from services.local.held_ports import HeldPorts
 from services.local.logs import Rotation
 from services.local.plan import STOP_ORDER
 from services.local.port_book import EDGE
+from services.local.port_names import listens_on, spare_ports
 from services.local.ports import is_free
 from services.local.probes import http_status
 from services.local.specs import Plan, ProcessSpec, TaskSpec
@@ -26,7 +28,7 @@ HEALTH_TIMEOUT_S = 30.0
 
 
 class PortCollisionError(PlainError):
-    """A process did not start, and another program listens on one of its ports: choose other ports and try again."""
+    """Another program listens on a port of a process, which did not start: choose other ports and try again."""
 
 
 class Supervisor:
@@ -39,6 +41,7 @@ class Supervisor:
         self._say = report
         self._children = {spec.name: Child(spec, data, self.changed, self._report) for spec in plan.processes}
         self._others: list[Child] = []  # who are about to replace one of these, or were replaced
+        self._held = HeldPorts()
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
         self._started: dict[str, asyncio.Future[None]] = {}
@@ -57,6 +60,8 @@ class Supervisor:
         for spec in self._plan.processes:
             if spec.start_file is not None:
                 spec.start_file.unlink(missing_ok=True)
+            if taken := self._held.hold(spare_ports(spec)):
+                raise PortCollisionError(f"port {taken[0]}, which is kept for restarts of {spec.name}, is in use")
         loop = asyncio.get_running_loop()
         self._started = {part.name: loop.create_future() for part in parts}
         try:
@@ -83,6 +88,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Ends everything in `STOP_ORDER`; before that, what can be told so takes no more clients."""
+        self._held.release_all()
         self.set_phase("stopping")
         for child in self._children.values():
             if child.spec.drain is not None and child.state.ready:
@@ -103,14 +109,26 @@ class Supervisor:
         return self._children[name]
 
     async def start_beside(self, spec: ProcessSpec) -> Child:
-        """Starts a process beside that of its name; `replace` keeps it. Raises ChildError."""
+        """Starts a process beside that of its name; `replace` keeps it. Raises ChildError or PortCollisionError."""
+        fresh = listens_on(spec) - listens_on(self._children[spec.name].spec)
         child = Child(spec, self._data, self.changed, self._report)
         self._others.append(child)
+        self._held.release(fresh)
         try:
+            taken = [port for port in sorted(fresh) if not is_free(port)]
+            if taken:
+                raise PortCollisionError(
+                    f"Port {taken[0]}, which is kept for restarts of {spec.name}, is in use by another program "
+                    f"(`ss -ltnp` shows which). End that one and try again."
+                )
             await child.start()
-        except ChildError:
+        except Exception:
             child.kill()
             self._others.remove(child)
+            self._hold_spare(spec.name)
+            raise
+        except BaseException:
+            child.kill()  # `stop`, which is next, waits for its end
             raise
         return child
 
@@ -130,6 +148,7 @@ class Supervisor:
         """Ends one that is not kept running; says whether it ended by itself."""
         by_itself = await child.stop(grace_s)
         self._others.remove(child)
+        self._hold_spare(child.spec.name)
         self.changed()
         return by_itself
 
@@ -139,16 +158,34 @@ class Supervisor:
         try:
             await self._children[name].stop()
             await self._children[name].start()
-        finally:
+        except asyncio.CancelledError:
+            raise  # the mesh ends: nothing is kept any more
+        except BaseException:
             self._keep(name)
+            raise
+        self._keep(name)
 
-    async def do(self, task: TaskSpec) -> None:
-        """Runs a task. Raises ChildError."""
-        await run_task(task, self._data)
+    async def do(self, task: TaskSpec) -> str:
+        """Runs a task; answers what it printed. Raises ChildError."""
+        return await run_task(task, self._data)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Does something as long as the mesh is kept."""
-        self._group.create_task(work)
+        """Does something as long as the mesh is kept. What fails is reported, and ends nothing else."""
+        self._group.create_task(self._aside(work))
+
+    async def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # a fault of ours must not end the mesh
+            what = getattr(work, "__qualname__", work)
+            self._report(f"{what} failed, and is not done any more: {type(error).__name__}: {error}")
+
+    def _hold_spare(self, name: str) -> None:
+        for port in self._held.hold(spare_ports(self._children[name].spec)):
+            self._report(
+                f"Port {port}, which is kept for restarts of {name}, is in use by another program (`ss -ltnp` shows "
+                f"which), and gets calls of this mesh: end it"
+            )
 
     def _keep(self, name: str) -> None:
         self._keepers[name] = self._group.create_task(self._children[name].keep(), name=f"keep {name}")
@@ -186,7 +223,7 @@ class Supervisor:
             await child.until_it_serves()
         except ChildError as error:
             child.kill()
-            taken = [port for port in (child.spec.port, *child.spec.more_ports.values()) if not is_free(port)]
+            taken = [port for port in sorted(listens_on(child.spec)) if not is_free(port)]
             if taken:
                 raise PortCollisionError(f"port {taken[0]} of {child.spec.name} is in use\n{error}") from error
             raise

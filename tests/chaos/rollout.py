@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from services.local.data_folder import DataFolder
-from services.local.plan import DATABASE, EDGE_ADMIN, POSTGRES, embedded_postgres, make_plan, port_names
+from services.local.plan import DATABASE, embedded_postgres, make_plan
 from services.local.port_book import EDGE
+from services.local.port_names import EDGE_ADMIN, POSTGRES, port_names
 from services.local.ports import free_ports
 from services.local.probes import GrpcReady, HttpReady
 from services.local.secrets import load_or_make_secrets
@@ -126,6 +127,7 @@ class Rollout:
         run = self.data / "run"
         port, admin = free_ports(2)
         settings = json.loads((run / "edge-settings.json").read_text()) | {"edge_port": port, "admin_port": admin}
+        settings.pop("endpoints_dir", None)  # from v0.2.0 on: files that are today's edge's alone here
         for uses, suffix in (("clusters", ""), ("http_clusters", "-http")):
             for service in settings.get(uses, {}):
                 settings[uses][service] = [["127.0.0.1", self._ports[f"{one}{suffix}"]] for one in _places(service)]

@@ -20,6 +20,8 @@ RETRY_S = 0.5
 CALL_TIMEOUT_S = 30.0
 #: What may be tried once more: it is said, or nobody answered.
 AGAIN = frozenset({429, 502, 503, 504})
+#: What the edge of v0.1.0 says where a service that ends cancels what came too late; later ones say 503.
+CANCELLED = 499
 MODEL = "model"
 
 Json = dict[str, Any]
@@ -57,6 +59,7 @@ class Steady:
     urls: list[str]  # of the edges; tried in turn
     rng: random.Random
     calls: Counter[str] = field(default_factory=Counter)  # by what was done
+    old_edge: str = ""  # the edge that speaks as v0.1.0's did
     again: Counter[str] = field(default_factory=Counter)  # what was tried once more, and why
     failed: list[str] = field(default_factory=list)  # what failed twice, or with what no client tries again
     posts: dict[str, tuple[Kind, str]] = field(default_factory=dict)  # post → what it is, request id
@@ -88,7 +91,8 @@ class Steady:
                 if said.status == 200 and said.text.rstrip().endswith(whole):
                     return said
                 why = f"{said.status}: {said.text[-600:]}"
-                if said.status != 200 and said.status not in AGAIN:
+                is_old_word = said.status == CANCELLED and url == self.old_edge
+                if said.status != 200 and said.status not in AGAIN and not is_old_word:
                     break
             if attempt == 0:
                 self.again[f"{what}: {why[:90]}"] += 1

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tools.backup_drill import RPO_S, RTO_S, drill, faults
+from tools.backup_drill import RPO_S, RTO_S, drill, faults, loss_allowed_s
 
 SEEN = {
     "rpo_s": 3.0,
+    "rpo_allowed_s": 9.0,
     "rto_s": 30.0,
     "served_after_restore": True,
     "acknowledged_before_the_mistake": 10,
@@ -22,7 +23,7 @@ SEEN = {
 @pytest.mark.parametrize(
     "changed",
     [
-        {"rpo_s": RPO_S + 1},
+        {"rpo_s": 9.1},
         {"rto_s": RTO_S + 1},
         {"served_after_restore": False},
         {"acknowledged_before_the_mistake": 0, "of_those_right_at_that_time": 0},
@@ -34,6 +35,11 @@ SEEN = {
 def test_a_promise_that_is_broken_is_named(changed: dict[str, object]) -> None:
     assert faults(SEEN) == []
     assert len(faults(SEEN | changed)) == 1
+
+
+@pytest.mark.parametrize(("archive_timeout_s", "allowed_s"), [(2, 9.0), (60, 125.0), (600, RPO_S)])
+def test_what_may_be_lost_follows_from_the_setting(archive_timeout_s: int, allowed_s: float) -> None:
+    assert loss_allowed_s(archive_timeout_s) == allowed_s
 
 
 @pytest.mark.chaos

@@ -79,6 +79,7 @@ async def test_nobody_notices_an_upgrade(release: str, tmp_path: Path) -> None:
         try:
             await rollout.start_release()
             steady = Steady(session, [rollout.url], random.Random(SEED))
+            steady.old_edge = rollout.url if release == "v0.1.0" else ""
             await _upgrade(rollout, steady)
             await _judge(rollout, steady)
         finally:

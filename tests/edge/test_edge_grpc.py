@@ -24,6 +24,7 @@ from tests.edge.toys import (
     BARE_POST,
     BROKEN_POST,
     EMPTY_POST,
+    ENDING_POST,
     FLAKY_POST,
     MISSING_POST,
     QUIET_POST,
@@ -72,6 +73,12 @@ async def test_what_the_grpc_library_answers_has_details(channel: grpc.aio.Chann
 
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert _reason(error) == "DEADLINE_TOO_SHORT"
+
+
+async def test_what_a_service_that_ends_cancels_may_be_tried_again(channel: grpc.aio.Channel) -> None:
+    error = await _error(posts_pb2_grpc.PostServiceStub(channel).GetPost(posts_pb2.GetPostRequest(post_id=ENDING_POST)))
+
+    assert (error.code(), _reason(error)) == (grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
 
 
 async def test_a_code_that_no_row_has_is_told_under_its_own(channel: grpc.aio.Channel) -> None:

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.edge.harness import Edge
-from tests.edge.toys import BARE_POST, MISSING_POST, QUIET_POST, SLOW_POST, Seen
+from tests.edge.toys import BARE_POST, ENDING_POST, MISSING_POST, QUIET_POST, SLOW_POST, Seen
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -51,6 +51,13 @@ async def test_what_the_grpc_library_answers_has_our_shape(edge: Edge) -> None:
     assert answer.json["details"][1]["requestId"] == answer.headers["x-request-id"]
     assert b"library" not in answer.body
     assert "x-promptmesh-asked" not in answer.headers
+
+
+async def test_what_a_service_that_ends_cancels_may_be_tried_again(edge: Edge) -> None:
+    """Its gRPC library says CANCELLED to what comes too late; no client tries 499 again."""
+    answer = await edge.ask("GET", f"/api/v1/posts/{ENDING_POST}")
+
+    assert (answer.status, answer.json["code"], answer.reason) == (503, 14, "DEPENDENCY_UNAVAILABLE")
 
 
 async def test_a_stream_whose_deadline_passes_before_it_begins_has_our_shape(edge: Edge) -> None:

@@ -155,6 +155,7 @@ async def test_a_deadline_that_passes_is_504(edge: Edge, seen: Seen) -> None:
     [
         ("DEADLINE_EXCEEDED", 504, "deadline_too_short"),
         ("UNAVAILABLE", 503, "dependency_unavailable"),
+        ("CANCELLED", 503, "dependency_unavailable"),
         ("RESOURCE_EXHAUSTED", 429, "request_too_large"),
         ("INTERNAL", 500, "internal_error"),
     ],

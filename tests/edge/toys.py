@@ -31,6 +31,7 @@ MISSING_POST = "00000000-0000-7000-8000-000000000404"
 SLOW_POST = "00000000-0000-7000-8000-000000000504"
 FLAKY_POST = "00000000-0000-7000-8000-000000000503"
 BARE_POST = "00000000-0000-7000-8000-000000000004"
+ENDING_POST = "00000000-0000-7000-8000-000000000044"
 BROKEN_POST = "00000000-0000-7000-8000-000000000013"
 EMPTY_POST = "00000000-0000-7000-8000-000000000000"
 QUIET_POST = "00000000-0000-7000-8000-000000000001"
@@ -77,6 +78,8 @@ class ToyPosts(posts_pb2_grpc.PostServiceServicer):
             await self._hang()
         if request.post_id == BARE_POST:
             await _library_answers(context, grpc.StatusCode.DEADLINE_EXCEEDED)
+        if request.post_id == ENDING_POST:
+            await _library_answers(context, grpc.StatusCode.CANCELLED)
         if request.post_id == BROKEN_POST:
             await _library_answers(context, grpc.StatusCode.UNKNOWN)
         if request.post_id == FLAKY_POST and self.seen.unavailable_left:

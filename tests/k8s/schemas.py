@@ -24,7 +24,9 @@ CRDS_SETTING = "ISTIO_CRDS"
 """A folder with CustomResourceDefinitions as YAML: Istio's crd-all.gen.yaml and the Gateway API's."""
 CRD_GROUPS = ("istio.io", "gateway.networking.k8s.io")
 # Of operators, and of Istio and the Gateway API: kinds that packages of npm have schemas of (tests/support/crds).
-CUSTOM_GROUPS = (*CRD_GROUPS, "external-secrets.io", "cert-manager.io", "monitoring.coreos.com", "keda.sh")
+CUSTOM_GROUPS = (*CRD_GROUPS, "external-secrets.io", "cert-manager.io", "monitoring.coreos.com", "keda.sh", "cnpg.io")
+# Of those that no package has, a schema of ours, of the fields that are used and the values that their CRDs allow.
+OWN_SCHEMAS = {"ObjectStore": "objectstore.schema.json"}
 CHECKS = Path(__file__).resolve().parents[1] / "support" / "crds"
 CHECK_PATIENCE_S = 300.0
 
@@ -57,6 +59,16 @@ def is_custom(thing: dict[str, Any]) -> bool:
 
 def custom_faults(things: Sequence[dict[str, Any]]) -> list[str]:
     """What schemas of custom resources say is wrong, and fields that they do not know. Rules in CEL are not asked."""
+    own = [fault for each in things if each["kind"] in OWN_SCHEMAS for fault in _faults(_own(each["kind"]), each)]
+    return own + _packages_faults([each for each in things if each["kind"] not in OWN_SCHEMAS])
+
+
+@cache
+def _own(kind: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json.loads((CHECKS / OWN_SCHEMAS[kind]).read_text()))
+
+
+def _packages_faults(things: Sequence[dict[str, Any]]) -> list[str]:
     with (Path(tempfile.gettempdir()) / "promptmesh-crds-for-tests.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one of several test processes installs
         install(CHECKS)

@@ -21,6 +21,7 @@ from tests.k8s.certificates import Identity
 
 TRUST_DOMAIN = "cluster.local"
 NAME_LABEL = "app.kubernetes.io/name"
+GATEWAY = "Gateway/"
 PATIENCE_S = 60.0
 
 Thing = dict[str, Any]
@@ -31,29 +32,50 @@ class UntranslatableError(Exception):
 
 
 def policies_for(workload: str, objects: Iterable[Thing]) -> tuple[bool, dict[str, Thing]]:
-    """(whether the workload takes nothing that no rule lets through, its rules as policies of the RBAC filter)."""
+    """(whether the workload takes nothing that no rule lets through, its rules as policies of the RBAC filter).
+
+    workload: the label `app.kubernetes.io/name` of its pods, or GATEWAY and the name of a Gateway, whose pods have no
+    such label.
+    """
     closed, rules = False, {}
     for policy in (one for one in objects if one["kind"] == "AuthorizationPolicy"):
         name, spec = policy["metadata"]["name"], policy["spec"]
-        unknown = set(spec) - {"selector", "action", "rules"}
+        unknown = set(spec) - {"selector", "targetRefs", "action", "rules"}
         if unknown or spec.get("action", "ALLOW") != "ALLOW":
             raise UntranslatableError(f"{name}: {unknown or spec['action']}")
-        selector = spec.get("selector", {"matchLabels": {}})
-        if set(selector) != {"matchLabels"} or set(selector["matchLabels"]) - {NAME_LABEL}:
-            raise UntranslatableError(f"{name}: {selector}")
-        if selector["matchLabels"].get(NAME_LABEL, workload) != workload:
+        if not _attaches(name, spec, workload):
             continue
-        closed = True  # an ALLOW policy that selects a workload closes it to all that no rule lets through
+        closed = True  # an ALLOW policy that is for a workload closes it to all that no rule lets through
         for index, rule in enumerate(spec.get("rules", [])):
-            rules[f"ns[promptmesh]-policy[{name}]-rule[{index}]"] = _rule(name, rule)
+            rules[f"ns[promptmesh]-policy[{name}]-rule[{index}]"] = _rule(name, rule, anyone="targetRefs" in spec)
     return closed, rules
 
 
-def _rule(name: str, rule: Thing) -> Thing:
-    if set(rule) != {"from", "to"}:
+def _attaches(name: str, spec: Thing, workload: str) -> bool:
+    """As Istio decides it: by reference where there is one, else by labels; without either it is for the namespace."""
+    if "targetRefs" in spec:
+        if "selector" in spec:
+            raise UntranslatableError(f"{name}: by reference and by labels")
+        for reference in spec["targetRefs"]:
+            of = {key: value for key, value in reference.items() if key != "name"}
+            if of != {"group": "gateway.networking.k8s.io", "kind": "Gateway"}:
+                raise UntranslatableError(f"{name}: {reference}")
+        return workload in {GATEWAY + reference["name"] for reference in spec["targetRefs"]}
+    selector = spec.get("selector", {"matchLabels": {}})
+    if set(selector) != {"matchLabels"} or set(selector["matchLabels"]) - {NAME_LABEL}:
+        raise UntranslatableError(f"{name}: {selector}")
+    return bool(selector["matchLabels"].get(NAME_LABEL, workload) == workload)
+
+
+def _rule(name: str, rule: Thing, anyone: bool) -> Thing:
+    """anyone: whether the rule may leave out from whom; a Gateway's may, and no sidecar's."""
+    if not {"to"} <= set(rule) <= {"from", "to"} or ("from" not in rule and not anyone):
         raise UntranslatableError(f"{name}: {set(rule)}")
+    callers = (
+        {"or_ids": {"ids": [_source(name, one["source"]) for one in rule["from"]]}} if "from" in rule else {"any": True}
+    )
     return {
-        "principals": [{"or_ids": {"ids": [_source(name, one["source"]) for one in rule["from"]]}}],
+        "principals": [callers],
         "permissions": [{"or_rules": {"rules": [_operation(name, one["operation"]) for one in rule["to"]]}}],
     }
 
@@ -95,10 +117,10 @@ def configuration(
 
 
 def _listener(address: str, port: int, identity: Identity, closed: bool, rules: Thing) -> Thing:
-    filters = [_typed("envoy.filters.http.router", "filters.http.router.v3.Router", {})]
+    filters = [typed("envoy.filters.http.router", "filters.http.router.v3.Router", {})]
     if closed:
         rbac = {"rules": {"action": "ALLOW", "policies": rules}}
-        filters.insert(0, _typed("envoy.filters.http.rbac", "filters.http.rbac.v3.RBAC", rbac))
+        filters.insert(0, typed("envoy.filters.http.rbac", "filters.http.rbac.v3.RBAC", rbac))
     manager = {
         "stat_prefix": f"inbound_{port}",
         # As Istio's inbound listeners have it: who connects is told to the process, behind whatever else was told.
@@ -140,11 +162,11 @@ def _listener(address: str, port: int, identity: Identity, closed: bool, rules: 
         "address": {"socket_address": {"address": address, "port_value": port}},
         "filter_chains": [
             {
-                "transport_socket": _typed(
+                "transport_socket": typed(
                     "envoy.transport_sockets.tls", "transport_sockets.tls.v3.DownstreamTlsContext", tls
                 ),
                 "filters": [
-                    _typed(
+                    typed(
                         "envoy.filters.network.http_connection_manager",
                         "filters.network.http_connection_manager.v3.HttpConnectionManager",
                         manager,
@@ -173,7 +195,8 @@ def _cluster(port: int, upstream: int, http2: bool) -> Thing:
     }
 
 
-def _typed(name: str, message: str, value: Thing) -> Thing:
+def typed(name: str, message: str, value: Thing) -> Thing:
+    """A part of a configuration, by its name and message."""
     return {
         "name": name,
         "typed_config": {"@type": f"type.googleapis.com/envoy.extensions.{message}", **value},

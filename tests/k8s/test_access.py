@@ -13,12 +13,14 @@ from promptmesh.access.v1 import access_pb2
 
 from gateway.contracts import Method, load
 from gateway.settings import AREAS
-from tests.k8s.built import MESHED, labels, objects, of_kind, pod
-from tests.k8s.istio_model import PREFIX, Model, Request
+from tests.k8s.built import MESHED, labels, objects, of_kind, one, pod
+from tests.k8s.istio_model import GATEWAY, PREFIX, Model, Request
 from tools.mesh_clients import Client, ClientsError, clients
 from tools.mesh_policies import EDGE, EDGE_PORT, GATEWAY_ACCOUNT, GRPC_PORT, PLAIN_PORT, files
 
 METHODS = load().methods
+DOOR = GATEWAY + "promptmesh"
+DOOR_PORTS = (80, 443)
 REPLAY = "/promptmesh.events.v1.EventSourceService/Replay"
 HEALTH = "/grpc.health.v1.Health/Check"
 IDENTITIES = (
@@ -85,7 +87,9 @@ def test_a_stub_is_a_client(tmp_path: Path) -> None:
 
 
 def truth(request: Request) -> bool:
-    """Whether the mesh makes such a call."""
+    """Whether the mesh makes such a call, or takes it from outside."""
+    if request.target == DOOR:
+        return request.port in DOOR_PORTS
     if request.target == EDGE:
         return request.source == GATEWAY_ACCOUNT and request.port == EDGE_PORT
     if request.port == PLAIN_PORT:
@@ -120,6 +124,31 @@ def _internal(method: Method) -> bool:
     return bool(method.access.audience == access_pb2.AUDIENCE_SERVICE)
 
 
+def proxied(overlay: str) -> set[str]:
+    """Everything that has a proxy of Istio: pods with a sidecar, and Gateways, which are nothing else."""
+    workloads = of_kind(overlay, "Deployment", "StatefulSet", "Job")
+    everyone = one(overlay, "Namespace", "promptmesh")["metadata"]["labels"].get("istio-injection") == "enabled"
+    return {
+        labels(each)["app.kubernetes.io/name"]
+        for each in workloads
+        if labels(each).get("sidecar.istio.io/inject", str(everyone).lower()) == "true"
+    } | {GATEWAY + each["metadata"]["name"] for each in of_kind(overlay, "Gateway")}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"selector": {"matchLabels": {"app.kubernetes.io/name": "auth"}}, "action": "ALLOW"},  # and of anyone
+        {"targetRefs": [{"group": "", "kind": "Service", "name": "auth"}], "action": "ALLOW"},
+        {"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "a"}], "action": "DENY"},
+    ],
+)
+def test_what_the_model_does_not_read_it_refuses(spec: dict[str, object]) -> None:
+    rules = [{"to": [{"operation": {"ports": ["1"]}}]}]
+    with pytest.raises(AssertionError):
+        Model([{"kind": "AuthorizationPolicy", "metadata": {"name": "a"}, "spec": {**spec, "rules": rules}}])
+
+
 @pytest.mark.parametrize("overlay", MESHED)
 class TestPolicies:
     def test_each_call_of_the_mesh_is_let_through_and_no_other(self, overlay: str) -> None:
@@ -135,8 +164,8 @@ class TestPolicies:
         asked = {True: 0, False: 0}
         for source, target, port, path, verb in product(
             (*accounts, GATEWAY_ACCOUNT, "default", None),
-            (*AREAS, EDGE),
-            (GRPC_PORT, PLAIN_PORT, EDGE_PORT, 9464),
+            (*AREAS, EDGE, DOOR),
+            (GRPC_PORT, PLAIN_PORT, EDGE_PORT, 9464, *DOOR_PORTS),
             dict.fromkeys(paths),
             ("POST", "GET"),
         ):
@@ -150,10 +179,34 @@ class TestPolicies:
         model = Model(objects(overlay))
         for rule in model.rules:
             for source, port, path, verb in product(
-                sorted(rule.sources), sorted(rule.ports), sorted(rule.paths) or ["/"], sorted(rule.methods) or ["GET"]
+                sorted(rule.sources or {""}),
+                sorted(rule.ports),
+                sorted(rule.paths) or ["/"],
+                sorted(rule.methods) or ["GET"],
             ):
-                request = Request(source.removeprefix(PREFIX), rule.target, int(port), path, verb)
+                request = Request(source.removeprefix(PREFIX) or None, rule.target, int(port), path, verb)
                 assert [one.policy for one in model.rules if one.allows(request)] == [rule.policy], request
+
+    def test_every_proxy_has_a_policy_that_lets_somebody_through(self, overlay: str) -> None:
+        """`nobody` holds for each of them, the Gateway's pods too, which Istio makes in this namespace."""
+        rules = Model(objects(overlay)).rules
+        assert {rule.target for rule in rules} == proxied(overlay)
+        assert {*AREAS, EDGE, DOOR} <= proxied(overlay)
+
+    def test_the_gateway_takes_everybody_on_the_ports_of_its_listeners(self, overlay: str) -> None:
+        (gateway,) = of_kind(overlay, "Gateway")
+        assert {each["port"] for each in gateway["spec"]["listeners"]} == {*DOOR_PORTS}
+        (rule,) = [each for each in Model(objects(overlay)).rules if each.target == DOOR]
+        assert (rule.policy, rule.sources) == ("gateway-from-outside", None)
+        assert rule.ports == {str(port) for port in DOOR_PORTS}
+        assert not rule.methods | rule.paths
+        # No policy that goes by labels is the Gateway's by accident.
+        assert "app.kubernetes.io/name" not in gateway["spec"]["infrastructure"]["labels"]
+
+    def test_without_its_policy_nobody_comes_in(self, overlay: str) -> None:
+        without = Model(one for one in objects(overlay) if one["metadata"]["name"] != "gateway-from-outside")
+        assert not without.allows(Request(None, DOOR, 443, "/"))
+        assert Model(objects(overlay)).allows(Request(None, DOOR, 443, "/"))
 
     def test_every_account_named_is_that_of_the_pods_meant(self, overlay: str) -> None:
         accounts = {each["metadata"]["name"] for each in of_kind(overlay, "ServiceAccount")}
@@ -163,9 +216,13 @@ class TestPolicies:
             labels(each)["app.kubernetes.io/name"]: pod(each)["serviceAccountName"]
             for each in of_kind(overlay, "Deployment", "StatefulSet")
         }
+        doors = {GATEWAY + each["metadata"]["name"] for each in of_kind(overlay, "Gateway")}
         for rule in Model(objects(overlay)).rules:
-            assert rule.target in pods
-            assert {source.removeprefix(PREFIX) for source in rule.sources} <= accounts | {GATEWAY_ACCOUNT}
+            assert rule.target in pods.keys() | doors
+            assert (rule.sources is None) is (rule.target in doors), (
+                "who comes from outside has no account, all else has"
+            )
+            assert {source.removeprefix(PREFIX) for source in rule.sources or ()} <= accounts | {GATEWAY_ACCOUNT}
         for target in AREAS:
             assert pods[target] == target
         assert pods[EDGE] == EDGE

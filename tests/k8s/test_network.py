@@ -11,6 +11,7 @@ import pytest
 from tests.k8s.built import MESHED, each_overlay, labels, of_kind, pod, selects
 
 pytestmark = each_overlay
+WORLD = "203.0.113.7"
 SERVICES = ("auth", "prompts", "moderation", "inference")
 GATEWAY = {"promptmesh.dev/runs": "gateway"}
 STRANGER = {"app.kubernetes.io/name": "stranger"}
@@ -94,6 +95,56 @@ def test_each_connection_of_the_mesh_is_open_and_no_other(overlay: str) -> None:
             assert open_ is expected(overlay, source, target, port), f"{source} to {port} of {target}"
             asked.add(open_)
     assert asked == {True, False}
+
+
+def test_the_gateway_is_reached_from_outside_on_its_ports_and_reaches_the_edge_alone(overlay: str) -> None:
+    everyone = pods(overlay)
+    for gateway in of_kind(overlay, "Gateway"):
+        assert gateway["spec"]["infrastructure"]["labels"] == GATEWAY  # Istio gives them to its pods
+        listens = {listener["port"] for listener in gateway["spec"]["listeners"]}
+        for port in (80, 443, 8080, 50051, 15012, 15021):
+            assert from_outside(overlay, GATEWAY, port) is (port in listens), port
+            assert not leaves(overlay, GATEWAY, port, at=WORLD), port
+        for name, of in everyone.items():
+            assert leaves(overlay, GATEWAY, 8080, pod=of) is (name == "edge"), name
+            assert not leaves(overlay, GATEWAY, 50051, pod=of), name
+    for name, of in everyone.items():
+        if name != "gateway":
+            assert not any(from_outside(overlay, of, port) for port in (80, 443, 8080, 50051, 8081, 9464)), name
+
+
+def from_outside(overlay: str, target: dict[str, str], port: int) -> bool:
+    """Whether an address outside of the cluster may connect to a pod: a rule that says from whom names pods alone."""
+    holding = [each for each in policies_of(overlay, "Ingress") if selects(each["podSelector"], target)]
+    rules = [rule for each in holding for rule in each.get("ingress", [])]
+    assert not any("ipBlock" in peer for rule in rules for peer in rule.get("from", []))
+    return not holding or any(port in {one["port"] for one in rule["ports"]} for rule in rules if "from" not in rule)
+
+
+def test_every_proxy_reaches_istio(overlay: str) -> None:
+    if overlay not in MESHED:
+        return
+    proxied = {
+        labels(each)["app.kubernetes.io/name"]: labels(each)
+        for each in of_kind(overlay, "Deployment", "StatefulSet")
+        if labels(each).get("sidecar.istio.io/inject") != "false"
+    } | {"gateway": GATEWAY}
+    for name, of in proxied.items():
+        assert to_istio(overlay, of) == {15012}, name
+    assert to_istio(overlay, STRANGER) == set()
+
+
+def to_istio(overlay: str, source: dict[str, str]) -> set[int]:
+    """Ports of pods in Istio's namespace that a pod may connect to."""
+    istio = {"matchLabels": {"kubernetes.io/metadata.name": "istio-system"}}
+    return {
+        port["port"]
+        for each in policies_of(overlay, "Egress")
+        if selects(each["podSelector"], source)
+        for rule in each.get("egress", [])
+        if any(peer.get("namespaceSelector") == istio for peer in rule.get("to", []))
+        for port in rule["ports"]
+    }
 
 
 def test_nobody_is_let_in_whom_no_policy_names(overlay: str) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tests.k8s.built import each_overlay, labels, of_kind, one, pod
 
@@ -121,6 +124,50 @@ def kept_at(overlay: str) -> dict[str, float]:
 def cores(quantity: str | int) -> float:
     text = str(quantity)
     return float(text.removesuffix("m")) / 1000 if text.endswith("m") else float(text)
+
+
+def test_the_sizing_guide_says_what_production_asks_for(overlay: str) -> None:
+    """Everything at its least: processes, sidecars, the Gateway's proxies."""
+    if overlay != "production":
+        return
+    sums = {name: [0, 0.0, 0] for name in ("services and edge", "sidecars", "Gateway", "mail")}
+
+    def add(name: str, pods: int, count: int, cpu: str | int, memory: str) -> None:
+        sums[name] = [
+            sums[name][0] + pods,
+            sums[name][1] + count * cores(cpu),
+            sums[name][2] + count * mebibytes(memory),
+        ]
+
+    least = {target: fewest for target, fewest, *_ in scaled(overlay)}
+    for workload in of_kind(overlay, "Deployment", "StatefulSet"):
+        name, notes = workload["metadata"]["name"], workload["spec"]["template"]["metadata"].get("annotations", {})
+        count = least.get(name) or workload["spec"]["replicas"]
+        (container,) = pod(workload)["containers"]
+        add(
+            "mail" if name == "mail" else "services and edge",
+            count,
+            count,
+            *container["resources"]["requests"].values(),
+        )
+        if labels(workload).get("sidecar.istio.io/inject") != "false":
+            add("sidecars", 0, count, notes["sidecar.istio.io/proxyCPU"], notes["sidecar.istio.io/proxyMemory"])
+    laid = yaml.safe_load(one(overlay, "ConfigMap", "gateway")["data"]["deployment"])
+    (proxy,) = laid["spec"]["template"]["spec"]["containers"]
+    count = least["promptmesh-istio"]
+    add("Gateway", count, count, *proxy["resources"]["requests"].values())
+
+    sums["in all"] = [sum(column) for column in zip(*sums.values(), strict=True)]
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "scaling.md").read_text()
+    for name, (pods, cpu, memory) in sums.items():
+        (row,) = [
+            line for line in guide.splitlines() if line.startswith("|") and line.endswith("MiB |") and name in line[:40]
+        ]
+        assert row.split("|")[2:5] == [f" {pods} " if pods else " ", f" {cpu:.1f} ", f" {memory:,} MiB "], row
+
+
+def mebibytes(quantity: str) -> int:
+    return int(quantity.removesuffix("Gi")) * 1024 if quantity.endswith("Gi") else int(quantity.removesuffix("Mi"))
 
 
 def test_fewer_only_after_quiet(overlay: str) -> None:

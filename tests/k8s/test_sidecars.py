@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import grpc
 import pytest
@@ -28,15 +29,19 @@ from services.local.state import read_state
 from services.local.testing import LocalMesh, local_mesh
 from tests.k8s.built import MESHED, containers, objects, of_kind, one
 from tests.k8s.certificates import SERVER_NAME, Authority, Identity
+from tests.k8s.gateways import asked_from_outside, gateway
 from tests.k8s.istio_model import PREFIX, Model, Rule
-from tests.k8s.sidecars import UntranslatableError, configuration, policies_for, running
+from tests.k8s.sidecars import GATEWAY, UntranslatableError, configuration, policies_for, running
+from tools.mesh_policies import GATEWAY_ACCOUNT
 
 pytestmark = [pytest.mark.timeout(600)]
 OVERLAY = "production-gpu"  # has every policy that there is, which a test holds
+DOOR = GATEWAY + "promptmesh"
 SERVICES = ("auth", "prompts", "moderation", "inference")
 GRPC_PORT = 50051
 UPSTREAM = "x-envoy-upstream-service-time"  # of answers that came from behind an Envoy
 DENIED = "RBAC: access denied"
+GATEWAY_REFERENCE = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "promptmesh"}
 STRANGERS = ("default", "stranger")
 DEADLINE_S = 20.0
 AT_ONCE = 32
@@ -59,7 +64,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("sidecars")
     authority, foreign = Authority(folder / "ca"), Authority(folder / "ca", "foreign")
     accounts = {one["metadata"]["name"] for one in of_kind(OVERLAY, "ServiceAccount")}
-    accounts |= {rule_source.removeprefix(PREFIX) for rule in rules() for rule_source in rule.sources} | {*STRANGERS}
+    accounts |= {each.removeprefix(PREFIX) for rule in rules() for each in sources(rule)} | {*STRANGERS}
     identities = {name: authority.identity(f"spiffe://{PREFIX}{name}") for name in sorted(accounts)}
     elsewhere = {
         "foreign": foreign.identity(f"spiffe://{PREFIX}edge"),
@@ -69,7 +74,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     environment = one(OVERLAY, "ConfigMap", "promptmesh")["data"]
     wanted = {name: environment[name] for name in ("PROMPTMESH_FORWARDED_CERTIFICATES", "PROMPTMESH_WORKLOADS")}
     with local_mesh(environment=wanted) as mesh, standing_in_for_vllm() as vllm:
-        addresses = own_addresses([*SERVICES, "edge", "vllm"])
+        addresses = own_addresses([*SERVICES, "edge", "vllm", "gateway", "gateway-closed", "gateway-of-another"])
         behind = upstreams(mesh) | {"vllm": {8000: (vllm, False)}}
         configurations = {
             name: configuration(
@@ -78,6 +83,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             )
             for name in behind
         }  # fmt: skip
+        configurations |= gateways(addresses, identities)
         with running(folder / "envoys", configurations):
             yield World(addresses, identities, elsewhere)
 
@@ -85,9 +91,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def own_addresses(names: list[str]) -> dict[str, str]:
     """Loopback addresses that no other process of these tests has: ports stand in the manifests, and are the same."""
     pid = os.getpid()
-    # Ten of each process, of which six are used: 25 processes within the last byte, 250 times as many in the third.
+    # Ten of each process, of which nine are used: 25 processes within the last byte, 250 times as many in the third.
     net = f"127.{100 + pid // 6250 % 100}.{1 + pid // 25 % 250}"
     return {name: f"{net}.{1 + pid % 25 * 10 + index}" for index, name in enumerate(names)}
+
+
+def gateways(addresses: dict[str, str], identities: dict[str, Identity]) -> dict[str, dict[str, Any]]:
+    """Before the edge's sidecar: the Gateway as it is shipped, without the policy that names it, and with another's
+    account."""
+    edge = (addresses["edge"], 8080)
+    shipped = policies_for(DOOR, objects(OVERLAY))
+    before = [each for each in objects(OVERLAY) if "targetRefs" not in each.get("spec", {})]
+    mine = identities[GATEWAY_ACCOUNT]
+    return {
+        "gateway": gateway(addresses["gateway"], mine, edge, *shipped),
+        "gateway-closed": gateway(addresses["gateway-closed"], mine, edge, *policies_for(DOOR, before)),
+        "gateway-of-another": gateway(addresses["gateway-of-another"], identities["stranger"], edge, *shipped),
+    }
 
 
 def upstreams(mesh: LocalMesh) -> dict[str, dict[int, tuple[int, bool]]]:
@@ -139,7 +159,15 @@ class standing_in_for_vllm:  # noqa: N801 - used like a function
 
 
 def rules() -> list[Rule]:
-    return Model(objects(OVERLAY)).rules
+    """Those of the mesh; who comes from outside to the Gateway has a test of its own."""
+    found = Model(objects(OVERLAY)).rules
+    assert {rule.policy for rule in found if rule.sources is None} == {"gateway-from-outside"}
+    return [rule for rule in found if rule.sources is not None]
+
+
+def sources(rule: Rule) -> frozenset[str]:
+    assert rule.sources is not None
+    return rule.sources
 
 
 # What is asked
@@ -222,7 +250,7 @@ async def test_each_path_of_grpc_is_open_to_whom_a_rule_names_and_to_nobody_else
         paths = sorted({path for rule in mine for path in rule.paths})
         wrong = [*(path + "/" for path in paths[:2]), paths[0].lower(), "/", "/promptmesh.auth.v1.AuthService/Nothing"]
         for account, identity in world.identities.items():
-            allowed = {path for rule in mine if PREFIX + account in rule.sources for path in rule.paths}
+            allowed = {path for rule in mine if PREFIX + account in sources(rule) for path in rule.paths}
             async with channel(world, identity, target) as opened:
                 for some in batches([*paths, *wrong]):
                     answers = await asyncio.gather(*(asked(opened, path) for path in some))
@@ -231,7 +259,7 @@ async def test_each_path_of_grpc_is_open_to_whom_a_rule_names_and_to_nobody_else
                         assert answer == expected, f"{account} to {target}, {path}: {answer}"
                         counted[answer] += 1
     assert counted["through"] == sum(
-        len(rule.paths) * len(rule.sources) for rule in rules() if str(GRPC_PORT) in rule.ports
+        len(rule.paths) * len(sources(rule)) for rule in rules() if str(GRPC_PORT) in rule.ports
     )
     assert counted["denied"] > counted["through"]
 
@@ -248,7 +276,7 @@ async def test_each_plain_rule_is_open_to_whom_it_names_and_to_nobody_else(world
         others = [one for one in plain if one.target == rule.target]
         for path, method in itertools.product([*sorted(rule.paths), "/", "/elsewhere"], ("GET", "POST")):
             expected = any(
-                PREFIX + account in one.sources
+                PREFIX + account in sources(one)
                 and (not one.paths or path in one.paths)
                 and (not one.methods or method in one.methods)
                 for one in others
@@ -282,6 +310,30 @@ async def test_no_rule_is_of_use_without_its_certificate(world: World, rule: Rul
     assert await asyncio.to_thread(asked_plainly, world, other, rule.target, int(port), method, path) == "denied"
 
 
+@pytest.mark.parametrize("path", ["/livez", "/livez?x=1"])
+def test_whoever_is_outside_comes_in_through_the_gateway_and_nowhere_else(world: World, path: str) -> None:
+    """TLS without a certificate of one's own, to the Gateway, by mutual TLS to the sidecar of the edge, to the edge."""
+    secure = ssl.create_default_context(cafile=str(world.identities["edge"].ca))
+    secure.check_hostname = False
+    here = world.addresses
+
+    through = asked_from_outside(here["gateway"], 443, secure, path)
+    assert through.status == 200
+    plain = asked_from_outside(here["gateway"], 80, None, path)
+    assert (plain.status, plain.location) == (301, f"https://promptmesh.example.com{path}")
+
+    denied = {
+        "a port that no listener has": asked_from_outside(here["gateway"], 8443, secure, path),
+        "the same in plain": asked_from_outside(here["gateway"], 8080, None, path),
+        "no policy that names the Gateway": asked_from_outside(here["gateway-closed"], 443, secure, path),
+        "the same, in plain": asked_from_outside(here["gateway-closed"], 80, None, path),
+        "a Gateway of another account, at the edge": asked_from_outside(here["gateway-of-another"], 443, secure, path),
+    }
+    assert {why: (one.status, one.body) for why, one in denied.items()} == dict.fromkeys(denied, (403, DENIED.encode()))
+    # Past the Gateway, straight to the edge: no certificate, no connection.
+    assert asked_plainly(world, None, "edge", 8080, "GET", path) == "refused"
+
+
 async def test_a_service_knows_another_by_its_certificate_alone(world: World) -> None:
     """With the shipped PROMPTMESH_WORKLOADS, behind an Envoy that tells who connects: no token goes with the call."""
     watch = "/promptmesh.auth.v1.AuthService/WatchIdentities"
@@ -304,10 +356,20 @@ def test_a_policy_that_is_not_understood_is_no_policy_that_passes() -> None:
         {"rules": [{"from": [{"source": {"namespaces": ["a"]}}], "to": [{"operation": {"ports": ["1"]}}]}]},
         {"rules": [{"to": [{"operation": {"ports": ["1"]}}]}]},
         {"selector": {"matchLabels": {"x": "y"}}, "rules": []},
+        {"targetRefs": [{"group": "", "kind": "Service", "name": "auth"}], "rules": []},
+        {"targetRefs": [GATEWAY_REFERENCE], "selector": {"matchLabels": {}}, "rules": []},
     ):
         wrong = {"kind": "AuthorizationPolicy", "metadata": {"name": "wrong"}, "spec": spec}
         with pytest.raises(UntranslatableError):
             policies_for("auth", [wrong])
+
+
+def test_a_policy_of_a_gateway_is_of_no_sidecar_and_of_no_other_gateway() -> None:
+    spec = {"targetRefs": [GATEWAY_REFERENCE], "rules": [{"to": [{"operation": {"ports": ["443"]}}]}]}
+    policy = {"kind": "AuthorizationPolicy", "metadata": {"name": "open"}, "spec": spec}
+    assert [policies_for(each, [policy])[0] for each in (DOOR, "promptmesh", "edge", GATEWAY + "other")] == [
+        True, False, False, False,
+    ]  # fmt: skip
 
 
 def batches(paths: list[str]) -> Iterator[list[str]]:

@@ -17,6 +17,16 @@ MAIL_WAITS = 'promptmesh_mail_oldest_seconds{pod="auth-0"}'
 MAIL_SENT, MAIL_UNREACHABLE = (
     f'promptmesh_mail_attempts_total{{pod="mail-0",outcome="{one}"}}' for one in ("sent", "unreachable")
 )
+# As CloudNativePG tells them, of the primary.
+_PG = 'namespace="promptmesh",pod="postgres-1"'
+ARCHIVED, STARTED = (
+    f"cnpg_pg_stat_archiver_seconds_since_last_archival{{{_PG}}}",
+    f"cnpg_pg_postmaster_start_time{{{_PG}}}",
+)
+WRITTEN = f'cnpg_collector_wal_bytes{{{_PG},stats_reset="then"}}'
+READY = f'cnpg_collector_pg_wal_archive_status{{{_PG},value="ready"}}'
+BASE = f"barman_cloud_cloudnative_pg_io_last_available_backup_timestamp{{{_PG}}}"
+ON_A_CLUSTER = {'up{namespace="promptmesh",pod="auth-0"}': "1+0x120"}
 PARTS = ("auth", "prompts", "moderation", "inference", "edge")
 Series = dict[str, str]
 
@@ -166,4 +176,68 @@ CASES = (
     Case("PromptmeshRedisFails", 30, {'promptmesh_redis_failed_total{kind="TimeoutError"}': "0+6x40"}),
     Case("PromptmeshEventLoopStalls", 20, {'promptmesh_loop_lag_seconds{pod="p-0"}': "1.5+0x30"}, ({"pod": "p-0"},)),
     Case("PromptmeshEventLoopStalls", 20, {'promptmesh_loop_lag_seconds{pod="p-0"}': "0.2+0x9 3+0x1 0.2+0x20"}),
+    Case(
+        "PromptmeshLogNotArchived",
+        20,
+        {ARCHIVED: "30+0x5 90+60x30", WRITTEN: "0+9000x40", READY: "0+0x5 0+1x30"},
+        ({},),
+        why="the store refuses it",
+    ),
+    Case(
+        "PromptmeshLogNotArchived",
+        20,
+        {ARCHIVED: "0+60x30", WRITTEN: "0+9000x40", READY: "0+0x40"},
+        ({},),
+        why="segments are not closed: nothing waits, and yet it would be lost",
+    ),
+    Case(
+        "PromptmeshLogNotArchived",
+        30,
+        {ARCHIVED: "0+60x40", WRITTEN: "9000+0x40", READY: "2+0x40"},
+        ({},),
+        why="what waits is not there, however quiet it has become",
+    ),
+    Case("PromptmeshLogNotArchived", 20, {ARCHIVED: "0+60x30"}, ({},), why="who tells nothing of the log is not idle"),
+    Case(
+        "PromptmeshLogNotArchived",
+        20,
+        {ARCHIVED: "-1+0x30", STARTED: "0+0x30", WRITTEN: "0+9000x40"},
+        ({},),
+        why="never, since it started",
+    ),
+    Case("PromptmeshLogNotArchived", 20, {ARCHIVED: "20+0x30", WRITTEN: "0+9000x40", READY: "1+0x40"}),
+    Case("PromptmeshLogNotArchived", 4, {ARCHIVED: "0+60x30", WRITTEN: "0+9000x40"}, why="not yet"),
+    Case(
+        "PromptmeshLogNotArchived",
+        60,
+        {ARCHIVED: "0+60x70", WRITTEN: "9000+0x70", READY: "0+0x70"},
+        why="nobody writes: no segment is closed, and nothing can be lost",
+    ),
+    Case(
+        "PromptmeshLogNotArchived",
+        20,
+        {ARCHIVED: "30+0x9 -1+0x1 30+0x30", STARTED: "0+0x30", WRITTEN: "0+9000x40"},
+        why="another took over, and archives within the minute",
+    ),
+    Case("PromptmeshBaseBackupOld", 27 * 60, {BASE: "60+0x1700"}, ({},)),
+    Case("PromptmeshBaseBackupOld", 27 * 60, {BASE: "60+0x1440 86400+0x300"}, why="the next day's is there"),
+    Case(
+        "PromptmeshBackupUnseen",
+        60,
+        ON_A_CLUSTER | {ARCHIVED: "20+0x70", WRITTEN: "0+9000x70", BASE: "0+0x70"},
+        ({},),
+        why="the log is archived, and no base backup was ever made",
+    ),
+    Case("PromptmeshBackupUnseen", 60, ON_A_CLUSTER | {BASE: "60+0x70"}, ({},), why="the archiver is not seen"),
+    Case("PromptmeshBackupUnseen", 60, ON_A_CLUSTER, ({},), why="a PostgreSQL elsewhere, of which nobody tells"),
+    Case("PromptmeshBackupUnseen", 60, ON_A_CLUSTER | {ARCHIVED: "20+0x70", BASE: "60+0x70"}),
+    Case(
+        "PromptmeshBackupUnseen",
+        60,
+        ON_A_CLUSTER
+        | {"promptmesh:postgres_log_archived:age_seconds": "20+0x70"}
+        | {"promptmesh:postgres_base_backup:age_seconds": "20+60x70"},
+        why="a PostgreSQL elsewhere, whose rules tell",
+    ),
+    Case("PromptmeshBackupUnseen", 60, up(), why="on one machine nobody promised anything"),
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tools.observability.backup import BACKUP_ALERTS, backup_records
 from tools.observability.slos import SERVICE, burn_alerts, recording_groups
 
 PARTS = ("auth", "prompts", "moderation", "inference", "edge")
@@ -121,6 +122,7 @@ ALERTS: tuple[dict[str, Any], ...] = (
         "The event loop of {{ $labels.pod }} stands still for more than a second, again and again.",
         "5m",
     ),
+    *(_alert(*one) for one in BACKUP_ALERTS),
 )
 
 
@@ -129,4 +131,4 @@ def groups() -> list[dict[str, Any]]:
     alerts = [
         {**one, "annotations": {**one["annotations"], "runbook": f"{RUNBOOKS}/{one['alert']}.md"}} for one in ALERTS
     ]
-    return [*recording_groups(), {"name": "promptmesh", "rules": alerts}]
+    return [*recording_groups(), backup_records(), {"name": "promptmesh", "rules": alerts}]

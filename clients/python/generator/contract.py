@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, MethodDescriptorProto
@@ -44,6 +44,11 @@ class Field:
     map_value: FieldDescriptorProto | None  # of a map with string keys
     is_optional: bool
 
+    @property
+    def told(self) -> str:
+        """Its comment, and first that it is deprecated."""
+        return f"Deprecated. {self.comment}".rstrip() if self.proto.options.deprecated else self.comment
+
 
 @dataclass(frozen=True)
 class Call:
@@ -53,6 +58,7 @@ class Call:
     name: str  # "create"
     path: str  # "/promptmesh.prompts.v1.PostService/CreatePost"
     comment: str
+    deprecated: bool
     request: str  # full names with a leading dot
     response: str
     fields: tuple[Field, ...]
@@ -63,6 +69,11 @@ class Call:
     has_request_id: bool
     takes_credential: bool
     ends: tuple[str, ...]  # events that end a stream
+
+    @property
+    def told(self) -> str:
+        """Its comment, and first that it is deprecated."""
+        return f"Deprecated. {self.comment}".rstrip() if self.deprecated else self.comment
 
     @property
     def constant(self) -> str:
@@ -88,7 +99,8 @@ def calls_of(image: bytes, is_read: Callable[[str], bool]) -> list[Call]:
                 if method.output_type == _HTTP_BODY and not method.server_streaming:
                     continue  # a page for browsers
                 path = f"/{file.package}.{service.name}/{method.name}"
-                found.append(_call(service.name, path, method, access, messages, comments, is_read))
+                call = _call(service.name, path, method, access, messages, comments, is_read)
+                found.append(replace(call, deprecated=True) if service.options.deprecated else call)
     order = list(SERVICES)
     return sorted(found, key=lambda call: order.index(call.path.split("/")[1].rsplit(".", 1)[1]))
 
@@ -114,6 +126,7 @@ def _call(
         name=_snake(method.name if method.server_streaming else _without(noun, method.name)),
         path=path,
         comment=comments.get(path, ""),
+        deprecated=method.options.deprecated,
         request=method.input_type,
         response=method.output_type,
         fields=tuple(

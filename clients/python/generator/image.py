@@ -11,7 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+)
 
 OURS = "promptmesh/"
 MOVED = "promptmesh/_proto/"
@@ -98,17 +103,25 @@ def _comments(file: FileDescriptorProto, new: FileDescriptorProto, moves: Mappin
 
 def _strip(message: DescriptorProto) -> None:
     is_map = message.options.map_entry
-    message.ClearField("options")
+    _keep_deprecated(message)
     if is_map:
         message.options.map_entry = True
     for field in message.field:
-        field.ClearField("options")
+        _keep_deprecated(field)
         if field.type_name:
             field.type_name = _dotted(field.type_name)
     for oneof in message.oneof_decl:
         oneof.ClearField("options")
     for nested in message.nested_type:
         _strip(nested)
+
+
+def _keep_deprecated(element: DescriptorProto | FieldDescriptorProto) -> None:
+    """Clears the options but that one: the stubs tell type checkers of it."""
+    deprecated = element.options.deprecated
+    element.ClearField("options")
+    if deprecated:
+        element.options.deprecated = True
 
 
 def _path(name: str) -> str:

@@ -91,6 +91,8 @@ def write_services(calls: Iterable[Call], *, is_async: bool) -> str:
     kind, module = ("Async", "_async_transport") if is_async else ("", "_transport")
     title = "The services, one class each, async." if is_async else "The services, one class each."
     head = _HEAD.format(title=title)
+    calls = list(calls)
+    head += "import warnings\n" if any(call.deprecated for call in calls) else ""
     head += "from collections.abc import Iterable, Mapping\nfrom datetime import datetime\nfrom typing import Any\n\n"
     head += "from google.api.httpbody_pb2 import HttpBody\nfrom google.protobuf.field_mask_pb2 import FieldMask\n"
     head += "from google.protobuf.struct_pb2 import Struct\nfrom google.protobuf.timestamp_pb2 import Timestamp\n\n"
@@ -124,13 +126,13 @@ def _method(call: Call, kind: str) -> str:
     lines += ["        /,", "        *,"]
     lines += [f"        {field.proto.name}: {_type(field)} | None = None," for field in call.fields]
     lines += ["        timeout_s: float | None = None,", f"    ) -> {result}:"]
-    lines += [*_docstring(call), f"        {body}"]
+    lines += [*_docstring(call), *_warning(call), f"        {body}"]
     return "\n" + "\n".join(lines) + "\n"
 
 
 def _docstring(call: Call) -> Iterator[str]:
-    text = textwrap.wrap(call.comment, _WIDTH)
-    if not any(field.comment for field in call.fields):
+    text = textwrap.wrap(call.told, _WIDTH)
+    if not any(field.told for field in call.fields):
         text[-1] += '"""'
         yield f'        """{text[0]}'
         yield from (f"        {line}" for line in text[1:])
@@ -140,9 +142,16 @@ def _docstring(call: Call) -> Iterator[str]:
     yield ""
     for field in call.fields:
         yield from textwrap.wrap(
-            f"{field.proto.name}: {field.comment}", _WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 12
+            f"{field.proto.name}: {field.told}", _WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 12
         )
     yield '        """'
+
+
+def _warning(call: Call) -> Iterator[str]:
+    """Python shows it to who runs tests or asks for it (-W), with the line that made the call."""
+    if call.deprecated:
+        words = f"{call.attribute}.{call.name} is deprecated; its docstring says what takes its place."
+        yield f'        warnings.warn("{words}", DeprecationWarning, stacklevel=2)'
 
 
 def _type(field: Field) -> str:

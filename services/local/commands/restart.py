@@ -13,15 +13,14 @@ import click
 from services.local.data_folder import DataFolder
 from services.local.options import command_line, data_option, json_option
 from services.local.port_book import EDGE
-from services.local.restarts import RestartRefusedError, ask_for_restart
+from services.local.restarts import TAKEN_UP_S, RestartRefusedError, ask_for_restart
 from services.local.settings import SERVICES
 from services.local.state import MeshState, RestartState, read_state
 
 POLL_INTERVAL_S = 0.05
-TAKEN_UP_S = 10.0  # by a supervisor that lives
 
 
-@click.command(short_help="Replace processes one by one, and lose nothing.")
+@click.command(short_help="Replace processes one by one, under load.")
 @click.argument("processes", nargs=-1, metavar="[PROCESS]...")
 @click.option("--all", "everything", is_flag=True, help="Also what there is one of: PostgreSQL, Redis, mail.")
 @json_option
@@ -29,9 +28,10 @@ TAKEN_UP_S = 10.0  # by a supervisor that lives
 def restart(processes: tuple[str, ...], everything: bool, as_json: bool, data: DataFolder) -> None:
     """Replace the PROCESSes (as `promptmesh status` names them, or a service for all of its) one after the other.
 
-    Without a name: the edge and every process of the four services. Each new one serves before the old one is drained,
-    for PROMPTMESH_DRAIN_S (8 s) at most; then its streams end. What runs afterwards is the code as it is installed now,
-    and edge.json as it is now; other settings change with `down` and `up`.
+    Without a name: every process of the four services, then the edge. Each new one serves before the old one is
+    drained, for PROMPTMESH_DRAIN_S (8 s) at most; then its streams end. Who tries once more loses no call. What runs
+    afterwards is the code as it is installed now, and edge.json as it is now; other settings change with `down` and
+    `up`. Before a service is replaced, the database is migrated if the code needs it.
 
     PostgreSQL and Redis are ended and started again, only if they are named or with --all: callers are told to come
     back meanwhile.
@@ -62,7 +62,7 @@ def restart(processes: tuple[str, ...], everything: bool, as_json: bool, data: D
 
 
 def chosen(state: MeshState, wanted: Sequence[str], *, everything: bool) -> list[str]:
-    """The processes that are meant, in the order of the state, the edge first."""
+    """The processes that are meant: the services' in the order of the state, the edge, what there is one of."""
     known = [one.name for one in state.processes]
     ours = [name for name in known if name == EDGE or _service(name) in SERVICES]
     if everything and wanted:
@@ -77,7 +77,7 @@ def chosen(state: MeshState, wanted: Sequence[str], *, everything: bool) -> list
         meant = known if everything else ours
     else:
         meant = [name for name in known if name in wanted or (name in ours and _service(name) in wanted)]
-    return sorted(meant, key=lambda name: (name not in ours, name != EDGE))
+    return sorted(meant, key=lambda name: (name not in ours, name == EDGE))
 
 
 def _service(process: str) -> str:

@@ -82,3 +82,19 @@ def test_comments_follow_their_elements() -> None:
     assert {"GetMe", "User", "PolicyVersion", "GetPolicy"} <= after.keys()
     assert "Case" not in after
     assert after == {name: before[name] for name in after}
+
+
+def test_what_is_deprecated_still_says_so() -> None:
+    """The stubs' generator makes `@deprecated` of it."""
+    image = _image()
+    service = next(one for file in image for one in file.service if one.name == "PostService")
+    service.method[0].options.deprecated = True
+    message = next(one for file in image for one in file.message_type if one.name == "Post")
+    message.field[0].options.deprecated = True
+    kept = pruned(image, services=[POSTS], without_methods=())
+
+    (method, *others) = next(one for file in kept for one in file.service).method
+    assert method.options.deprecated
+    assert not any(one.HasField("options") for one in others)
+    fields = next(one for file in kept for one in file.message_type if one.name == "Post").field
+    assert [field.options.deprecated for field in fields] == [True] + [False] * (len(fields) - 1)

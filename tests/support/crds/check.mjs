@@ -8,6 +8,7 @@ const PACKAGES = {
   "keda.sh": "keda",
   "external-secrets.io": "external-secrets",
   "cert-manager.io": "cert-manager",
+  "postgresql.cnpg.io": "cloudnative-pg",
   "monitoring.coreos.com": "prometheus-operator",
   "gateway.networking.k8s.io": "gateway-api",
   "networking.istio.io": "istio",

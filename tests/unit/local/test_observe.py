@@ -89,7 +89,7 @@ def test_every_worker_is_scraped_with_the_labels_of_a_cluster(tmp_path: Path, pr
 
 def test_without_the_clusters_rules_there_are_none(tmp_path: Path) -> None:
     assert rule_groups(tmp_path / "none.yaml") == {"groups": []}
-    assert len(rule_groups(RULES)["groups"]) == 3
+    assert len(rule_groups(RULES)["groups"]) == 4
     assert configuration_of([], 1, tmp_path / "r", own_port=2)["rule_files"] == [str(tmp_path / "r")]
 
 

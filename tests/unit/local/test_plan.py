@@ -157,6 +157,11 @@ def test_a_restart_waits_as_long_as_services_drain(data: DataFolder, told: str, 
     assert processes(plan_of(data, PROMPTMESH_DRAIN_S=told))["inference-0"].drain_s == drain_s
 
 
+@pytest.mark.parametrize(("told", "most_s"), [("", 1830.0), ("7200", 14430.0), ("long", 1830.0)])
+def test_an_edge_that_goes_is_left_as_long_as_streams_may_last(data: DataFolder, told: str, most_s: float) -> None:
+    assert processes(plan_of(data, PROMPTMESH_STREAM_AGE_S=told))["edge"].drain_s == most_s
+
+
 def test_people_are_told_one_name_everywhere(data: DataFolder) -> None:
     plan = plan_of(data)
     url = f"http://localhost:{processes(plan)['edge'].port}"
@@ -341,7 +346,7 @@ def test_a_test_leads_links_elsewhere_and_gives_one_process_variables(data: Data
     names = ("DATABASE_URL", "REDIS_URL", "REDIS_CACHE_URL", "AUTH_TARGET")
     for port, name in enumerate(names, 1):
         here, elsewhere = (re.findall(r"127.0.0.1:(\d+)", one[f"PROMPTMESH_{name}"]) for one in (prompts, moderation))
-        assert (here, str(port) in elsewhere) == ([str(port)], False)
+        assert (here[0], str(port) in elsewhere) == (str(port), False)  # auth's spare port comes after its own
     assert (prompts["LD_PRELOAD"], "LD_PRELOAD" in moderation) == ("clock.so", False)
     edge = edge_settings_of(data, plan)
     assert (edge["clusters"]["prompts"], edge["http_clusters"]["inference"]) == ([["127.0.0.1", 5]], [["127.0.0.1", 6]])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -11,11 +15,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from services.local import restarts
 from services.local.commands.restart import chosen, restart
 from services.local.data_folder import DataFolder, NotRunningError
 from services.local.endpoints import taken
 from services.local.port_names import turned
-from services.local.restarts import RestartRefusedError, ask_for_restart
+from services.local.restarts import TAKEN_UP_S, RestartRefusedError, Restarts, ask_for_restart
 from services.local.state import MeshState, ProcessState, RestartState, read_state
 
 NAMES = ("postgres", "redis-state", "auth-0", "auth-1", "prompts-0", "prompts-1", "edge", "mail")
@@ -36,10 +41,10 @@ def data(tmp_path: Path) -> DataFolder:
 @pytest.mark.parametrize(
     ("asked", "everything", "meant"),
     [
-        ((), False, ["edge", "auth-0", "auth-1", "prompts-0", "prompts-1"]),
-        ((), True, ["edge", "auth-0", "auth-1", "prompts-0", "prompts-1", "postgres", "redis-state", "mail"]),
+        ((), False, ["auth-0", "auth-1", "prompts-0", "prompts-1", "edge"]),
+        ((), True, ["auth-0", "auth-1", "prompts-0", "prompts-1", "edge", "postgres", "redis-state", "mail"]),
         (("auth",), False, ["auth-0", "auth-1"]),
-        (("prompts-1", "edge"), False, ["edge", "prompts-1"]),
+        (("edge", "prompts-1"), False, ["prompts-1", "edge"]),
         (("postgres", "auth-1"), False, ["auth-1", "postgres"]),
     ],
 )
@@ -98,6 +103,101 @@ def test_who_asks_second_is_refused(data: DataFolder) -> None:
         signal.signal(signal.SIGUSR1, before)
     assert told == [signal.SIGUSR1]
     assert data.restart_request.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_request_that_nobody_took_up_is_abandoned(data: DataFolder) -> None:
+    data.restart_request.write_text("{}")
+    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: None)
+    try:
+        with pytest.raises(RestartRefusedError, match="Another restart"):
+            ask_for_restart(data, os.getpid(), ["edge"], "one")
+        long_ago = time.time() - TAKEN_UP_S - 1
+        os.utime(data.restart_request, (long_ago, long_ago))
+        ask_for_restart(data, os.getpid(), ["edge"], "two")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert json.loads(data.restart_request.read_text())["ident"] == "two"
+    assert _files_of(data) == [data.restart_request]
+
+
+def test_a_supervisor_that_cannot_be_told_leaves_no_request(data: DataFolder) -> None:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    with pytest.raises(RestartRefusedError, match=f"process {child.pid}, cannot be asked: No such process"):
+        ask_for_restart(data, child.pid, ["edge"], "one")
+    assert _files_of(data) == []
+
+
+def test_a_full_disk_leaves_no_request(data: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(restarts, "write_private", full)
+    with pytest.raises(RestartRefusedError, match="No space left"):
+        ask_for_restart(data, os.getpid(), ["edge"], "one")
+    assert _files_of(data) == []
+
+
+def _files_of(data: DataFolder) -> list[Path]:
+    """Requests, whole or half written."""
+    return list(data.restart_request.parent.glob(f"*{data.restart_request.name}*"))
+
+
+class FakeTold:
+    """A supervisor's state, written nowhere."""
+
+    def __init__(self) -> None:
+        self.state = state_of(takes_restarts=True)
+
+    def changed(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("bad", ["no JSON", "[]", '{"ident": "x"}', '{"ident": "x", "processes": 7}'])
+async def test_a_bad_request_ends_nothing(data: DataFolder, bad: str) -> None:
+    said: asyncio.Queue[str] = asyncio.Queue()
+    done: list[str] = []
+
+    async def replace(one: RestartState) -> None:
+        done.extend(one.processes)
+        one.phase = "done"
+
+    ours = Restarts(data, FakeTold(), replace, said.put_nowait)
+    running = asyncio.create_task(ours.run())
+    try:
+        data.restart_request.write_text(bad)
+        ours.asked()
+        assert "cannot be read" in await said.get()
+        assert not data.restart_request.exists()
+        data.restart_request.write_text('{"ident": "x", "processes": ["edge"]}')
+        ours.asked()
+        assert "of edge begins" in await said.get()
+        assert "is done" in await said.get()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert done == ["edge"]
+
+
+async def test_a_fault_while_the_mesh_ends_does_not_keep_it(data: DataFolder) -> None:
+    begun = asyncio.Event()
+
+    async def replace(_: RestartState) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise RuntimeError("the group is ending")
+
+    ours = Restarts(data, FakeTold(), replace, lambda _: None)
+    running = asyncio.create_task(ours.run())
+    data.restart_request.write_text('{"ident": "x", "processes": ["edge"]}')
+    ours.asked()
+    await begun.wait()
+    running.cancel()
+    done, _ = await asyncio.wait({running}, timeout=30)
+    assert done
+    assert running.cancelled()
 
 
 def test_the_state_tells_of_a_restart_and_of_who_leaves(data: DataFolder) -> None:
