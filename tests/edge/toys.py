@@ -226,12 +226,16 @@ class ToyOpenAi(openai_pb2_grpc.OpenAiServiceServicer):
             }
             yield _body({"error": error})
         elif wanted.get("stream"):
-            for part in ("Hel", "lo"):
-                yield HttpBody(
-                    content_type="text/event-stream", data=f"data: {json.dumps({'delta': part})}\n\n".encode()
-                )
-            if wanted["stream"] == "quiet":
-                await self._hang()
+            try:
+                for part in ("Hel", "lo"):
+                    yield HttpBody(
+                        content_type="text/event-stream", data=f"data: {json.dumps({'delta': part})}\n\n".encode()
+                    )
+                if wanted["stream"] == "quiet":
+                    await asyncio.Event().wait()
+            except (asyncio.CancelledError, GeneratorExit):  # the latter: while a part was on its way
+                self.seen.cancelled.set()
+                raise
             yield HttpBody(content_type="text/event-stream", data=b"data: [DONE]\n\n")
         elif said := wanted.get("says"):
             yield HttpBody(content_type=f'application/json; promptmesh="{said}"', data=b"{}")
