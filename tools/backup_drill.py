@@ -29,7 +29,7 @@ from pathlib import Path
 
 from services.local.embedded.postgres import PostgresCluster, processes_in, running_postgres
 from services.local.ports import free_ports
-from services.local.testing import LocalMesh, local_mesh
+from services.local.testing import LocalMesh, local_mesh, send_signal
 
 RPO_S = 15 * 60.0
 RTO_S = 60 * 60.0
@@ -173,7 +173,7 @@ def drill(folder: Path, *, load_s: float, per_s: float, archive_timeout_s: int) 
             time.sleep(1.0)
             first.run_sql(f"UPDATE prompts.post_revisions SET title = '{SPOILT}'", DATABASE)
             time.sleep(load_s / 3)
-            os.kill(pid, signal.SIGKILL)
+            send_signal(pid, signal.SIGKILL)
             lost_at, lost_at_monotonic = time.time(), time.monotonic()
             time.sleep(1.0)
     while processes_in(first.folder):

@@ -71,9 +71,15 @@ class LocalMesh:
         return embedded_postgres(folder, load_or_make_secrets(folder), port).url(DATABASE)
 
     def kill(self, process: str) -> int:
-        """Ends a process of this mesh at once (SIGKILL), by its id, which is answered."""
-        pid = int(self.processes()[process]["pid"])
-        os.kill(pid, signal.SIGKILL)
+        """Ends a process of this mesh at once (SIGKILL), by its id, which is answered; waits for one that is just
+        being started again."""
+        pid = 0
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not pid:  # 0: none runs; a signal to 0 is one to ourselves and to whoever started us
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{process} does not run, and was not started again")
+            pid = int(self.processes()[process]["pid"])
+        send_signal(pid, signal.SIGKILL)
         return pid
 
     def call(
@@ -169,6 +175,13 @@ def _promptmesh(
     if check and done.returncode != 0:
         raise RuntimeError(f"promptmesh {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}")
     return done
+
+
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """os.kill, but for ids that mean many processes. Raises ProcessLookupError."""
+    if pid <= 0:
+        raise ProcessLookupError(f"process id {pid}: there is no such process")
+    os.kill(pid, number)
 
 
 def free_port() -> int:

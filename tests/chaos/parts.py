@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from services.local.data_folder import DataFolder
 from services.local.plan import DATABASE, POSTGRES, embedded_postgres
 from services.local.secrets import load_or_make_secrets
 from services.local.state import MeshState, ProcessState, read_state
-from services.local.testing import LocalMesh
+from services.local.testing import LocalMesh, send_signal
 
 
 class Parts:
@@ -83,7 +82,7 @@ class Parts:
 
 def _signal(pid: int, number: signal.Signals) -> bool:
     try:
-        os.kill(pid, number)
+        send_signal(pid, number)
     except ProcessLookupError:
         return False
     return True

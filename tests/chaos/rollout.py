@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 import subprocess
@@ -31,6 +30,7 @@ from services.local.probes import GrpcReady, HttpReady
 from services.local.secrets import load_or_make_secrets
 from services.local.settings import SERVICES, MeshSettings
 from services.local.specs import Plan, ProcessSpec, TaskSpec
+from services.local.testing import send_signal
 from tools.release_code import python_path
 
 PLACES = 2
@@ -99,7 +99,7 @@ class Rollout:
         said = await self._up()
         self.admin, self._supervisor = said["admin"], said["pid"]
         state = json.loads((self.data / "run" / "state.json").read_text())
-        os.kill(self._supervisor, signal.SIGSTOP)
+        send_signal(self._supervisor, signal.SIGSTOP)
         for one in state["processes"]:
             self._ports[one["name"]] = one["port"]
             self._ports |= {f"{one['name']}-{use}": port for use, port in one["more_ports"].items()}
@@ -209,7 +209,7 @@ class Rollout:
         """SIGTERM, and the end of the drain; its calls are counted before."""
         process = self.processes.pop(name)
         self._count(process)
-        os.kill(process.pid, signal.SIGTERM)
+        send_signal(process.pid, signal.SIGTERM)
         async with asyncio.timeout(END_TIMEOUT_S):
             while process.running:
                 await asyncio.sleep(POLL_S)
@@ -273,7 +273,7 @@ class Rollout:
                     process.own.kill()
                     process.own.wait()
         if self._supervisor:
-            os.kill(self._supervisor, signal.SIGCONT)
+            send_signal(self._supervisor, signal.SIGCONT)
             await self._old("services.local", "down", "--data", str(self.data))
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ import grpc
 import psutil
 from promptmesh.inference.v1 import inference_pb2_grpc, limits_pb2, limits_pb2_grpc, receipt_pb2
 
-from services.local.testing import LocalMesh
+from services.local.testing import LocalMesh, send_signal
 from tests.integration.support.service_process import ServiceProcess, start_service
 from tests.mesh.client import PATIENCE_S, Client, eventually
 from tests.mesh.people import Person, log_in, register
@@ -204,15 +203,15 @@ class Gateway:
         victims = {one["name"]: one["pid"] for one in status["processes"] if one["name"] in names}
         assert set(victims) == set(names)
         children = [child for pid in victims.values() for child in psutil.Process(pid).children(recursive=True)]
-        os.kill(status["pid"], signal.SIGSTOP)  # whoever would start them again
+        send_signal(status["pid"], signal.SIGSTOP)  # whoever would start them again
         try:
             for pid in victims.values():
-                os.kill(pid, signal.SIGKILL)
+                send_signal(pid, signal.SIGKILL)
             # PostgreSQL's backends serve on until they notice.
             await asyncio.to_thread(psutil.wait_procs, children, timeout=PATIENCE_S)
             yield
         finally:
-            os.kill(status["pid"], signal.SIGCONT)
+            send_signal(status["pid"], signal.SIGCONT)
             await self.whole(victims)
 
     @contextlib.asynccontextmanager
@@ -220,12 +219,12 @@ class Gateway:
         """Processes that stand still until the end of the block: they take connections, and answer nothing."""
         processes = await asyncio.to_thread(self.mesh.processes)
         for name in names:
-            os.kill(processes[name]["pid"], signal.SIGSTOP)
+            send_signal(processes[name]["pid"], signal.SIGSTOP)
         try:
             yield
         finally:
             for name in names:
-                os.kill(processes[name]["pid"], signal.SIGCONT)
+                send_signal(processes[name]["pid"], signal.SIGCONT)
 
     async def _knows(self, replica: int, tenant: Tenant, limits: int) -> bool:
         return len(await self.remaining(tenant, replica)) == limits

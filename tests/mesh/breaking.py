@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import psutil
 
-from services.local.testing import LocalMesh
+from services.local.testing import LocalMesh, send_signal
 from tests.mesh.client import PATIENCE_S, Client, eventually
 from tests.mesh.people import Person, register
 
@@ -37,14 +36,14 @@ class Breakable:
         victim = next(one["pid"] for one in status["processes"] if one["name"] == process)
         children = psutil.Process(victim).children(recursive=True)
         # Whoever would start it again is held still meanwhile.
-        os.kill(status["pid"], signal.SIGSTOP)
+        send_signal(status["pid"], signal.SIGSTOP)
         try:
-            os.kill(victim, signal.SIGKILL)
+            send_signal(victim, signal.SIGKILL)
             # PostgreSQL's backends serve on until they notice.
             await asyncio.to_thread(psutil.wait_procs, children, timeout=PATIENCE_S)
             yield
         finally:
-            os.kill(status["pid"], signal.SIGCONT)
+            send_signal(status["pid"], signal.SIGCONT)
             await self.whole(process, victim)
 
     async def whole(self, process: str, before: int) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import uuid
 
 import pytest
 
+from services.local.testing import send_signal
 from services.mesh.access import keys
 from tests.mesh.breaking import Breakable
 from tests.mesh.client import Json, eventually
@@ -216,7 +216,7 @@ async def test_a_service_that_drains_says_so_to_its_watchers(breakable: Breakabl
 
     async with author.watch("/api/v1/feed:watch") as feed:
         await feed.first()
-        os.kill(before, signal.SIGTERM)
+        send_signal(before, signal.SIGTERM)
         last = (await feed.rest())[-1]
 
     assert last["done"]["reason"] == "WATCH_END_DRAINING"
