@@ -12,12 +12,19 @@ import redis
 
 from services.local.embedded.postgres import PostgresCluster, running_postgres, temporary_cluster
 from services.local.embedded.redis import RedisServer, running_redis, temporary_redis
+from services.mesh.call import enter
 from tests.support.databases import Databases
 from tests.support.days import wait_for_whole
 
 # Before anything brings gRPC up: its handlers around fork would run in the children that start PostgreSQL and Redis
 # (which exec at once), and now and then they hang there (seen: 2 of 75 starts beside a busy gRPC server; 0 of 225 so).
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+
+
+@pytest.fixture(autouse=True)
+def outside_of_calls() -> None:
+    """Each test begins outside of any call: the tests of a process share a context, and some enter one."""
+    enter(None)
 
 
 @pytest.fixture(scope="session")

@@ -77,19 +77,22 @@ class Call:
         return max(0.0, self.deadline - asyncio.get_running_loop().time())
 
 
-_current: ContextVar[Call] = ContextVar("promptmesh_call")
+_current: ContextVar[Call | None] = ContextVar("promptmesh_call", default=None)
 
 
 def current() -> Call:
     """The call that this code runs for. Raises LookupError outside of one (a background task has none)."""
-    return _current.get()
+    call = _current.get()
+    if call is None:
+        raise LookupError("this code runs outside of any call")
+    return call
 
 
 def current_or_none() -> Call | None:
     """The call that this code runs for, or None."""
-    return _current.get(None)
+    return _current.get()
 
 
-def enter(call: Call) -> None:
-    """Makes `call` the current one of this task. The pipeline does it; each RPC is a task of its own."""
+def enter(call: Call | None) -> None:
+    """Makes `call` the current one of this task (None: it runs outside of any). The pipeline does it for each RPC."""
     _current.set(call)
