@@ -122,6 +122,7 @@ class _Planner:
             tuple(tasks),
             self._url,
             endpoints_of(self._settings, self._ports),
+            self._settings.workers > 1,
             HttpReady(self._ports[EDGE], "/healthz"),
         )
 
@@ -194,7 +195,11 @@ class _Planner:
         return self._settings.redis_cache_url or self._redis_server(REDIS_CACHE, self._port(caller, REDIS_CACHE)).url()
 
     def _target(self, service: str, caller: str) -> str:
-        """Every port that a process of the service may have: gRPC passes over those that nobody listens on."""
+        """Every port that a process of the service may have: gRPC passes over those that nobody listens on.
+
+        Where there is one worker of each, it is called until it ends, and only then the next is looked for: looking
+        for all of them all the time costs an idle mesh more than all else that it does.
+        """
         workers = workers_of(service, self._settings)
         names = [*workers, *(f"{worker}-{SPARE}" for worker in workers)]
         return "ipv4:" + ",".join(f"{LOOPBACK}:{self._port(caller, name)}" for name in names)
@@ -221,6 +226,7 @@ class _Planner:
             PUBLIC_URL: self._public_url,
             "PROMPTMESH_LOG_LEVEL": self._settings.log_level,
         }
+        environment["PROMPTMESH_PEER_BALANCING"] = "round_robin" if self._settings.workers > 1 else "pick_first"
         environment |= {f"PROMPTMESH_{one.upper()}_TARGET": self._target(one, worker) for one in SERVICES}
         if service in PLAIN_HTTP:
             environment["PROMPTMESH_HTTP_LISTEN"] = f"{LOOPBACK}:{self._ports[f'{worker}-http']}"

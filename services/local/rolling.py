@@ -1,11 +1,12 @@
 """A rolling restart: one process after the other is replaced, and who tries once more loses no call.
 
 A worker: another one starts beside it, on its spare ports; once it serves, the edge is told to send calls to it and
-none to the old one (`endpoints.py`), peers find it by themselves, and when they have, the old one is told to end, which
-lets calls under way go on for PROMPTMESH_DRAIN_S. The edge: a second Envoy listens on the same port; the first one
-tells its callers to connect anew, closes its listeners, and ends when nothing is under way. It goes after the services:
-a new one may ask for what only new services have. Before all of them the database is migrated, which takes nothing away
-from who serves. Of the rest there is one each: it is ended and started again, and is away meanwhile.
+none to the old one (`endpoints.py`), the old one is told to end, which lets calls under way go on for
+PROMPTMESH_DRAIN_S. Its peers connect to the new one as they hear that the old one ends; where they connect to all
+processes of a service by themselves, that is waited for first. The edge: a second Envoy listens on the same port; the
+first one tells its callers to connect anew, closes its listeners, and ends when nothing is under way. It goes after the
+services: a new one may ask for what only new services have. Before all of them the database is migrated, which takes
+nothing away from who serves. Of the rest there is one each: it is ended and started again, and is away meanwhile.
 """
 
 from __future__ import annotations
@@ -160,8 +161,7 @@ class RollingRestart:
         try:
             await self._tell_edges(both, new.spec)
             await self._tell_edges(after, new.spec)
-            behind = await self._not_connected(self._callers(name), old.spec.port, new.spec.port, PEERS_AT_MOST_S)
-            await self._sleep(PEERS_S)
+            behind = await self._known_to_peers(name, old.spec.port, new.spec.port) if plan.peers_look else []
         except Exception as error:
             with contextlib.suppress(OSError):  # a full disk: an edge finds that the new one is gone
                 write_endpoints(self._folder, before)
@@ -175,6 +175,12 @@ class RollingRestart:
         how = f"drained in {time.monotonic() - begun:.1f} s" if drained else "did not end, and was killed"
         late = f"; {', '.join(behind)} had no connection to it after {PEERS_AT_MOST_S:.0f} s" if behind else ""
         return f"process {new.state.pid} serves{late}; the old one {how}{untold}"
+
+    async def _known_to_peers(self, name: str, old: int, new: int) -> list[str]:
+        """Waits until those who call this process may call the new one; who still has no connection to it."""
+        behind = await self._not_connected(self._callers(name), old, new, PEERS_AT_MOST_S)
+        await self._sleep(PEERS_S)
+        return behind
 
     def _callers(self, name: str) -> dict[str, int]:
         """The processes that may call this one, by name."""

@@ -63,4 +63,5 @@ class Plan:
     tasks: tuple[TaskSpec, ...]
     url: str
     endpoints: Mapping[str, Sequence[int]] = field(default_factory=dict)  # cluster of the edge → ports
+    peers_look: bool = True  # processes connect to each one of a service by themselves; else to the next as one ends
     healthy: HttpReady | None = None  # answers 200 once all of it serves together

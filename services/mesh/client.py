@@ -39,6 +39,7 @@ class ClientOptions:
     timeout_s: float = 5.0  # of a unary call that names none
     margin_s: float = 0.02
     message_bytes_max: int = 4 * 1024 * 1024
+    balancing: str = "round_robin"  # or "pick_first", where the addresses after the first only stand in for it
 
 
 def channel(target: str, tokens: ServiceTokens, options: ClientOptions | None = None) -> MeshChannel:
@@ -48,7 +49,7 @@ def channel(target: str, tokens: ServiceTokens, options: ClientOptions | None = 
     """
     options = options or ClientOptions()
     arguments = [
-        ("grpc.service_config", service_config()),
+        ("grpc.service_config", service_config(options.balancing)),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
         ("grpc.keepalive_permit_without_calls", 1),
@@ -64,11 +65,11 @@ def channel(target: str, tokens: ServiceTokens, options: ClientOptions | None = 
     return MeshChannel(grpc.aio.insecure_channel(target, options=arguments), tokens, options)
 
 
-def service_config() -> str:
-    """gRPC's service config: round robin, and retries of methods that only read, throttled."""
+def service_config(balancing: str = "round_robin") -> str:
+    """gRPC's service config: the balancing, and retries of methods that only read, throttled."""
     return orjson.dumps(
         {
-            "loadBalancingConfig": [{"round_robin": {}}],
+            "loadBalancingConfig": [{balancing: {}}],
             "methodConfig": [
                 {
                     "name": [

@@ -266,7 +266,10 @@ class Mesh(Generic[S_co]):
             )
         settings = self.settings
         options = client.ClientOptions(
-            settings.client_timeout_s, settings.deadline_margin_ms / 1000, settings.message_bytes_max
+            timeout_s=settings.client_timeout_s,
+            margin_s=settings.deadline_margin_ms / 1000,
+            message_bytes_max=settings.message_bytes_max,
+            balancing=settings.peer_balancing,
         )
         opened = self._channels[service] = client.channel(target, self.service_tokens, options)
         self.on_close(f"channel to {service}", opened.close)

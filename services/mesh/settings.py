@@ -133,6 +133,9 @@ class MeshSettings(BaseSettings):
     prompts_target: str | None = None
     moderation_target: str | None = None
     inference_target: str | None = None
+    # Over the addresses of a target. With round_robin a process tries each, also one where nobody listens, again and
+    # again; with pick_first it calls one, and connects to the next when that one ends.
+    peer_balancing: Literal["round_robin", "pick_first"] = "round_robin"
     mesh_secret: KeyBytes  # services prove themselves to one another with it
     key_pepper: KeyBytes  # digests of API keys and page tokens are made with it
 

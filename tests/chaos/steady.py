@@ -22,6 +22,7 @@ CALL_TIMEOUT_S = 30.0
 AGAIN = frozenset({429, 502, 503, 504})
 #: What the edge of v0.1.0 says where a service that ends cancels what came too late; later ones say 503.
 CANCELLED = 499
+UNAUTHENTICATED = 401
 MODEL = "model"
 
 Json = dict[str, Any]
@@ -71,6 +72,7 @@ class Steady:
     leaked: list[str] = field(default_factory=list)
     published: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     streams_cut: int = 0
+    over: asyncio.Event = field(default_factory=asyncio.Event)  # nobody begins anything more
     _turn: int = 0
     _number: int = 0
 
@@ -134,6 +136,16 @@ class Steady:
         assert said, self.failed
         return str(said.json["secret"])
 
+    async def told_of_all(self) -> None:
+        """Returns once the services have heard of all that became of credentials before, which they do in its order.
+
+        v0.1.0 ends a call that is under way when it hears that its key was made, as if that had been revoked.
+        """
+        gone = await self.register("gone")
+        assert await self.ask("log out", "DELETE", "/api/v1/sessions/current", token=gone.token)
+        while (await self._once(self.urls[0], "GET", "/v1/models", None, gone.token)).status != UNAUTHENTICATED:
+            await asyncio.sleep(RETRY_S)
+
     # While it is upgraded
 
     async def post(self, key: str) -> None:
@@ -151,8 +163,10 @@ class Steady:
             self.posts[said.json["postId"]] = (kind, request_id)
 
     async def edit(self, key: str) -> None:
-        """Another text of a post that is published."""
-        post_id = await self.published.get()
+        """Another text of a post that is published, if one is not edited yet."""
+        if self.published.empty():
+            return
+        post_id = self.published.get_nowait()
         body = {"body": BODIES[Kind.CLEAN].format(n=f"{self._number}, written anew")}
         said = await self.ask("edit", "PATCH", f"/api/v1/posts/{post_id}?updateMask=body", body, token=key)
         if said:
@@ -223,7 +237,7 @@ class Steady:
     async def watch(self) -> None:
         """Follows the feed as a stranger, and resumes it at its cursor where it ends."""
         cursor, none = None, aiohttp.ClientTimeout(total=None)
-        while True:
+        while not self.over.is_set():
             resume = "" if cursor is None else f"?after={cursor}"
             self._turn += 1
             url = self.urls[self._turn % len(self.urls)]
@@ -248,13 +262,12 @@ class Steady:
         if str(post["title"]).startswith(Kind.FORBIDDEN.name) or post["state"] != "POST_STATE_PUBLISHED":
             self.leaked.append(f"{post_id}: {post['title']} ({post['state']})")
 
+    def again_and_again(self, act: Callable[[], Coroutine[Any, Any, None]], pause_s: float) -> asyncio.Task[None]:
+        """Does it until all is over, with a pause between. What has begun is done to its end, and so is known."""
 
-def again_and_again(act: Callable[[], Coroutine[Any, Any, None]], pause_s: float) -> asyncio.Task[None]:
-    """Does it until it is cancelled, with a pause between."""
+        async def run() -> None:
+            while not self.over.is_set():
+                await act()
+                await asyncio.sleep(pause_s)
 
-    async def run() -> None:
-        while True:
-            await act()
-            await asyncio.sleep(pause_s)
-
-    return asyncio.create_task(run())
+        return asyncio.create_task(run())

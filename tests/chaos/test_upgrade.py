@@ -23,7 +23,7 @@ from promptmesh.prompts.v1 import posts_pb2
 
 from services.local.settings import SERVICES
 from tests.chaos.rollout import Rollout
-from tests.chaos.steady import Account, Steady, again_and_again
+from tests.chaos.steady import Account, Steady
 from tests.chaos.traffic import Kind
 from tests.support.provider import Behaviour, running_provider
 from tools.release_code import CODE, unpack
@@ -90,32 +90,34 @@ async def _upgrade(rollout: Rollout, steady: Steady) -> None:
     author, keeper = await asyncio.gather(steady.register("ada"), steady.register("grace"))
     moderator = await steady.log_in(rollout.admin["email"], rollout.admin["password"])
     key = await steady.make_key(author, "posts:read", "posts:write", "inference:invoke")
+    await steady.told_of_all()
     load = _begin(steady, key, keeper, moderator)
+    watch = asyncio.create_task(steady.watch())
     try:
-        await _some_more(steady, load)
+        await _some_more(steady, [*load, watch])
         _say(rollout, steady, await rollout.migrate())
-        await _some_more(steady, load)
+        await _some_more(steady, [*load, watch])
         for service in SERVICES:
             await rollout.start(f"{service}-1")
-            await _some_more(steady, load)
+            await _some_more(steady, [*load, watch])
             _say(rollout, steady, f"{service}-1 serves")
             await rollout.restart(f"{service}-0")  # as one that dies: beside the new one, on the new schema
             _say(rollout, steady, f"{service}-0 was restarted")
         await rollout.start_new_edge()  # last: it asks for what only new services have
         steady.urls = [rollout.url, rollout.new_url]
-        await _some_more(steady, load)
+        await _some_more(steady, [*load, watch])
         for service in SERVICES:
             await rollout.end(f"{service}-0")
             _say(rollout, steady, f"{service}-0 ended")
-            await _some_more(steady, load)
+            await _some_more(steady, [*load, watch])
         await rollout.start("inference-0")  # which has a folder of its own, and takes over what was left there
         steady.urls = [rollout.new_url]
         await rollout.end("old-edge")
-        await _some_more(steady, load)
+        await _some_more(steady, [*load, watch])
     finally:
-        for task in load:
-            task.cancel()
-        await asyncio.gather(*load, return_exceptions=True)
+        steady.over.set()
+        watch.cancel()
+        await asyncio.gather(watch, *load, return_exceptions=True)
     # What the old release gave still is what it was.
     await steady.refresh(keeper)
     await steady.read()
@@ -129,14 +131,13 @@ def _say(rollout: Rollout, steady: Steady, what: str) -> None:
 
 def _begin(steady: Steady, key: str, keeper: Account, moderator: Account) -> list[asyncio.Task[None]]:
     return [
-        again_and_again(lambda: steady.post(key), 0.1),
-        again_and_again(lambda: steady.edit(key), 0.3),
-        again_and_again(steady.come_and_go, 0.5),
-        again_and_again(lambda: steady.refresh(keeper), 0.7),
-        again_and_again(lambda: steady.call_a_model(key), 0.1),
-        again_and_again(lambda: steady.moderate(moderator), 1.0),
-        again_and_again(steady.read, 0.2),
-        asyncio.create_task(steady.watch()),
+        steady.again_and_again(lambda: steady.post(key), 0.1),
+        steady.again_and_again(lambda: steady.edit(key), 0.3),
+        steady.again_and_again(steady.come_and_go, 0.5),
+        steady.again_and_again(lambda: steady.refresh(keeper), 0.7),
+        steady.again_and_again(lambda: steady.call_a_model(key), 0.1),
+        steady.again_and_again(lambda: steady.moderate(moderator), 1.0),
+        steady.again_and_again(steady.read, 0.2),
     ]
 
 

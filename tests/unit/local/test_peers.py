@@ -65,5 +65,18 @@ async def test_a_channel_finds_who_listens_on_a_port_that_was_held() -> None:
     await new.stop(None)
 
 
+async def test_a_stand_in_is_called_only_when_the_first_one_ends() -> None:
+    """As between services with one worker each: an idle channel tries no port where nobody listens."""
+    (old, port), (new, spare) = await listening(), await listening()
+    options = [("grpc.service_config", service_config("pick_first")), ("grpc.max_reconnect_backoff_ms", 100)]
+    async with grpc.aio.insecure_channel(f"ipv4:127.0.0.1:{port},127.0.0.1:{spare}", options=options) as channel:
+        await channel.channel_ready()
+        assert ports_connected_to(os.getpid()) & {port, spare} == {port}
+        await old.stop(None)
+        await channel.channel_ready()
+        assert spare in ports_connected_to(os.getpid())
+    await new.stop(None)
+
+
 def test_a_process_that_is_gone_has_none() -> None:
     assert ports_connected_to(2**22 + 1) == frozenset()

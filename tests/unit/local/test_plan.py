@@ -108,6 +108,15 @@ def test_a_target_names_every_worker(data: DataFolder) -> None:
     assert environment["PROMPTMESH_LISTEN"] == f"127.0.0.1:{processes(plan)['prompts-1'].port}"
 
 
+@pytest.mark.parametrize(("workers", "balancing"), [(1, "pick_first"), (2, "round_robin")])
+def test_who_takes_a_workers_place_is_looked_for_by_others_when_it_ends_or_before(
+    data: DataFolder, workers: int, balancing: str
+) -> None:
+    plan = plan_of(data, workers=workers)
+    assert {one.environment["PROMPTMESH_PEER_BALANCING"] for one in plan.processes if one.service} == {balancing}
+    assert plan.peers_look == (balancing == "round_robin")
+
+
 def test_who_takes_a_workers_place_has_its_spare_ports_and_a_name_of_its_own(data: DataFolder) -> None:
     first, second = processes(plan_of(data)), processes(turned_plan_of(data, {"inference-0"}))
     old, new = first["inference-0"], second["inference-0"]

@@ -100,6 +100,7 @@ class Ours:
         self.prepare: Callable[[], None] = lambda: None
         self.deaf_to: Collection[int] = ()
         self.behind: list[str] | Exception = []
+        self.peers_look = True
         self.asked: list[tuple[dict[str, int], int, int]] = []
         write_endpoints(folder, self.plan(PORTS, ()).endpoints)
         self.rolling = RollingRestart(
@@ -112,7 +113,7 @@ class Ours:
         tasks = [TaskSpec(name, name, ("true",), {}) for name in ("database-setup", "edge-configuration")]
         processes = [spec_of(name, there, self.prepare) for name in self.mesh.children]
         endpoints = {one.service: [one.port] for one in processes if one.service}
-        return Plan(tuple(processes), tuple(tasks), "", endpoints)
+        return Plan(tuple(processes), tuple(tasks), "", endpoints, self.peers_look)
 
     async def until_taken(self, _admin: int, endpoints: Mapping[str, Any], _fresh: Collection[int]) -> None:
         if any(port in self.deaf_to for ports in endpoints.values() for port in ports):
@@ -184,6 +185,13 @@ async def test_an_old_process_goes_when_those_who_call_it_reach_the_new_one(ours
     (asked,) = ours.asked
     assert asked == ({"prompts-0": ours.mesh.child("prompts-0").state.pid}, 10, 12), "services other than itself"
     assert "prompts-0 had no connection to it after 10 s" in done.lines[0]
+
+
+async def test_peers_that_look_for_the_next_when_one_ends_are_not_waited_for(ours: Ours) -> None:
+    ours.peers_look = False
+    assert (await ours.run("auth-0")).phase == "done"
+    assert ours.asked == []
+    assert ours.mesh.did[-2:] == ["start auth-0 on 12", "end auth-0 on 10"]
 
 
 async def test_a_deaf_edge_is_told_what_was_before_and_the_new_process_ends(ours: Ours) -> None:
