@@ -10,7 +10,8 @@ from gateway.contracts import Binding, ContractError, Contracts, Method
 from gateway.settings import AREAS
 
 # Reads may be asked again whatever broke; a write only where it cannot have arrived.
-READ_RETRY_ON = "connect-failure,refused-stream,reset-before-request,unavailable"
+# cancelled: what a gRPC server that drains says to calls that come before its GOAWAY is heard.
+READ_RETRY_ON = "connect-failure,refused-stream,reset-before-request,unavailable,cancelled"
 WRITE_RETRY_ON = "connect-failure,refused-stream"
 
 # Every service advertises the descriptors of all and its own health, so that any one of them can answer for these.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -15,7 +14,7 @@ import uvloop
 from google.protobuf.message import Message
 from promptmesh.events.v1.events_pb2_grpc import EventSourceServiceStub, add_EventSourceServiceServicer_to_server
 
-from services.mesh import client, failpoints, plans
+from services.mesh import client, failpoints, memory, plans
 from services.mesh import redis as mesh_redis
 from services.mesh.access.control import AccessControl
 from services.mesh.access.identities import Identities, IdentitySource
@@ -315,9 +314,7 @@ class Mesh(Generic[S_co]):
 
     def _server_started(self) -> None:
         self.serving = True
-        # What lives as long as the process need not be looked at by every collection.
-        gc.collect()
-        gc.freeze()
+        memory.settle()
 
 
 @asynccontextmanager
