@@ -22,6 +22,8 @@ from tools.node import NODE, install
 
 CRDS_SETTING = "ISTIO_CRDS"
 """A folder with CustomResourceDefinitions as YAML: Istio's crd-all.gen.yaml and the Gateway API's."""
+CRDS_BESIDE = Path(__file__).resolve().parents[3] / "shared" / "crds"
+"""Where the project's developers have one, beside the repository; it is no part of it."""
 CRD_GROUPS = ("istio.io", "gateway.networking.k8s.io")
 # Of operators, and of Istio and the Gateway API: kinds that packages of npm have schemas of (tests/support/crds).
 CUSTOM_GROUPS = (*CRD_GROUPS, "external-secrets.io", "cert-manager.io", "monitoring.coreos.com", "keda.sh", "cnpg.io")
@@ -89,10 +91,11 @@ def _packages_faults(things: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def crd_folder() -> Path | None:
-    """The folder, if there is one."""
-    named = os.environ.get(CRDS_SETTING)
-    return Path(named) if named else None
+def crd_folder(beside: Path = CRDS_BESIDE) -> Path | None:
+    """The folder that is named, or else the one beside the repository; None: there is neither."""
+    if named := os.environ.get(CRDS_SETTING):
+        return Path(named)
+    return beside if beside.is_dir() else None
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 
@@ -82,7 +83,8 @@ class TestCustomResources:
 
 
 @pytest.mark.skipif(
-    crd_folder() is None, reason=f"{CRDS_SETTING} names no folder with Istio's and the Gateway API's CRDs"
+    crd_folder() is None,
+    reason=f"{CRDS_SETTING} names no folder with Istio's and the Gateway API's CRDs, and ../shared/crds is not there",
 )
 class TestFilesOfCrds:
     @pytest.mark.parametrize("overlay", MESHED)
@@ -132,6 +134,14 @@ class TestFilesOfCrds:
         wrong["spec"]["http"][0]["timeout"] = "0s"
         schema = crd_schemas(folder)["VirtualService", wrong["apiVersion"]]
         assert any("1ms" in rule and not holds for rule, holds in rule_faults(schema, wrong, "auth"))
+
+
+def test_the_folder_is_the_one_named_or_else_the_one_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CRDS_SETTING, raising=False)
+    assert crd_folder(tmp_path / "nowhere") is None
+    assert crd_folder(tmp_path) == tmp_path
+    monkeypatch.setenv(CRDS_SETTING, str(tmp_path / "named"))
+    assert crd_folder(tmp_path) == tmp_path / "named"
 
 
 @each_overlay

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 from pathlib import Path
 
 import click
 import pytest
-import yaml
 
+from services.local.commands.events import CONSUMING
 from services.local.group import cli
+from services.mesh.events import command as events_command
+from tests.observe import cluster
 from tests.observe.runbooks import FOLDER, INDEX, lines, pages
 from tools.observability.alerts import ALERTS
 
-ROOT = Path(__file__).resolve().parents[2]
-KINDS = {"deploy": "Deployment", "sts": "StatefulSet"}
-VERBS = {"get", "describe", "logs", "exec", "rollout", "scale", "top"}
+MODULE = ["python", "-m", "services.mesh.events.command"]
 each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
-
-
-def workloads() -> set[tuple[str, str]]:
-    """Kind and name of what the base runs."""
-    found = set()
-    for file in (ROOT / "k8s" / "base").glob("*.yaml"):
-        found |= {
-            (one["kind"], one["metadata"]["name"]) for one in yaml.safe_load_all(file.read_text()) if "metadata" in one
-        }
-    return found
 
 
 def test_every_alert_has_its_page_and_every_page_its_alert() -> None:
@@ -63,28 +54,109 @@ def test_its_commands_can_be_typed(page: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     Path("models.yaml").write_text("")  # as the command before writes it
     monkeypatch.setenv("PROMPTMESH_DATA", str(tmp_path / "data"))
-    for line in lines(page, "sh"):
-        words = shlex.split(line.partition(" > ")[0])
+    for words in commands(page):
         if words[0] == "promptmesh":
-            _parse(cli, words[1:])
+            read(words)
         else:
-            _check_kubectl(words)
+            cluster.check(words)
 
 
-def _parse(command: click.Command, arguments: list[str], parent: click.Context | None = None) -> None:
-    """Reads the arguments as the command line does, without doing anything. Raises click.UsageError."""
-    context = command.make_context(command.name, list(arguments), parent=parent)
-    if isinstance(command, click.Group):
-        rest = [*context._protected_args, *context.args]
-        name, found, left = command.resolve_command(context, rest)
-        assert found is not None, name
-        _parse(found, left, context)
+def commands(page: Path) -> list[list[str]]:
+    """What a page has one type, in words."""
+    return [shlex.split(line.partition(" > ")[0]) for line in lines(page, "sh")]
 
 
-def _check_kubectl(words: list[str]) -> None:
-    assert words[:3] == ["kubectl", "-n", "promptmesh"], words
-    assert words[3] in VERBS, words
-    for word in words[4:]:
-        kind, _, name = word.partition("/")
-        if kind in KINDS and name:
-            assert (KINDS[kind], name) in workloads(), word
+def read(words: list[str]) -> click.Command:
+    """The command of a line of `promptmesh`. Its arguments are read, nothing is done. Raises click.UsageError."""
+
+    def found(command: click.Command, arguments: list[str], parent: click.Context | None = None) -> click.Command:
+        context = command.make_context(command.name, list(arguments), parent=parent)
+        if not isinstance(command, click.Group):
+            return command
+        name, inner, left = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert inner is not None, name
+        return found(inner, left, context)
+
+    return found(cli, words[1:])
+
+
+class TestBothWays:
+    """A line that knows this machine's mesh alone has one beside it for a cluster."""
+
+    @each_page
+    def test_what_asks_this_machine_alone_has_its_like_for_a_cluster(
+        self, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("models.yaml").write_text("")
+        typed = commands(page)
+        ours = [words for words in typed if words[0] == "promptmesh"]
+        theirs = [words for words in typed if words[0] == "kubectl"]
+        for words in ours:
+            callback = read(words).callback
+            assert callback is not None
+            if "connected" in callback.__globals__:  # it asks an edge, which PROMPTMESH_URL may name
+                assert words[1] in {"config", "usage", "provider-keys"}, "the index names these"
+                continue
+            what = words[1]
+            if what == "logs":
+                assert any(one[3] == "logs" and words[2] in cluster.names(one) for one in theirs), words
+            elif what == "status":
+                assert any(one[3:5] == ["get", "pods"] for one in theirs), words
+            else:
+                assert what == "events", f"what is `promptmesh {what}` for a cluster?"
+                assert any(asked.command == words[2] for _, asked in letters(page)), words
+
+    def test_each_service_that_has_dead_letters_is_asked_for_them(self) -> None:
+        page = FOLDER / "PromptmeshEventsGivenUp.md"
+        assert {service for service, asked in letters(page) if asked.command == "list"} == set(CONSUMING)
+
+
+def letters(page: Path) -> list[tuple[str, argparse.Namespace]]:
+    """Of each line about dead letters for a cluster: the service, and the arguments as the module reads them."""
+    found = []
+    for words in commands(page):
+        if words[0] == "kubectl" and "--" in words:
+            program = words[words.index("--") + 1 :]
+            if program[:3] == MODULE:
+                service = cluster.runs(words)
+                assert service in CONSUMING, words
+                assert events_command.URL_VARIABLE in cluster.environment(words), words
+                found.append((service, events_command.parse(program[3:])))
+    return found
+
+
+class TestJournal:
+    PAGE = FOLDER / "PromptmeshJournalFull.md"
+
+    def test_the_disk_asked_is_the_journals_own(self) -> None:
+        claim, mount = cluster.claims("inference")
+        asked = [words for words in commands(self.PAGE) if words[0] == "kubectl" and words[3] == "exec"]
+        assert asked
+        for words in asked:
+            assert re.fullmatch(r"inference-\d+", words[4]), "any pod of the set has a volume of its own"
+            assert re.findall(r"'(/[^']*)'", words[-1]) == [mount]
+        volumes = {word.partition("/")[2] for words in commands(self.PAGE) for word in words if word.startswith("pvc/")}
+        assert volumes == {f"{claim}-{words[4]}" for words in asked}
+
+
+class TestScaling:
+    def test_no_page_scales_what_an_autoscaler_owns(self) -> None:
+        for page in pages():
+            for words in commands(page):
+                if words[0] == "kubectl" and words[3] == "scale":
+                    assert cluster.target(words) not in cluster.scaled(), f"{page.stem}: the autoscaler takes it back"
+
+    def test_that_would_be_seen(self) -> None:
+        for line in ("sts/inference", "deploy/moderation", "deploy/mail"):  # mail's is KEDA's
+            assert cluster.target(shlex.split(f"kubectl -n promptmesh scale {line} --replicas=6")) in cluster.scaled()
+
+    def test_each_way_to_more_pods_says_what_keda_owns(self) -> None:
+        """KEDA makes the autoscaler that it owns, under the same name, and takes a change of that back as well."""
+        for page in pages():
+            patched = [
+                cluster.target(words) for words in commands(page) if words[0] == "kubectl" and words[3] == "patch"
+            ]
+            for kind, name in patched:
+                if kind == "HorizontalPodAutoscaler" and ("ScaledObject", name) in cluster.objects():
+                    assert ("ScaledObject", name) in patched, page.stem

@@ -53,7 +53,8 @@ def _line(service: str, letter: dict[str, object]) -> dict[str, object]:
     return {"service": service, **letter, "envelope_bytes": len(envelope)}
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What the command line says. SystemExit: it is wrong."""
     parser = argparse.ArgumentParser(prog="python -m services.mesh.events.command", description=__doc__)
     parser.add_argument("--consumer", help="letters of one consumer only, for example prompts.screened")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -70,7 +71,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    given = _parse(arguments)
+    given = parse(arguments)
     url = os.environ.get(URL_VARIABLE, "")
     role = unquote(urlsplit(url).username or "")
     if not role.startswith(ROLE_PREFIX):
