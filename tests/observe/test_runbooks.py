@@ -16,7 +16,8 @@ from tools.observability.alerts import ALERTS
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"deploy": "Deployment", "sts": "StatefulSet"}
-VERBS = {"get", "describe", "logs", "exec", "rollout", "scale", "top"}
+VERBS = {"get", "describe", "logs", "exec", "rollout", "scale", "top", "delete"}
+NAME = "app.kubernetes.io/name"
 each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
 
 
@@ -84,6 +85,13 @@ def _parse(command: click.Command, arguments: list[str], parent: click.Context |
 def _check_kubectl(words: list[str]) -> None:
     assert words[:3] == ["kubectl", "-n", "promptmesh"], words
     assert words[3] in VERBS, words
+    if words[3] == "delete" or "-l" in words:
+        # Only what a label of ours names.
+        label, _, name = words[words.index("-l") + 1].partition("=")
+        kinds = {kind for kind, named in workloads() if named == name}
+        assert label == NAME
+        assert kinds
+        assert words[3] != "delete" or words[4].capitalize() in kinds, words
     for word in words[4:]:
         kind, _, name = word.partition("/")
         if kind in KINDS and name:

@@ -1,0 +1,84 @@
+"""What docs/kubernetes.md has people type and set, against what the overlays build to."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import cache
+
+import pytest
+
+from tests.k8s.built import MESHED, labels, of_kind
+from tools.k8s_build import OVERLAYS, ROOT
+
+pytestmark = pytest.mark.parametrize("overlay", MESHED)
+SHORT = {"Deployment": "deploy", "StatefulSet": "statefulset", "Job": "job"}
+
+
+@cache
+def guide() -> str:
+    return (ROOT / "docs" / "kubernetes.md").read_text()
+
+
+def section(head: str) -> str:
+    """A section of the guide, without its head."""
+    (found,) = re.findall(rf"^## {head}\n(.*?)(?=^## |\Z)", guide(), re.DOTALL | re.MULTILINE)
+    return str(found)
+
+
+def restore() -> list[list[str]]:
+    """The commands of a restore, in their order, without what comments say."""
+    steps = section("Backup and restore").partition("**To restore**")[2]
+    blocks = re.findall(r"^```sh\n(.*?)^```$", steps, re.DOTALL | re.MULTILINE)
+    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+
+
+def position(*wanted: str) -> int:
+    """Where the only command of a restore stands that has all the words."""
+    (found,) = [number for number, words in enumerate(restore()) if set(wanted) <= set(words)]
+    return found
+
+
+def test_who_restores_starts_what_was_stopped(overlay: str) -> None:
+    """No manifest says how many there are of what an autoscaler has, and an autoscaler leaves alone what is at 0."""
+    stopped, applied = position("scale", "--all", "--replicas=0"), position("apply", "-k")
+    started = position("scale", "--replicas=3")
+    assert stopped < applied < started
+    named = {word for word in restore()[started] if "/" in word}
+    assert restore()[started][:3] == ["kubectl", "-n", "promptmesh"]
+    least = {
+        f"{SHORT[spec['scaleTargetRef']['kind']]}/{spec['scaleTargetRef']['name']}": fewest
+        for spec in (each["spec"] for each in of_kind(overlay, "HorizontalPodAutoscaler", "ScaledObject"))
+        # What sleeps is woken by KEDA itself.
+        if (fewest := spec.get("minReplicas", spec.get("minReplicaCount")))
+    }
+    assert named == set(least)
+    assert set(least.values()) == {3}
+    # Of the rest the overlay says how many, or KEDA does.
+    asleep = {each["spec"]["scaleTargetRef"]["name"] for each in of_kind(overlay, "ScaledObject")}
+    for each in of_kind(overlay, "Deployment", "StatefulSet"):
+        if f"{SHORT[each['kind']]}/{each['metadata']['name']}" not in named:
+            assert each["spec"].get("replicas") or each["metadata"]["name"] in asleep, each["metadata"]["name"]
+
+
+def test_who_restores_stops_autoscalers_before_what_they_would_start(overlay: str) -> None:
+    stopped = position("scale", "--all", "--replicas=0")
+    # KEDA makes its autoscalers anew, so what it makes them from goes first.
+    assert position("delete", "scaledobject", "--all") < position("delete", "hpa", "--all") < stopped
+    assert of_kind(overlay, "HorizontalPodAutoscaler")
+
+
+def test_who_restores_has_the_migrations_run_again(overlay: str) -> None:
+    """A Job that has succeeded is not run again by applying it, and what was restored may be older than what it did."""
+    (job,) = of_kind(overlay, "Job")
+    gone = position("delete", "job")
+    assert gone < position("apply", "-k") < position("wait", "--for=condition=complete")
+    for command in (gone, position("wait", "--for=condition=complete")):
+        words = restore()[command]
+        assert words[:3] == ["kubectl", "-n", "promptmesh"]
+        key, _, value = words[words.index("-l") + 1].partition("=")
+        assert job["metadata"]["labels"][key] == value == labels(job)[key]
+    (patience,) = [word for word in restore()[position("wait", "--for=condition=complete")] if "--timeout" in word]
+    assert int(patience.removeprefix("--timeout=").removesuffix("m")) * 60 >= job["spec"]["activeDeadlineSeconds"]
+    folder = restore()[position("apply", "-k")][-1]
+    assert (ROOT / folder).resolve() == OVERLAYS / "production-postgres"
