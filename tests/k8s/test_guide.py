@@ -8,7 +8,8 @@ from functools import cache
 
 import pytest
 
-from tests.k8s.built import MESHED, labels, of_kind
+from tests.k8s.built import MESHED, labels, of_kind, pod
+from tests.k8s.test_edge import laid_over
 from tools.k8s_build import OVERLAYS, ROOT
 
 pytestmark = pytest.mark.parametrize("overlay", MESHED)
@@ -82,3 +83,16 @@ def test_who_restores_has_the_migrations_run_again(overlay: str) -> None:
     assert int(patience.removeprefix("--timeout=").removesuffix("m")) * 60 >= job["spec"]["activeDeadlineSeconds"]
     folder = restore()[position("apply", "-k")][-1]
     assert (ROOT / folder).resolve() == OVERLAYS / "production-postgres"
+
+
+def test_nodes_are_drained_for_as_long_as_pods_may_take(overlay: str) -> None:
+    needs = section("What it needs")
+    (autoscaler,) = re.findall(r"`--max-graceful-termination-sec=(\d+)`", needs)
+    (by_hand,) = re.findall(r"`--timeout` of `(\d+)s`", needs)
+    said = [int(each.replace(",", "")) for each in re.findall(r"([\d,]+) s (?:to end )?\(", needs)]
+    workloads = {each["metadata"]["name"]: pod(each) for each in of_kind(overlay, "Deployment", "StatefulSet")}
+    graces = [workloads[name]["terminationGracePeriodSeconds"] for name in ("inference", "edge")]
+    graces.append(laid_over(overlay)["deployment"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"])
+    assert said == graces
+    longest = max(*graces, *(each.get("terminationGracePeriodSeconds", 30) for each in workloads.values()))
+    assert min(int(autoscaler), int(by_hand)) >= longest
