@@ -85,6 +85,24 @@ def test_who_restores_has_the_migrations_run_again(overlay: str) -> None:
     assert (ROOT / folder).resolve() == OVERLAYS / "production-postgres"
 
 
+def test_every_secret_of_the_table_is_made_and_every_one_made_is_in_it(overlay: str) -> None:
+    rows = [row.split("|")[1:3] for row in section("Secrets").splitlines() if row.startswith("| `promptmesh-")]
+    said = {
+        name: set(re.findall(r"`([^`]+)`", keys))
+        for names, keys in rows
+        for name in re.findall(r"`([^`]+)`", names)
+        if "(`production-postgres`)" not in keys or overlay == "production-postgres"
+    }
+    made = {each["spec"]["target"]["name"]: each["spec"] for each in of_kind(overlay, "ExternalSecret")}
+    assert set(made) == set(said)
+    for name, spec in made.items():
+        short = name.removeprefix("promptmesh-")
+        assert {each["secretKey"] for each in spec.get("data", [])} <= said[name], name
+        sources = [each["remoteRef"]["key"] for each in spec.get("data", [])]
+        sources += [each["extract"]["key"] for each in spec.get("dataFrom", [])]
+        assert set(sources) == {f"promptmesh/{short}"}, "as it says above the table"
+
+
 def test_nodes_are_drained_for_as_long_as_pods_may_take(overlay: str) -> None:
     needs = section("What it needs")
     (autoscaler,) = re.findall(r"`--max-graceful-termination-sec=(\d+)`", needs)
