@@ -16,6 +16,8 @@ from tests.k8s.schemas import kubernetes_faults
 from tools.k8s_build import edge_settings
 
 pytestmark = each_overlay
+HEALTH_CHECKS_S = 30  # until a load balancer has seen that a node has no pod any more: three of 10 s
+ISTIO_DRAIN_S = 45  # drainDuration, its default: then Envoy closes its listeners
 
 
 def configured(overlay: str) -> dict[str, Any]:
@@ -134,17 +136,37 @@ def test_one_name_leads_in(overlay: str) -> None:
 def test_what_is_laid_over_the_gateway_is_there_and_can_be_laid(overlay: str) -> None:
     for gateway in of_kind(overlay, "Gateway"):
         reference = gateway["spec"]["infrastructure"]["parametersRef"]
-        data = {key: yaml.safe_load(text) for key, text in one(overlay, "ConfigMap", reference["name"])["data"].items()}
+        data = laid_over(overlay, reference["name"])
         # The edge counts calls by their callers' addresses, which another policy would replace by those of nodes.
         assert data["service"]["spec"]["externalTrafficPolicy"] == "Local"
         stays_s = data["deployment"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
         assert stays_s >= pod(one(overlay, "Deployment", "edge"))["terminationGracePeriodSeconds"]
+        (proxy,) = data["deployment"]["spec"]["template"]["spec"]["containers"]
+        told = {each["name"]: each["value"] for each in proxy["env"]}
+        # Until a load balancer has found out by its health checks. Envoy takes connections no longer than Istio has it.
+        takes_s = int(told["MINIMUM_DRAIN_DURATION"].removesuffix("s"))
+        assert HEALTH_CHECKS_S <= takes_s < ISTIO_DRAIN_S
+        assert told["EXIT_ON_ZERO_ACTIVE_CONNECTIONS"] == "true"
+        # What begins at the end of that may still stream as long as at the edge.
+        assert stays_s >= takes_s + at_most_s(overlay)
         (namespace,) = of_kind(overlay, "Namespace")
         assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
         context = data["deployment"]["spec"]["template"]["spec"]["securityContext"]
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}
         for kind, patch in data.items():
             assert kubernetes_faults(_whole(kind, patch), "1.30.0") == []
+
+
+def laid_over(overlay: str, name: str = "gateway") -> dict[str, Any]:
+    """Kind → what is laid over the object that Istio makes of it for the Gateway."""
+    return {key: yaml.safe_load(text) for key, text in one(overlay, "ConfigMap", name)["data"].items()}
+
+
+def at_most_s(overlay: str) -> float:
+    """How long the edge drains at most."""
+    (container,) = pod(one(overlay, "Deployment", "edge"))["containers"]
+    command = container["lifecycle"]["preStop"]["exec"]["command"]
+    return float(command[command.index("--at-most-s") + 1])
 
 
 def _whole(kind: str, patch: dict[str, Any]) -> dict[str, Any]:

@@ -209,10 +209,35 @@ def test_what_sleeps_is_woken_by_what_another_measures(overlay: str) -> None:
     for name, scaler in to_none(overlay).items():
         wakers = [each["metadata"] for each in scaler["triggers"] if "activationThreshold" in each["metadata"]]
         assert [each for each in wakers if woken_by[name] in each["query"]], name
-        for each in scaler["triggers"]:
-            # No series is no reason to fail, which KEDA would take an empty answer for.
-            assert each["metadata"]["query"].endswith("or vector(0)") or "or vector(0))" in each["metadata"]["query"]
         assert scaler["cooldownPeriod"] >= 600
+
+
+def test_what_is_not_measured_takes_nobody_away(overlay: str) -> None:
+    """An empty answer is 0 of vLLM alone: it has no series before its first call, and others stand in for it."""
+    for scaler in (each["spec"] for each in of_kind(overlay, "ScaledObject")):
+        name = scaler["scaleTargetRef"]["name"]
+        for metadata in (each["metadata"] for each in scaler["triggers"] if each["type"] == "prometheus"):
+            if name == "vllm":
+                assert metadata["query"].endswith("or vector(0)") or "or vector(0))" in metadata["query"]
+                continue
+            assert "vector(" not in metadata["query"], name
+            assert metadata["ignoreNullValues"] == "false", "KEDA takes an empty answer for 0"
+
+
+def test_who_alone_does_its_work_is_awake_when_nobody_measures(overlay: str) -> None:
+    sleepy = {name: scaler for name, scaler in to_none(overlay).items() if name != "vllm"}
+    assert set(sleepy) == ({"mail"} if of_kind(overlay, "ScaledObject") else set())
+    for name, scaler in sleepy.items():
+        assert scaler["fallback"]["replicas"] >= 1, name
+        assert scaler["fallback"]["failureThreshold"] * scaler["pollingInterval"] <= 60
+        # Of no other type: a fallback is what the metric is made to say.
+        assert {each["metricType"] for each in scaler["triggers"]} == {"AverageValue"}
+        # From none not every version falls back, so something else wakes it: for longer than KEDA takes to look.
+        (clock,) = [each["metadata"] for each in scaler["triggers"] if each["type"] == "cron"]
+        (starts, *every), (ends, *also) = clock["start"].split(), clock["end"].split()
+        assert every == also == ["*"] * 4
+        assert (int(ends) - int(starts)) * 60 >= 2 * scaler["pollingInterval"]
+        assert int(clock["desiredReplicas"]) >= 1
 
 
 def test_only_our_own_series_count(overlay: str) -> None:

@@ -272,6 +272,28 @@ def test_the_migration_has_every_address_and_the_name_of_its_release(overlay: st
     assert names == {f"PROMPTMESH_{name.upper()}_DATABASE_URL" for name in (*NAMES, "admin")}
 
 
+@each_overlay
+def test_the_migration_takes_nothing_whose_name_goes_by_its_text(overlay: str) -> None:
+    """A Job cannot be changed: another setting would be refused, with all that is applied, until the Job is gone."""
+    hashed = {
+        each["metadata"]["name"]
+        for each in of_kind(overlay, "ConfigMap", "Secret")
+        if re.search(r"-[2456789bcdfghkmt]{10}$", each["metadata"]["name"])
+    }
+    assert any(name.startswith("promptmesh-") for name in hashed)
+    (job,) = of_kind(overlay, "Job")
+    assert hashed & strings(job["spec"]["template"]) == set()
+    assert hashed & strings(one_workload(overlay, "auth")["spec"]["template"])
+
+
+def strings(thing: Any) -> set[str]:
+    """Every value that is text, however deep."""
+    if isinstance(thing, dict | list):
+        below = thing.values() if isinstance(thing, dict) else thing
+        return {text for each in below for text in strings(each)}
+    return {thing} if isinstance(thing, str) else set()
+
+
 def test_secrets_of_the_local_overlay_are_never_twice_the_same() -> None:
     first, second = ([one["stringData"] for one in documents() if one["kind"] == "Secret"] for _ in range(2))
     for before, after in zip(first, second, strict=True):
