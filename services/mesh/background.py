@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 
 from services.mesh.backoff import Backoff
 from services.mesh.errors import MeshError
+from services.mesh.sliding_max import SlidingMax
 from services.mesh.telemetry.logs import get_logger
 from services.mesh.telemetry.metrics import BACKGROUND_FAILED, LOOP_LAG
 
 log = get_logger()
 _LAG_TICK_S = 0.1
 _LAG_TICKS = 10
+LAG_WINDOW_S = 60.0  # as long as a step of the alert that reads it (PromptmeshEventLoopStalls)
 _AWAY = "DEPENDENCY_UNAVAILABLE"  # PostgreSQL, Redis, or another service
 
 
@@ -67,13 +70,18 @@ async def look_now_and_then(look: Callable[[], Awaitable[None]], interval_s: flo
         await asyncio.sleep(interval_s * random.uniform(0.8, 1.2))
 
 
-async def watch_loop_lag() -> None:
-    """Measures how long the event loop stalls: what looks like a slow dependency may be ourselves."""
-    loop = asyncio.get_running_loop()
+async def watch_loop_lag(
+    now: Callable[[], float] = time.monotonic, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> None:
+    """Measures how long the event loop stalls: what looks like a slow dependency may be ourselves.
+
+    Told is the longest of LAG_WINDOW_S: a stall of one second would otherwise be gone before Prometheus asks.
+    """
+    of_late = SlidingMax(LAG_WINDOW_S)
     while True:
         worst_s = 0.0
         for _ in range(_LAG_TICKS):
-            began = loop.time()
-            await asyncio.sleep(_LAG_TICK_S)
-            worst_s = max(worst_s, loop.time() - began - _LAG_TICK_S)
-        LOOP_LAG.set(max(0.0, worst_s))
+            began = now()
+            await sleep(_LAG_TICK_S)
+            worst_s = max(worst_s, now() - began - _LAG_TICK_S)
+        LOOP_LAG.set(of_late.see(now(), worst_s))

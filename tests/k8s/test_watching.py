@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 OURS = re.compile(r"\b(?:promptmesh|rpc_server|rpc_client|gen_ai)_\w+")
 LABELS_OF_OURS = re.compile(r"\b(?:gen_ai_(?:operation_name|provider_name|request_model|token_type))\b")
 RECORDED = re.compile(r"\bpromptmesh:\w+(?::\w+)?")
-NOT_OURS = re.compile(r"\b(?:vllm:|up\{|process_|envoy_|vector\(|cnpg_|barman_cloud_)")
-"""What engines, the client library, Envoy, PostgreSQL's operator and Prometheus itself make."""
+NOT_OURS = re.compile(r"\b(?:vllm:|up\{|process_|envoy_|vector\(|cnpg_|barman_cloud_|certmanager_)")
+"""What engines, the client library, Envoy, PostgreSQL's operator, cert-manager and Prometheus itself make."""
 SUFFIXES = {"Counter": ("_total",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", "_count")}
 pytestmark = pytest.mark.parametrize("overlay", MESHED)
 
@@ -99,3 +100,74 @@ def test_every_process_of_ours_is_scraped(overlay: str) -> None:
                 assert [one["port"] for one in monitor["podMetricsEndpoints"]] == ["http-metrics"]
                 assert selects(rules["podSelector"], labels(each.workload))
                 assert "http-metrics" in open_
+
+
+def test_the_gateway_is_scraped_and_its_alert_asks_for_what_its_monitor_gives(overlay: str) -> None:
+    """Istio makes its pods, with these labels; its agent listens on 15020."""
+    (gateway,) = of_kind(overlay, "Gateway")
+    name = "gateway.networking.k8s.io/gateway-name"
+    made = {name: gateway["metadata"]["name"], **gateway["spec"]["infrastructure"]["labels"]}
+    (monitor,) = [each["spec"] for each in of_kind(overlay, "PodMonitor") if selects(each["spec"]["selector"], made)]
+    (end,) = monitor["podMetricsEndpoints"]
+    assert (end["portNumber"], end["path"]) == (15020, "/stats/prometheus")
+    open_to_prometheus = [
+        rule["ports"]
+        for each in of_kind(overlay, "NetworkPolicy")
+        if selects(each["spec"]["podSelector"], made)
+        for rule in each["spec"].get("ingress", [])
+        if rule.get("from") == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    ]
+    assert open_to_prometheus == [[{"port": 15020}, {"port": 15090}]]
+
+    expression = alert(overlay, "PromptmeshGatewayGone")["expr"]
+    assert monitor["podTargetLabels"] == [name]
+    assert f'{re.sub("[^a-zA-Z0-9_]", "_", name)}="{gateway["metadata"]["name"]}"' in expression
+    assert f'namespace="{gateway["metadata"]["namespace"]}"' in expression
+
+
+def test_the_gateway_s_certificate_is_the_one_that_is_watched(overlay: str) -> None:
+    (gateway,), (certificate,) = of_kind(overlay, "Gateway"), of_kind(overlay, "Certificate")
+    served = {
+        reference["name"]
+        for each in gateway["spec"]["listeners"]
+        for reference in each.get("tls", {}).get("certificateRefs", [])
+    }
+    assert served == {certificate["spec"]["secretName"]}
+    expression = alert(overlay, "PromptmeshCertificateExpires")["expr"]
+    assert f'name="{certificate["metadata"]["name"]}"' in expression
+    assert f'exported_namespace="{certificate["metadata"]["namespace"]}"' in expression
+
+
+def test_targets_of_the_mesh_have_the_job_that_its_alert_knows_a_mesh_by(overlay: str) -> None:
+    """<namespace>/<name of the PodMonitor>, as the operator has it where the monitor names no other."""
+    (monitor,) = [each for each in of_kind(overlay, "PodMonitor") if each["metadata"]["name"] == "promptmesh"]
+    assert "jobLabel" not in monitor["spec"]
+    (known,) = set(re.findall(r'job=~"([^"]+)"', alert(overlay, "PromptmeshServiceGone")["expr"]))
+    assert re.fullmatch(known, f"{monitor['metadata']['namespace']}/{monitor['metadata']['name']}")
+    for other in of_kind(overlay, "PodMonitor"):
+        if other is not monitor:
+            assert not re.fullmatch(known, f"{other['metadata']['namespace']}/{other['metadata']['name']}")
+
+
+def test_no_alert_of_the_mesh_mixes_namespaces(overlay: str) -> None:
+    """A Prometheus may hold series of several meshes: whatever is summed up keeps them apart, or is of one alone."""
+    asked = 0
+    for rule in (one for each in of_kind(overlay, "PrometheusRule") for one in rules_of(each)):
+        for by in re.findall(
+            r"\b(?:sum|min|max|count)\b(?! by)\s*\(|\b(?:sum|min|max|count) by \(([^)]*)\)", rule["expr"]
+        ):
+            asked += 1
+            ours_alone = 'namespace="promptmesh"' in rule["expr"]
+            assert ours_alone or "namespace" in by.split(", "), rule["expr"]
+    assert asked > 50
+
+
+def rules_of(rule: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for group in rule["spec"]["groups"] for one in group["rules"]]
+
+
+def alert(overlay: str, name: str) -> dict[str, Any]:
+    (found,) = [
+        one for each in of_kind(overlay, "PrometheusRule") for one in rules_of(each) if one.get("alert") == name
+    ]
+    return found

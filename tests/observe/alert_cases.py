@@ -17,6 +17,8 @@ MAIL_WAITS = 'promptmesh_mail_oldest_seconds{pod="auth-0"}'
 MAIL_SENT, MAIL_UNREACHABLE = (
     f'promptmesh_mail_attempts_total{{pod="mail-0",outcome="{one}"}}' for one in ("sent", "unreachable")
 )
+LAG = 'promptmesh_loop_lag_seconds{pod="p-0"}'
+"""The worst of a minute."""
 # As CloudNativePG tells them, of the primary.
 _PG = 'namespace="promptmesh",pod="postgres-1"'
 ARCHIVED, STARTED = (
@@ -26,6 +28,10 @@ ARCHIVED, STARTED = (
 WRITTEN = f'cnpg_collector_wal_bytes{{{_PG},stats_reset="then"}}'
 READY = f'cnpg_collector_pg_wal_archive_status{{{_PG},value="ready"}}'
 BASE = f"barman_cloud_cloudnative_pg_io_last_available_backup_timestamp{{{_PG}}}"
+# As cert-manager tells it: of a monitor that does not honour labels, and of one that does.
+_ENDS = "certmanager_certificate_expiration_timestamp_seconds"
+CERTIFICATE = f'{_ENDS}{{name="promptmesh",exported_namespace="promptmesh",namespace="cert-manager"}}'
+CERTIFICATE_HONOURED = f'{_ENDS}{{name="promptmesh",namespace="promptmesh"}}'
 ON_A_CLUSTER = {'up{namespace="promptmesh",pod="auth-0"}': "1+0x120"}
 PARTS = ("auth", "prompts", "moderation", "inference", "edge")
 Series = dict[str, str]
@@ -44,7 +50,24 @@ class Case:
 
 def up(**values: int) -> Series:
     """Targets, each with the value it is given, or 1."""
-    return {f'up{{app_kubernetes_io_name="{one}",pod="{one}-0"}}': f"{values.get(one, 1)}+0x30" for one in PARTS}
+    return {
+        f'up{{job="promptmesh",app_kubernetes_io_name="{one}",pod="{one}-0"}}': f"{values.get(one, 1)}+0x30"
+        for one in PARTS
+    }
+
+
+def within(namespace: str, series: Series) -> Series:
+    """The same of a mesh in a namespace of a cluster."""
+    found = {}
+    for name, values in series.items():
+        metric, _, labels = name.replace('job="promptmesh"', f'job="{namespace}/promptmesh"').partition("{")
+        found[f'{metric}{{namespace="{namespace}",{labels or "}"}'] = values
+    return found
+
+
+def two(ours: Series, theirs: Series) -> Series:
+    """Two meshes of a cluster, of which one Prometheus knows."""
+    return within("promptmesh", ours) | within("other", theirs)
 
 
 def published(within: int, later: int, minutes: int) -> Series:
@@ -60,6 +83,26 @@ def first_tokens(within: int, later: int, minutes: int) -> Series:
     """So many streams a minute, whose first token came within 2.5 s and later."""
     name = "gen_ai_server_time_to_first_token_seconds"
     return {f'{name}_bucket{{le="2.5"}}': f"0+{within}x{minutes}", f"{name}_count": f"0+{within + later}x{minutes}"}
+
+
+def gateway_pods(*values: int) -> Series:
+    """Targets of a Gateway."""
+    name = 'up{{gateway_networking_k8s_io_gateway_name="promptmesh",pod="promptmesh-istio-{}"}}'
+    return {name.format(number): f"{value}+0x30" for number, value in enumerate(values)}
+
+
+def _inference(metric: str, number: int, more: str = "") -> str:
+    return f'{metric}{{app_kubernetes_io_name="inference",pod="inference-{number}"{more}}}'
+
+
+def heard(number: int) -> str:
+    """When a process of inference last heard who is who."""
+    return _inference("promptmesh_feed_heard_timestamp_seconds", number, ',feed="identities"')
+
+
+def started(number: int) -> str:
+    """When it began."""
+    return _inference("process_start_time_seconds", number)
 
 
 AVAILABILITY = "PromptmeshAvailabilityBudgetBurns"
@@ -99,10 +142,35 @@ CASES = (
         ({"app_kubernetes_io_name": "auth"},),
         why="no pod of it is left to be asked",
     ),
+    Case(
+        "PromptmeshServiceGone",
+        10,
+        two({name: values for name, values in up().items() if '"auth"' not in name}, up(edge=0)),
+        (
+            {"app_kubernetes_io_name": "auth", "namespace": "promptmesh"},
+            {"app_kubernetes_io_name": "edge", "namespace": "other"},
+        ),
+        why="another mesh's auth is none of this one's",
+    ),
+    Case(
+        "PromptmeshServiceGone",
+        10,
+        within("elsewhere", {'up{app_kubernetes_io_name="auth",pod="a"}': "1+0x30"}),
+        tuple({"app_kubernetes_io_name": one} for one in PARTS if one != "auth"),
+        why="of no mesh anything is known; somebody else's auth is none",
+    ),
     Case("PromptmeshServiceGone", 10, up()),
+    Case("PromptmeshServiceGone", 10, two(up(), up())),
     Case("PromptmeshPostsWait", 20, {CREATED: "0+2x30"}, ({},)),
     Case("PromptmeshPostsWait", 20, {CREATED: "0+2x30"} | published(2, 0, 30)),
     Case("PromptmeshPostsWait", 20, {CREATED: "2+0x30"}, why="nobody posts"),
+    Case(
+        "PromptmeshPostsWait",
+        20,
+        two({CREATED: "0+2x30"}, {CREATED: "0+2x30"} | published(2, 0, 30)),
+        ({"namespace": "promptmesh"},),
+        why="what another mesh decides is no comfort",
+    ),
     Case("PromptmeshMailWaits", 20, {MAIL_WAITS: "0+60x30"}, ({},), why="no sender is there to count its tries"),
     Case(
         "PromptmeshMailWaits",
@@ -114,6 +182,13 @@ CASES = (
     Case("PromptmeshMailWaits", 9, {MAIL_WAITS: "0+60x30"}, why="not yet"),
     Case("PromptmeshMailWaits", 20, {MAIL_WAITS: "0+60x7 0+0x30"}, why="it was sent"),
     Case("PromptmeshMailWaits", 30, {MAIL_WAITS: "0+60x40", MAIL_SENT: "0+1x40"}, why="one recipient's server waits"),
+    Case(
+        "PromptmeshMailWaits",
+        30,
+        two({MAIL_WAITS: "0+60x40"}, {MAIL_WAITS: "0+60x40", MAIL_SENT: "0+1x40"}),
+        ({"namespace": "promptmesh"},),
+        why="what another mesh sends is no comfort",
+    ),
     Case(
         "PromptmeshEventsWait",
         20,
@@ -128,16 +203,33 @@ CASES = (
         ({"consumer": "prompts.screened"},),
     ),
     Case("PromptmeshEventsGivenUp", 60, {'promptmesh_dead_letters_total{consumer="c",reason="ERROR"}': "1+0x70"}),
+    Case("PromptmeshIdentitiesStale", 20, {heard(0): "60+0x30"}, ({"app_kubernetes_io_name": "inference"},)),
     Case(
         "PromptmeshIdentitiesStale",
         20,
-        {'promptmesh_feed_heard_timestamp_seconds{app_kubernetes_io_name="inference",feed="identities"}': "60+0x30"},
+        {heard(0): "0+60x30", heard(1): "60+0x30"},
         ({"app_kubernetes_io_name": "inference"},),
+        why="one is deaf, however well the other hears",
     ),
     Case(
         "PromptmeshIdentitiesStale",
         20,
-        {'promptmesh_feed_heard_timestamp_seconds{app_kubernetes_io_name="inference",feed="identities"}': "0+60x30"},
+        two({heard(0): "60+0x30"}, {heard(0): "0+60x30"}),
+        ({"app_kubernetes_io_name": "inference", "namespace": "promptmesh"},),
+    ),
+    Case(
+        "PromptmeshIdentitiesStale",
+        20,
+        {heard(0): "0+60x30", heard(1): "_x10 0+0x20", started(0): "1+0x30", started(1): "_x10 600+0x20"},
+        ({"app_kubernetes_io_name": "inference"},),
+        why="it never heard, for ten minutes",
+    ),
+    Case("PromptmeshIdentitiesStale", 20, {heard(0): "0+60x30", heard(1): "30+60x30"}),
+    Case(
+        "PromptmeshIdentitiesStale",
+        20,
+        {heard(0): "0+60x30", heard(1): "_x18 0+0x12", started(0): "1+0x30", started(1): "_x18 1080+0x12"},
+        why="it has just started",
     ),
     Case("PromptmeshJournalFull", 5, {'promptmesh_ledger_journal_full{pod="i-0"}': "0+0x3 1+0x9"}, ({"pod": "i-0"},)),
     Case("PromptmeshJournalFull", 5, {'promptmesh_ledger_journal_full{pod="i-0"}': "0+0x9"}),
@@ -174,8 +266,23 @@ CASES = (
         ({"app_kubernetes_io_name": "inference"},),
     ),
     Case("PromptmeshRedisFails", 30, {'promptmesh_redis_failed_total{kind="TimeoutError"}': "0+6x40"}),
-    Case("PromptmeshEventLoopStalls", 20, {'promptmesh_loop_lag_seconds{pod="p-0"}': "1.5+0x30"}, ({"pod": "p-0"},)),
-    Case("PromptmeshEventLoopStalls", 20, {'promptmesh_loop_lag_seconds{pod="p-0"}': "0.2+0x9 3+0x1 0.2+0x20"}),
+    Case("PromptmeshEventLoopStalls", 20, {LAG: "1.5+0x30"}, ({"pod": "p-0"},)),
+    Case(
+        "PromptmeshEventLoopStalls",
+        20,
+        {LAG: "0.01+0x9 " + "2+0x1 0.01+0x1 " * 10},
+        ({"pod": "p-0"},),
+        why="again and again, and quiet between: every other two minutes",
+    ),
+    Case(
+        "PromptmeshEventLoopStalls",
+        20,
+        two({LAG: "1.5+0x30"}, {LAG: "0.01+0x30"}),
+        ({"pod": "p-0", "namespace": "promptmesh"},),
+        why="pods of two meshes have the same name",
+    ),
+    Case("PromptmeshEventLoopStalls", 20, {LAG: "0.2+0x15 3+0x1 0.2+0x20"}, why="it stood still once"),
+    Case("PromptmeshEventLoopStalls", 30, {LAG: "1.5+0x15 0.01+0x20"}, why="it is over"),
     Case(
         "PromptmeshLogNotArchived",
         20,
@@ -240,4 +347,19 @@ CASES = (
         why="a PostgreSQL elsewhere, whose rules tell",
     ),
     Case("PromptmeshBackupUnseen", 60, up(), why="on one machine nobody promised anything"),
+    Case("PromptmeshGatewayGone", 10, within("promptmesh", gateway_pods(0, 0)), ({},)),
+    Case("PromptmeshGatewayGone", 10, within("promptmesh", up()), ({},), why="no pod of it is left to be asked"),
+    Case("PromptmeshGatewayGone", 10, within("other", gateway_pods(1)), ({},), why="another's Gateway is none"),
+    Case("PromptmeshGatewayGone", 10, within("promptmesh", gateway_pods(0, 1)), why="one is enough"),
+    Case("PromptmeshCertificateExpires", 60, {CERTIFICATE: f"{6 * 86400}+0x70"}, ({},)),
+    Case("PromptmeshCertificateExpires", 60, {CERTIFICATE_HONOURED: f"{6 * 86400}+0x70"}, ({},)),
+    Case("PromptmeshCertificateExpires", 60, {CERTIFICATE: "0+0x70"}, ({},), why="it was never issued"),
+    Case("PromptmeshCertificateExpires", 60, {CERTIFICATE: f"{30 * 86400}+0x70"}),
+    Case("PromptmeshCertificateExpires", 60, {CERTIFICATE: f"{6 * 86400}+0x30 {90 * 86400}+0x40"}, why="it is renewed"),
+    Case(
+        "PromptmeshCertificateExpires",
+        60,
+        {CERTIFICATE.replace('="promptmesh"', '="other"'): f"{6 * 86400}+0x70", CERTIFICATE: f"{60 * 86400}+0x70"},
+        why="another's is none of ours",
+    ),
 )

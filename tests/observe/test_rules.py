@@ -19,6 +19,12 @@ from tools.observability.slos import BURNS, SLOS, WINDOWS
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted({one["alert"] for one in ALERTS})
+SHIPPED = sorted(path for path in files() if path.name == RULES.name)
+
+
+def shipped_groups() -> list[dict[str, Any]]:
+    """Those of the mesh, and of what only a cluster has."""
+    return [group for path in SHIPPED for group in rule_groups(path)["groups"]]
 
 
 def promtool(*arguments: str, folder: Path) -> str:
@@ -32,7 +38,7 @@ def promtool(*arguments: str, folder: Path) -> str:
 @pytest.fixture
 def rules(tmp_path: Path) -> Path:
     file = tmp_path / "rules.json"
-    file.write_text(json.dumps(rule_groups(RULES)))
+    file.write_text(json.dumps({"groups": shipped_groups()}))
     return file
 
 
@@ -41,6 +47,12 @@ def test_what_is_shipped_is_what_the_code_makes() -> None:
         assert path.read_text() == text, f"{path.relative_to(ROOT)}: run `python -m tools.observability`"
     shipped = set((ROOT / "k8s/components/grafana").glob("*.json"))
     assert shipped == {path for path in files() if path.suffix == ".json"}
+    assert set((ROOT / "k8s").rglob(RULES.name)) == set(SHIPPED)
+
+
+def test_what_only_a_cluster_has_wakes_nobody_on_one_machine() -> None:
+    read = {rule["alert"] for group in rule_groups(RULES)["groups"] for rule in group["rules"] if "alert" in rule}
+    assert set(NAMES) - read == {"PromptmeshGatewayGone", "PromptmeshCertificateExpires"}
 
 
 @needs_prometheus
@@ -72,7 +84,7 @@ def test_burns_look_at_windows_that_are_recorded() -> None:
 
 @pytest.mark.parametrize("alert", NAMES)
 def test_an_alert_names_its_page(alert: str) -> None:
-    for group in rule_groups(RULES)["groups"]:
+    for group in shipped_groups():
         for rule in group["rules"]:
             if rule.get("alert") == alert:
                 assert rule["annotations"]["runbook"] == f"{RUNBOOKS}/{alert}.md"

@@ -8,13 +8,14 @@ from typing import Any
 
 import yaml
 
-from tools.observability.alerts import groups
+from tools.observability.alerts import component_groups, groups
 from tools.observability.dashboards import dashboards
 from tools.observability.reference import written_into
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "observability.md"
-COMPONENTS = ROOT / "k8s" / "components"
+K8S = ROOT / "k8s"
+COMPONENTS = K8S / "components"
 HEAD = "# Made by `python -m tools.observability` from tools/observability: change it there.\n"
 
 
@@ -25,17 +26,21 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-def files() -> dict[Path, str]:
-    """Every file, with what belongs into it."""
-    rules = {
+def _rules(name: str, of_it: list[dict[str, Any]]) -> str:
+    rule = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
-        "metadata": {"name": "promptmesh"},
-        "spec": {"groups": groups()},
+        "metadata": {"name": name},
+        "spec": {"groups": of_it},
     }
-    made = {
-        COMPONENTS / "prometheus" / "rules.yaml": HEAD + yaml.dump(rules, Dumper=_Plain, sort_keys=False, width=120),
-    }
+    return HEAD + yaml.dump(rule, Dumper=_Plain, sort_keys=False, width=120)
+
+
+def files() -> dict[Path, str]:
+    """Every file, with what belongs into it."""
+    made = {COMPONENTS / "prometheus" / "rules.yaml": _rules("promptmesh", groups())}
+    for folder, of_it in component_groups().items():
+        made[K8S / folder / "rules.yaml"] = _rules(folder.rpartition("/")[2], of_it)
     for name, one in dashboards().items():
         made[COMPONENTS / "grafana" / f"{name}.json"] = json.dumps(one, indent=1) + "\n"
     made[PAGE] = written_into(PAGE.read_text(encoding="utf-8"))

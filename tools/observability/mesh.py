@@ -58,7 +58,12 @@ MESH = (
     Panel(
         "The edge: healthy processes behind it",
         "none",
-        [("min by (envoy_cluster_name) (envoy_cluster_membership_healthy)", "{{envoy_cluster_name}}")],
+        [
+            (
+                f'min by (envoy_cluster_name) (envoy_cluster_membership_healthy{{{SERVICE}="edge"}})',
+                "{{envoy_cluster_name}}",
+            )
+        ],
         decimals=0,
     ),
     Panel(
@@ -67,7 +72,7 @@ MESH = (
         [(rate("promptmesh_mail_attempts_total", "outcome"), "{{outcome}}")],
     ),
     Panel("Mails: how long the oldest waits", "s", [("max(promptmesh_mail_oldest_seconds)", "oldest")]),
-    Panel("Event loop: longest stall", "s", [("max by (pod) (promptmesh_loop_lag_seconds)", "{{pod}}")]),
+    Panel("Event loop: longest stall of a minute", "s", [("max by (pod) (promptmesh_loop_lag_seconds)", "{{pod}}")]),
     Panel("CPU", "none", [(rate("process_cpu_seconds_total", "pod"), "{{pod}}")], note="Cores."),
     Panel("Memory", "bytes", [("sum by (pod) (process_resident_memory_bytes)", "{{pod}}")]),
     Panel(
@@ -78,7 +83,13 @@ MESH = (
     Panel(
         "Age of what is known of identities",
         "s",
-        [(f'time() - max by ({SERVICE}) (promptmesh_feed_heard_timestamp_seconds{{feed="identities"}})', BY_SERVICE)],
+        [
+            (
+                f'time() - min by ({SERVICE}) (promptmesh_feed_heard_timestamp_seconds{{feed="identities"}} > 0)',
+                BY_SERVICE,
+            )
+        ],
+        note="Of the process that heard longest ago.",
     ),
     Panel(
         "Background tasks that failed",

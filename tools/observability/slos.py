@@ -11,11 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 SERVICE = "app_kubernetes_io_name"
+# One Prometheus may hold several meshes, each in a namespace of its own: none may hide another. On one machine there is
+# no such label, and all is one mesh.
+NAMESPACE = "namespace"
+EACH_SERVICE = f"{NAMESPACE}, {SERVICE}"
 CALLS = "rpc_server_call_duration_seconds_count"
 # What a caller did wrong, or a limit refused, is no failure of ours. A deadline is its caller's own.
 FAILED = 'rpc_response_status_code=~"INTERNAL|UNAVAILABLE|UNKNOWN|DATA_LOSS"'
-# Of what it asks services: not of /healthz, which says 503 as long as one of them starts.
-EDGE = 'envoy_cluster_name!="edge_admin"'
+# Of what the edge asks services: not of /healthz, which says 503 as long as one of them starts. Other Envoys, the
+# Gateway's and sidecars, count their own.
+EDGE = f'{SERVICE}="edge",envoy_cluster_name!="edge_admin"'
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 SLOW_WINDOWS = ("2h", "6h", "1d", "3d")
 """Read a lot: evaluated less often."""
@@ -58,12 +63,20 @@ class Slo:
 def _slower_than(histogram: str, bucket: str, matching: str = "") -> Sli:
     """Bad is what took longer than a bound of the histogram's buckets: a pattern, for 5 may be written as 5.0."""
     within = f'le=~"{bucket}"' + (f",{matching}" if matching else "")
-    everything = f"sum(rate({histogram}_count{{{matching}}}[$w]))"
-    return Sli(f"{everything} - sum(rate({histogram}_bucket{{{within}}}[$w]))", everything)
+    everything, quick = (
+        f"sum by ({NAMESPACE}) (rate({histogram}_{which}[$w]))"
+        for which in (f"count{{{matching}}}", f"bucket{{{within}}}")
+    )
+    return Sli(f"{everything} - {quick}", everything)
 
 
-_CALLS_ALL = f"sum by ({SERVICE}) (rate({CALLS}[$w]))"
-_EDGE_ALL = f"sum by ({SERVICE}) (rate(envoy_cluster_upstream_rq_xx{{{EDGE}}}[$w]))"
+def _each_service(series: str) -> str:
+    return f"sum by ({EACH_SERVICE}) (rate({series}[$w]))"
+
+
+_CALLS_ALL = _each_service(CALLS)
+_EDGE_ALL = _each_service(f"envoy_cluster_upstream_rq_xx{{{EDGE}}}")
+_EDGE_FAILED = _each_service(f'envoy_cluster_upstream_rq_xx{{{EDGE},envoy_response_code_class="5"}}')
 SLOS = (
     Slo(
         "availability",
@@ -72,8 +85,7 @@ SLOS = (
         # Services by themselves, and the edge as people see it: with a service gone, only the edge counts what it would
         # have answered.
         Sli(
-            f"sum by ({SERVICE}) (rate({CALLS}{{{FAILED}}}[$w])) or 0 * {_CALLS_ALL}"
-            f' or sum by ({SERVICE}) (rate(envoy_cluster_upstream_rq_xx{{{EDGE},envoy_response_code_class="5"}}[$w]))',
+            f"{_each_service(f'{CALLS}{{{FAILED}}}')} or 0 * {_CALLS_ALL} or {_EDGE_FAILED}",
             f"{_CALLS_ALL} or {_EDGE_ALL}",
         ),
         "PromptmeshAvailabilityBudgetBurns",

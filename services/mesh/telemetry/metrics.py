@@ -44,7 +44,7 @@ CREDENTIALS = Counter("promptmesh_credentials", "Credentials looked at, by what 
 LIVE_DROPPED = Counter("promptmesh_live_dropped", "Live messages that Redis did not take.", ("stream",))
 REDIS_FAILED = Counter("promptmesh_redis_failed", "Redis calls that failed or took too long.", ("kind",))
 BACKGROUND_FAILED = Counter("promptmesh_background_failed", "Background tasks that failed and began again.", ("task",))
-LOOP_LAG = Gauge("promptmesh_loop_lag_seconds", "The longest stall of the event loop in the last second.")
+LOOP_LAG = Gauge("promptmesh_loop_lag_seconds", "The longest stall of the event loop in the last 60 s.")
 
 
 class MetricsServer:
