@@ -13,7 +13,7 @@ from tests.k8s.sidecars import Thing, running, typed
 
 GRPC = "application/grpc"
 PLAIN = "application/json"
-ANSWERS = (200, 404, 403, 500)
+ANSWERS = (200, 404, 429, 403, 500)
 STATUSES = (0, 5, 7, 14)
 """Of gRPC, that a service itself answers with."""
 
