@@ -255,7 +255,8 @@ def test_only_our_own_series_count(overlay: str) -> None:
     for monitor in of_kind(overlay, "PodMonitor", "ServiceMonitor"):
         assert "namespaceSelector" not in monitor["spec"]
         for end in monitor["spec"].get("podMetricsEndpoints", monitor["spec"].get("endpoints")):
-            assert not {"relabelings", "metricRelabelings", "honorLabels"} & set(end)
+            assert not {"metricRelabelings", "honorLabels"} & set(end)
+            assert {one_of_it["targetLabel"] for one_of_it in end.get("relabelings", [])} <= {"__address__"}
 
 
 def test_a_mail_to_a_worker_that_sleeps_is_sent_within_two_minutes(overlay: str) -> None:

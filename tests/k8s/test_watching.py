@@ -171,3 +171,15 @@ def alert(overlay: str, name: str) -> dict[str, Any]:
         one for each in of_kind(overlay, "PrometheusRule") for one in rules_of(each) if one.get("alert") == name
     ]
     return found
+
+
+def test_every_endpoint_of_a_monitor_is_a_port_that_its_pods_declare(overlay: str) -> None:
+    """Prometheus looks for it among the ports that containers declare: one that is not there gives no error, no target."""
+    for monitor in of_kind(overlay, "PodMonitor"):
+        pods = [each for each in containers(overlay) if selects(monitor["spec"]["selector"], labels(each.workload))]
+        ports = [port for each in pods for port in each.spec.get("ports", [])]
+        for end in monitor["spec"]["podMetricsEndpoints"]:
+            # Pods of operators are not in the manifests.
+            assert not pods or any(
+                end.get("port") == port.get("name") or end.get("portNumber") == port["containerPort"] for port in ports
+            ), monitor["metadata"]["name"]

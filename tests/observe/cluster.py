@@ -23,6 +23,7 @@ VERBS = {"get", "describe", "logs", "exec", "rollout", "scale", "top", "patch", 
 LABEL = "app.kubernetes.io/name"
 POSTGRES = "cnpg.io/cluster"  # pods of CloudNativePG have this label, and these containers of its own and its plugin's
 POSTGRES_CONTAINERS = {"postgres", "plugin-barman-cloud"}
+GATEWAY = "gateway.networking.k8s.io/gateway-name"  # pods that Istio makes for a Gateway have this one, and its proxy
 
 Key = tuple[str, str]
 
@@ -96,6 +97,9 @@ def _check_selector(selector: str) -> None:
     key, _, value = selector.partition("=")
     if key == POSTGRES:
         assert ("Cluster", value) in objects(), selector
+        return
+    if key == GATEWAY:
+        assert ("Gateway", value) in objects(), selector
         return
     assert key == LABEL, selector
     assert any(value == _labels(one).get(LABEL) for one in _templated()), selector
@@ -200,6 +204,9 @@ def _owner(pod: str) -> Key | None:
 
 
 def _containers(words: list[str], workload: dict[str, Any] | None) -> set[str]:
+    gateways = {f"{GATEWAY}={name}" for kind, name in objects() if kind == "Gateway"}
+    if gateways & set(words):
+        return {"istio-proxy"}
     if workload is None:
         # CloudNativePG makes pods and the Service of its primary: <cluster>-rw.
         clusters = {name for kind, name in objects() if kind == "Cluster"}
