@@ -174,7 +174,7 @@ def alert(overlay: str, name: str) -> dict[str, Any]:
 
 
 def test_every_endpoint_of_a_monitor_is_a_port_that_its_pods_declare(overlay: str) -> None:
-    """Prometheus looks for it among the ports that containers declare: one that is not there gives no error, no target."""
+    """Prometheus looks for it among the ports that containers declare: of one that is not there it has no target."""
     for monitor in of_kind(overlay, "PodMonitor"):
         pods = [each for each in containers(overlay) if selects(monitor["spec"]["selector"], labels(each.workload))]
         ports = [port for each in pods for port in each.spec.get("ports", [])]
