@@ -12,7 +12,7 @@ import orjson
 
 from services.inference.providers import faults
 from services.inference.providers.base import AnswerRecord, TokenUsage
-from services.inference.providers.sse import EventSplitter, LineTooLongError
+from services.inference.providers.sse import EventSplitter
 from services.mesh.errors import MeshError
 
 DONE = b"[DONE]"
@@ -47,27 +47,25 @@ class ChunkReader:
     def feed(self, data: bytes) -> None:
         """Takes what one read found."""
         self.events, self.chunks, self.saw_usage = [], [], False
-        try:
-            events = self._splitter.feed(data)
-        except LineTooLongError:
-            self.error = faults.broken(self._provider, "it holds a line of more than 1 MiB")
-            return
+        events = self._splitter.feed(data)
         if events:
             self._read(events)
             if self.done:
                 self._check_whole()
+        self._check_lines()
 
     def end(self) -> None:
         """Takes the end of the stream: `error` where the answer is not whole."""
         self.events, self.chunks, self.saw_usage = [], [], False
-        try:
-            events = self._splitter.end()
-        except LineTooLongError:
-            self.error = faults.broken(self._provider, "it holds a line of more than 1 MiB")
-            return
+        events = self._splitter.end()
         if events:
             self._read(events)
+        self._check_lines()
         self._check_whole()
+
+    def _check_lines(self) -> None:
+        if self._splitter.too_long and not self.done and self.error is None:
+            self.error = faults.broken(self._provider, "it holds a line of more than 1 MiB")
 
     def whole(self, choices: int = 1) -> bool:
         """Whether each choice has its finish reason: those that began, and as many as were asked for."""

@@ -1,16 +1,13 @@
 """Server-sent events, as providers really send them.
 
 Tolerant: LF or CRLF, comments, `event:` and `id:` fields, data without a space after the colon, a last event without
-its empty line. Bounded: a line longer than MAX_LINE_BYTES is an error, so a provider cannot fill our memory.
+its empty line. Bounded: nothing is read beyond a line, or an event, longer than MAX_LINE_BYTES, so a provider cannot
+fill our memory. What came whole before it counts, in the same read too: how a stream is cut into reads changes nothing.
 """
 
 from __future__ import annotations
 
 MAX_LINE_BYTES = 1024 * 1024
-
-
-class LineTooLongError(Exception):
-    """A line of a stream is longer than MAX_LINE_BYTES."""
 
 
 class EventSplitter:
@@ -20,6 +17,7 @@ class EventSplitter:
         self._rest = b""
         self._data: list[bytes] = []
         self._data_bytes = 0
+        self.too_long = False  # a line or an event is longer than MAX_LINE_BYTES: the stream is good no more
         self.saw_comment = False  # since the last feed: upstream says that it is alive
 
     def feed(self, chunk: bytes) -> list[bytes]:
@@ -29,20 +27,22 @@ class EventSplitter:
         # A long line that comes in many reads is searched once, not once a read.
         if b"\n" not in chunk:
             self._rest += chunk
-            self._check(len(self._rest))
+            self.too_long = len(self._rest) > MAX_LINE_BYTES
             return events
         block = self._rest + chunk if self._rest else chunk
         if not self._data and (simple := self._simple(block)) is not None:
             return simple
         lines = block.split(b"\n")
         self._rest = lines.pop()
-        self._check(len(self._rest))
         for raw in lines:
             line = raw.removesuffix(b"\r")
             if line:
                 self._line(line)
+                if self.too_long:
+                    return events
             elif self._data:
                 events.append(self._take())
+        self.too_long = len(self._rest) > MAX_LINE_BYTES
         return events
 
     def end(self) -> list[bytes]:
@@ -50,7 +50,7 @@ class EventSplitter:
         if self._rest:
             self._line(self._rest.rstrip(b"\r"))
             self._rest = b""
-        return [self._take()] if self._data else []
+        return [self._take()] if self._data and not self.too_long else []
 
     def _simple(self, block: bytes) -> list[bytes] | None:
         """What nearly every read holds, cut at once: events of one line each, `data: ` before and LF LF after them."""
@@ -63,17 +63,19 @@ class EventSplitter:
             return None
         self._rest = block[end + 2 :]
         if len(block) > MAX_LINE_BYTES:
-            for event in events:
-                self._check(len(event))
-            self._check(len(self._rest))
+            for index, event in enumerate(events):
+                if len(b"data: ") + len(event) > MAX_LINE_BYTES:
+                    self.too_long = True
+                    return events[:index]
+            self.too_long = len(self._rest) > MAX_LINE_BYTES
         return events
 
     def _line(self, line: bytes) -> None:
-        self._check(len(line))
+        self.too_long = len(line) > MAX_LINE_BYTES
         if line.startswith(b"data:"):
             data = line[6:] if line[5:6] == b" " else line[5:]
             self._data_bytes += len(data)
-            self._check(self._data_bytes)
+            self.too_long = self.too_long or self._data_bytes > MAX_LINE_BYTES
             self._data.append(data)
         elif line.startswith(b":"):
             self.saw_comment = True
@@ -83,8 +85,3 @@ class EventSplitter:
         self._data.clear()
         self._data_bytes = 0
         return data
-
-    @staticmethod
-    def _check(size: int) -> None:
-        if size > MAX_LINE_BYTES:
-            raise LineTooLongError

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.inference.providers.sse import MAX_LINE_BYTES, EventSplitter, LineTooLongError
+from services.inference.providers.sse import MAX_LINE_BYTES, EventSplitter
 
 STREAM = (
     b": hello\n\nevent: x\ndata: one\n\ndata:two\r\n\r\nid: 7\n"
@@ -45,5 +45,23 @@ def test_a_comment_is_noticed() -> None:
 )
 def test_a_line_or_event_is_bounded(parts: list[bytes]) -> None:
     splitter = EventSplitter()
-    with pytest.raises(LineTooLongError):
-        [splitter.feed(part) for part in parts]
+    assert any(splitter.feed(part) or splitter.too_long for part in parts)
+    assert splitter.too_long
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@given(data=st.data())
+def test_what_came_whole_before_a_line_that_is_too_long_counts_however_it_is_cut(
+    line_end: bytes, data: st.DataObject
+) -> None:
+    begin = b"data: one" + 2 * line_end + b"data: two" + 2 * line_end
+    stream = begin + b"data: " + b"x" * MAX_LINE_BYTES + 2 * line_end + b"data: three" + 2 * line_end
+    cuts = data.draw(st.lists(st.integers(0, len(begin) + 10) | st.integers(0, len(stream)), max_size=5))
+    splitter = EventSplitter()
+    events: list[bytes] = []
+    for first, last in itertools.pairwise([0, *sorted(cuts), len(stream)]):
+        events += splitter.feed(stream[first:last])
+        if splitter.too_long:
+            break
+    assert events == [b"one", b"two"]
+    assert splitter.too_long

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from services.inference.providers.base import AnswerRecord, TokenUsage
 from services.inference.providers.openai_chunks import ChunkReader
 from services.inference.providers.renaming import ChunkRenamer, renamed
+from services.inference.providers.sse import MAX_LINE_BYTES
 
 
 def chunk(text: str = "", index: int = 0, reason: str | None = None, **more: Any) -> dict[str, Any]:
@@ -96,6 +97,7 @@ BROKEN = [
     b'{"a":1},{"b":2}',
     b'{"error":{"message":"no"}}',
     b'{"error":"no"}',
+    pytest.param(b"x" * MAX_LINE_BYTES, id="a long line"),
 ]
 
 
