@@ -122,8 +122,8 @@ class _Planner:
             tuple(tasks),
             self._url,
             endpoints_of(self._settings, self._ports),
-            self._settings.workers > 1,
-            HttpReady(self._ports[EDGE], "/healthz"),
+            peers_look=self._peers_look,
+            healthy=HttpReady(self._ports[EDGE], "/healthz"),
         )
 
     # The embedded parts
@@ -194,12 +194,14 @@ class _Planner:
     def _redis_cache_url(self, caller: str) -> str:
         return self._settings.redis_cache_url or self._redis_server(REDIS_CACHE, self._port(caller, REDIS_CACHE)).url()
 
-    def _target(self, service: str, caller: str) -> str:
-        """Every port that a process of the service may have: gRPC passes over those that nobody listens on.
+    @property
+    def _peers_look(self) -> bool:
+        """Whether processes look for all of a service at all times. A lone worker is called until it ends, and only
+        then the next is looked for: all the time would cost an idle mesh more than anything else that it does."""
+        return self._settings.workers > 1
 
-        Where there is one worker of each, it is called until it ends, and only then the next is looked for: looking
-        for all of them all the time costs an idle mesh more than all else that it does.
-        """
+    def _target(self, service: str, caller: str) -> str:
+        """Every port that a process of the service may have: gRPC passes over those that nobody listens on."""
         workers = workers_of(service, self._settings)
         names = [*workers, *(f"{worker}-{SPARE}" for worker in workers)]
         return "ipv4:" + ",".join(f"{LOOPBACK}:{self._port(caller, name)}" for name in names)
@@ -226,7 +228,7 @@ class _Planner:
             PUBLIC_URL: self._public_url,
             "PROMPTMESH_LOG_LEVEL": self._settings.log_level,
         }
-        environment["PROMPTMESH_PEER_BALANCING"] = "round_robin" if self._settings.workers > 1 else "pick_first"
+        environment["PROMPTMESH_PEER_BALANCING"] = "round_robin" if self._peers_look else "pick_first"
         environment |= {f"PROMPTMESH_{one.upper()}_TARGET": self._target(one, worker) for one in SERVICES}
         if service in PLAIN_HTTP:
             environment["PROMPTMESH_HTTP_LISTEN"] = f"{LOOPBACK}:{self._ports[f'{worker}-http']}"
