@@ -23,8 +23,8 @@ MEMORY_LIMIT_SHARE_PER_HOUR = 0.05
 """Of what the process takes, where that is more: of a large process the allocator's steps are larger."""
 COUNT_LIMIT = 6
 COUNT_LIMIT_SHARE = 0.1
-"""Descriptors, connections, threads: the last third against the first, by their medians, and on from there. Pools and
-the edge open connections as callers coincide, hence some, and a tenth; a leak of one in 1,000 calls is hundreds."""
+"""Descriptors, connections, threads: the last third against the first, by their medians. Pools and the edge open
+connections as callers coincide, hence some, and a tenth; a leak of one in a thousand calls is hundreds in that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +90,14 @@ class CountVerdict:
     first: float  # median of the first third
     last: float  # of the last
     most: float
-    later: float  # by how much the last quarter's median is over that of the quarter before
 
     @property
     def grows(self) -> bool:
-        """The last third lies over the first by more than what comes and goes, and it goes on: not a burst that is
-        over, nor a level that is reached (a backend of PostgreSQL keeps the files of tables open that it has read)."""
-        limit = max(COUNT_LIMIT, COUNT_LIMIT_SHARE * self.first)
-        # From quarter to quarter what grows evenly grows by 3/8 of what it does from third to third.
-        return self.last - self.first > limit and self.later > limit / 3
+        """The last third lies over the first by more than what comes and goes."""
+        return self.last - self.first > max(COUNT_LIMIT, COUNT_LIMIT_SHARE * self.first)
 
 
 def count_verdict(values: Sequence[float]) -> CountVerdict:
     """Of samples after the warm-up; at least one."""
-    third, quarter = max(1, len(values) // 3), max(1, len(values) // 4)
-    later = statistics.median(values[-quarter:]) - statistics.median(values[-2 * quarter : -quarter] or values)
-    return CountVerdict(statistics.median(values[:third]), statistics.median(values[-third:]), max(values), later)
+    third = max(1, len(values) // 3)
+    return CountVerdict(statistics.median(values[:third]), statistics.median(values[-third:]), max(values))

@@ -55,12 +55,6 @@ def test_connections_that_stay_open_grow_and_those_that_come_and_go_do_not() -> 
     assert not count_verdict([100 + 30 * (number % 7 == 0) for number in range(180)]).grows
 
 
-def test_the_least_that_grows_evenly_is_seen_and_a_level_or_a_burst_that_is_over_is_not() -> None:
-    assert count_verdict([3000 + 480 * number / 180 for number in range(180)]).grows
-    assert not count_verdict([3000 + 480 * min(1.0, number / 90) for number in range(180)]).grows, "a level"
-    assert not count_verdict([150 + 80 * (100 <= number < 140) + 12 * (number >= 140) for number in range(180)]).grows
-
-
 def test_a_process_that_grows_is_wrong_and_the_provider_is_not_judged() -> None:
     def taken(pss: float, fds: float) -> dict[str, float]:
         return {"pss": pss, "anonymous": pss, "fds": fds, "connections": 5, "threads": 3, "cpu_ms": 0}
